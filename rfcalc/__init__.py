@@ -1,0 +1,25 @@
+"""rfcalc: what each layer of a neural network sees, what it costs, and whether that changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["Analysis", "__version__", "analyze", "trace"]
+
+
+def __getattr__(name: str) -> Any:
+    # Importing rfcalc stays free: the functions load what they need when they are asked for.
+    if name in ("analyze", "trace"):
+        from rfcalc import api
+
+        return getattr(api, name)
+    if name == "Analysis":
+        from rfcalc.analyses.analysis import Analysis
+
+        return Analysis
+    raise AttributeError(f"module 'rfcalc' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

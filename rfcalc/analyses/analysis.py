@@ -1,0 +1,298 @@
+"""`Analysis`: everything rfcalc knows of one model on one input, by layer."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from rfcalc.analyses import cost
+from rfcalc.analyses.receptive_field import Source, SourceFields, analyse_source, regions, unit_region
+from rfcalc.analyses.results import Layer, Patch, ReceptiveField, Totals
+from rfcalc.errors import UsageError
+from rfcalc.graph import InputInfo, Node, Ref, node, nodes
+
+SCHEMA = "rfcalc/1"
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """Costs and receptive fields of one model on one input.
+
+    ``layers`` are the numbered rows of the table, with the ops that fold into them summed in; ``ops`` gives every op a row
+    of its own. ``analysis["conv1_2"]`` and ``analysis[3]`` are layers by name and by number. ``of`` is the layer that
+    fields are measured in, None for the inputs.
+    """
+
+    graph: nx.DiGraph
+    of: str | None = None
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        name: str = self.graph.graph["model"]
+        return name
+
+    @property
+    def inputs(self) -> tuple[InputInfo, ...]:
+        """The model's inputs, with the axes along which fields are measured."""
+        found: tuple[InputInfo, ...] = self.graph.graph["inputs"]
+        return found
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What a user should know about how the model was traced."""
+        return tuple(self.graph.graph["meta"].get("notices", ()))
+
+    @cached_property
+    def totals(self) -> Totals:
+        """Sums over the whole model."""
+        return cost.totals(self.graph)
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The numbered layers in execution order; layer 1 is the input."""
+        rows: dict[int, list[Node]] = defaultdict(list)
+        for record in self._records:
+            rows[record.owner].append(record)
+        return tuple(self._row(node(self.graph, owner), rows[owner]) for owner in sorted(rows) if owner >= 0)
+
+    @cached_property
+    def ops(self) -> tuple[Layer, ...]:
+        """Every op as a row of its own."""
+        return tuple(self._row(record, [record]) for record in self._records)
+
+    def __getitem__(self, key: str | int) -> Layer:
+        """A layer by its number or its name (of any op). Raises KeyError with the nearest names."""
+        try:
+            found = self.select(str(key))
+        except UsageError as error:
+            raise KeyError(str(error)) from None
+        if len(found) > 1:
+            raise KeyError(f"{key!r} names {len(found)} layers: {', '.join(layer.name for layer in found)}")
+        return found[0]
+
+    def select(self, text: str) -> tuple[Layer, ...]:
+        """The layers meant by a number, a name, a module's name (its last op) or a glob over names.
+
+        Raises `UsageError` naming the range of numbers or the nearest names.
+        """
+        if text.isdecimal():
+            return (self._numbered(int(text)),)
+        return tuple(self._row_of(ident) for ident in self._idents(text))
+
+    def receptive_field(
+        self, layer: str | int, *, of: str | int | None = None, at: Sequence[int] | None = None, source: str | None = None
+    ) -> ReceptiveField:
+        """The field of a layer in the input, or in an earlier layer ``of``; ``at`` adds the region of one position.
+
+        With several inputs, ``source`` names one. Raises `UsageError` for names and positions that do not exist.
+        """
+        chosen = self if of is None else self.relative_to(str(of))
+        found = chosen.select(str(layer))[-1:]
+        if at is not None:
+            found = chosen.with_region(found, at)
+        if source is not None:
+            return found[0].receptive_fields[source]
+        return found[0].receptive_field
+
+    def relative_to(self, of: str) -> Analysis:
+        """The same analysis with fields measured in an earlier layer instead of the inputs."""
+        found = self.select(of)
+        if len(found) > 1:
+            raise UsageError(f"--of {of!r} names {len(found)} layers, it must name one: {_listed(found)}")
+        return Analysis(self.graph, found[0].name)
+
+    def regions(self, layer: str | int, *, source: str | None = None) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+        """For each axis of the source, arrays (first, last) that broadcast to the layer's output shape.
+
+        A unit that sees nothing has first > last.
+        """
+        ident = self.select(str(layer))[-1].node
+        chosen = self._source(source)
+        return tuple(regions(self.graph, chosen, ident).values())
+
+    def with_region(self, layers: Sequence[Layer], at: Sequence[int]) -> tuple[Layer, ...]:
+        """The layers with the region of the unit at one position. Raises `UsageError` for a position outside."""
+        return tuple(self._at(layer, tuple(at)) for layer in layers)
+
+    def with_reads(self, layers: Sequence[Layer]) -> tuple[Layer, ...]:
+        """The layers with the patch of every earlier numbered layer that one of their interior units uses."""
+        return tuple(replace(layer, reads=self._patches(layer)) for layer in layers)
+
+    def to_dict(self, layers: Sequence[Layer] | None = None) -> dict[str, Any]:
+        """The JSON document of the analysis, with all numbered layers or the given ones."""
+        return {
+            "schema": SCHEMA,
+            "model": self.model,
+            "inputs": [
+                {"name": item.name, "shape": list(item.shape), "dtype": item.dtype, "axes": dict(item.axes)}
+                for item in self.inputs
+            ],
+            "totals": self.totals.to_dict(),
+            "layers": [layer.to_dict() for layer in (self.layers if layers is None else layers)],
+        }
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{item.name} {'x'.join(map(str, item.shape))}" for item in self.inputs)
+        return (
+            f"<Analysis of {self.model} on {shapes}: {len(self.layers)} layers, {self.totals.params:,} parameters,"
+            f" {self.totals.macs:,} multiply-adds ({self.totals.status})>"
+        )
+
+    def _repr_html_(self) -> str:
+        from rfcalc.report import analysis_html
+
+        return analysis_html(self)
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _records(self) -> list[Node]:
+        return list(nodes(self.graph))
+
+    @cached_property
+    def _owned(self) -> dict[int, list[Any]]:
+        return cost.owned_params(self.graph)
+
+    @cached_property
+    def _sources(self) -> tuple[Source, ...]:
+        if self.of is None:
+            return tuple(Source(item.name, Ref(item.node), item.axes) for item in self.inputs)
+        ident = next(record.id for record in self._records if record.name == self.of)
+        return (Source(self.of, Ref(ident), self._axes_of(ident)),)
+
+    def _source(self, name: str | None) -> Source:
+        if name is None and len(self._sources) == 1:
+            return self._sources[0]
+        for item in self._sources:
+            if item.name == name:
+                return item
+        raise UsageError(f"there is no source {name!r}: ask one of {', '.join(item.name for item in self._sources)}")
+
+    @cached_property
+    def _fields(self) -> tuple[SourceFields, ...]:
+        return tuple(analyse_source(self.graph, item) for item in self._sources)
+
+    def _axes_of(self, ident: int) -> dict[str, int]:
+        """The axes of an inner tensor that move with the axes of the input; by its rank where they are not known."""
+        for item in Analysis(self.graph)._fields:
+            found = item.tensor_axes(ident)
+            if found:
+                return found
+        rank = len(node(self.graph, ident).shape)
+        names = {3: ("L",), 4: ("H", "W"), 5: ("D", "H", "W")}.get(rank, ())
+        return {name: rank - len(names) + at for at, name in enumerate(names)}
+
+    def _row(self, main: Node, records: Sequence[Node]) -> Layer:
+        price = cost.row_cost(records, self._owned)
+        return Layer(
+            index=main.index,
+            name=main.name,
+            kind=main.kind,
+            op=main.op,
+            module=main.module,
+            inputs=self._input_names(main),
+            output_shape=main.shape,
+            params=price.params,
+            trainable_params=price.trainable,
+            macs=price.macs,
+            flops=price.flops,
+            flops_by=price.flops_by,
+            formula=main.formula,
+            attrs=main.attrs,
+            receptive_fields={item.source.name: item.field(main.id) for item in self._fields},
+            notes=main.notes,
+            folded=tuple(record.name for record in records if record is not main),
+            node=main.id,
+        )
+
+    def _input_names(self, main: Node) -> tuple[str, ...]:
+        numbered = main.index is not None
+        found = [node(self.graph, ref.node) for ref in main.inputs]
+        if numbered:
+            found = [node(self.graph, record.owner) for record in found if record.owner >= 0]
+        return tuple(dict.fromkeys(record.name for record in found if record is not main))
+
+    @cached_property
+    def _by_node(self) -> Mapping[int, Layer]:
+        return {layer.node: layer for layer in self.layers}
+
+    def _row_of(self, ident: int) -> Layer:
+        record = node(self.graph, ident)
+        return self._by_node[ident] if ident in self._by_node else self._row(record, [record])
+
+    def _numbered(self, number: int) -> Layer:
+        if not 1 <= number <= len(self.layers):
+            raise UsageError(f"there is no layer {number}: {self.model} has layers 1 (the input) to {len(self.layers)}")
+        return self.layers[number - 1]
+
+    def _idents(self, text: str) -> list[int]:
+        exact = [record.id for record in self._records if record.name == text]
+        if exact:
+            return exact
+        if any(mark in text for mark in "*?["):
+            numbered = [layer.node for layer in self.layers if fnmatch.fnmatchcase(layer.name, text)]
+            found = numbered or [record.id for record in self._records if fnmatch.fnmatchcase(record.name, text)]
+            if found:
+                return found
+        else:
+            inside = [record.id for record in self._records if record.name.startswith((f"{text}/", f"{text}."))]
+            if inside:
+                return inside[-1:]
+        names = [record.name for record in self._records]
+        near = difflib.get_close_matches(text, names, 3, 0.5)
+        hint = f"nearest: {', '.join(near)}" if near else f"numbers run from 1 to {len(self.layers)}"
+        raise UsageError(f"there is no layer {text!r} in {self.model}; {hint}")
+
+    def _at(self, layer: Layer, at: tuple[int, ...]) -> Layer:
+        changed = {}
+        for item in self._fields:
+            axes = self._position_axes(item, layer)
+            if len(at) != len(axes):
+                shape = "x".join(map(str, layer.output_shape))
+                raise UsageError(
+                    f"--at needs {len(axes)} numbers for layer {layer.name} (output {shape}), got {len(at)}"
+                )
+            for axis, position in zip(axes, at, strict=True):
+                if not 0 <= position < layer.output_shape[axis]:
+                    raise UsageError(
+                        f"--at {','.join(map(str, at))} is outside layer {layer.name}: "
+                        f"positions run from 0 to {layer.output_shape[axis] - 1} along axis {axis}"
+                    )
+            place = dict(zip(axes, at, strict=True))
+            arrays = regions(self.graph, item.source, layer.node)
+            region = tuple(unit_region(lo, hi, place) for lo, hi in arrays.values())
+            changed[item.source.name] = replace(layer.receptive_fields[item.source.name], region=region)
+        return replace(layer, receptive_fields=changed)
+
+    def _position_axes(self, item: SourceFields, layer: Layer) -> tuple[int, ...]:
+        """The tensor axes that a position counts along: those that move with the source, or else the spatial ones."""
+        found = item.tensor_axes(layer.node)
+        if len(found) == len(item.source.axes):
+            return tuple(sorted(set(found.values())))
+        rank = len(layer.output_shape)
+        return tuple(range(2, rank)) if rank > 3 else (1,) if rank == 3 else ()
+
+    def _patches(self, layer: Layer) -> tuple[Patch, ...]:
+        before = nx.ancestors(self.graph, layer.node)
+        earlier = [item for item in self.layers if item.node in before and item.index is not None]
+        found = []
+        for item in earlier:
+            part = self.graph.subgraph(before | {layer.node})
+            source = Source(item.name, Ref(item.node), self._axes_of(item.node))
+            size = analyse_source(part, source).field(layer.node).size
+            found.append(Patch(item.index or 0, item.name, size))
+        return tuple(reversed(found))
+
+
+def _listed(layers: Sequence[Layer], most: int = 5) -> str:
+    names = [layer.name for layer in layers[:most]]
+    return ", ".join(names) + (" ..." if len(layers) > most else "")

@@ -1,0 +1,75 @@
+"""Costs of a layer graph: parameters, multiply-adds and other arithmetic, by row and in total (DESIGN section 4)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import networkx as nx
+
+from rfcalc.analyses.results import Totals
+from rfcalc.graph import Node, Param, nodes
+
+
+@dataclass(frozen=True, slots=True)
+class RowCost:
+    """The cost of one row. ``macs`` and ``flops`` are None where an op of the row has no rule."""
+
+    params: int
+    trainable: int
+    macs: int | None
+    flops: int | None
+    flops_by: Mapping[str, int]
+
+
+def owned_params(graph: nx.DiGraph) -> dict[int, list[Param]]:
+    """The parameters that each node is the first to use; shared storage counts once."""
+    owned: dict[int, list[Param]] = {}
+    for param in graph.graph["params"]:
+        if param.owner is not None and not param.shared_with:
+            owned.setdefault(param.owner, []).append(param)
+    return owned
+
+
+def row_cost(records: Iterable[Node], owned: Mapping[int, list[Param]]) -> RowCost:
+    """The cost of the ops that make up one row."""
+    records = list(records)
+    params = [param for record in records for param in owned.get(record.id, ())]
+    flops_by: Counter[str] = Counter()
+    for record in records:
+        flops_by.update(record.flops)
+        if record.macs:
+            flops_by["multiply-adds"] += 2 * record.macs
+    known = all(record.macs is not None for record in records)
+    return RowCost(
+        sum(param.numel for param in params),
+        sum(param.numel for param in params if param.trainable),
+        sum(record.macs or 0 for record in records) if known else None,
+        sum(flops_by.values()) if known else None,
+        dict(sorted(flops_by.items())),
+    )
+
+
+def totals(graph: nx.DiGraph) -> Totals:
+    """Sums over the whole model; a lower bound where ops without a rule were met."""
+    records = list(nodes(graph))
+    distinct = [param for param in graph.graph["params"] if not param.shared_with]
+    unknown = Counter(record.op for record in records if record.macs is None)
+    flops_by: Counter[str] = Counter()
+    for record in records:
+        flops_by.update(record.flops)
+    macs = sum(record.macs or 0 for record in records)
+    if macs:
+        flops_by["multiply-adds"] += 2 * macs
+    return Totals(
+        params=sum(param.numel for param in distinct),
+        trainable_params=sum(param.numel for param in distinct if param.trainable),
+        buffers=sum(buffer.numel for buffer in graph.graph["buffers"]),
+        macs=macs,
+        flops=sum(flops_by.values()),
+        flops_by=dict(sorted(flops_by.items())),
+        status="lower_bound" if unknown else "complete",
+        unknown_ops=dict(sorted(unknown.items())),
+        unused_params={param.name: param.numel for param in distinct if param.owner is None},
+    )

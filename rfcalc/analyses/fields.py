@@ -1,0 +1,279 @@
+"""Receptive fields on a layer graph: every op applies its read steps to interval arrays, one source axis at a time.
+
+For each tensor two fields are carried side by side: *full*, the clipped regions with everything read, and *local*, free of
+borders and without what comes in through a reduction over the whole axis (DESIGN section 3). Work grows with the number
+of reads and the extents of the axes, not with paths or pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import networkx as nx
+import numpy as np
+
+from rfcalc import reads
+from rfcalc.analyses import intervals
+from rfcalc.analyses.intervals import NOTHING, Intervals
+from rfcalc.graph import Node, Ref, node
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What one tensor sees of one source axis; the flags are bit sets over node ids."""
+
+    full: Intervals
+    local: Intervals | None
+    context: int = 0
+    inexact: int = 0
+    misaligned: int = 0
+    masked: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The free field of a layer along one source axis, over one period of positions."""
+
+    axis: int  #: the tensor's axis that moves with the source axis
+    lo: tuple[int, ...]
+    hi: tuple[int, ...]
+    shift: int
+
+    @property
+    def period(self) -> int:
+        return len(self.lo)
+
+    @property
+    def stride(self) -> Fraction:
+        return Fraction(self.shift, self.period)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return tuple(max(0, hi - lo + 1) for lo, hi in zip(self.lo, self.hi, strict=True))
+
+    @property
+    def offset(self) -> Fraction | None:
+        """Mean distance of the centres from an even grid that starts at source pixel 0."""
+        seen = [u for u, size in enumerate(self.sizes) if size]
+        if not seen:
+            return None
+        return sum((Fraction(self.lo[u] + self.hi[u], 2) - self.stride * u for u in seen), Fraction(0)) / len(seen)
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """A join whose branches are not aligned: the window of each branch along one source axis."""
+
+    node: int
+    windows: tuple[tuple[Fraction, Fraction | None], ...]
+
+
+@dataclass
+class AxisFields:
+    """The fields of the asked tensors in one axis of one source."""
+
+    extent: int
+    states: dict[Ref, State] = field(default_factory=dict)
+    clashes: dict[int, Clash] = field(default_factory=dict)
+
+
+def trace_axis(
+    graph: nx.DiGraph, source: Ref, axis: int, keep: Collection[int] | None = None
+) -> Iterator[tuple[Node, tuple[State | None, ...], Mapping[int, Clash]]]:
+    """Each node after the source with the state of its outputs, in execution order.
+
+    A state is None where the output sees nothing of the source at all. Tensors are forgotten once nothing reads them any
+    more. ``keep`` restricts the walk to these nodes.
+    """
+    walk = _Walk(graph, source, axis, keep)
+    return walk.run()
+
+
+class _Walk:
+    def __init__(self, graph: nx.DiGraph, source: Ref, axis: int, keep: Collection[int] | None) -> None:
+        self.graph = graph
+        self.masks: Mapping[int, np.ndarray] = graph.graph["masks"]
+        self.source = source
+        shape = node(graph, source.node).outputs[source.output].shape
+        self.extent = shape[axis]
+        start = intervals.source(shape, axis)
+        self.start = State(start, start)
+        self.keep = keep
+        self.clashes: dict[int, Clash] = {}
+        self._seen: dict[tuple[int, int, bool], tuple[Intervals, reads.Step, Intervals]] = {}
+
+    def run(self) -> Iterator[tuple[Node, tuple[State | None, ...], Mapping[int, Clash]]]:
+        idents = [ident for ident in sorted(self.graph.nodes) if self.keep is None or ident in self.keep]
+        last_use: dict[int, int] = {}
+        for ident in idents:
+            for ref in node(self.graph, ident).inputs:
+                last_use[ref.node] = ident
+        states: dict[int, tuple[State | None, ...]] = {}
+        ends: dict[int, list[int]] = {}
+        for ident, last in last_use.items():
+            ends.setdefault(last, []).append(ident)
+        for ident in idents:
+            record = node(self.graph, ident)
+            made = tuple(self._output(record, number, states) for number in range(len(record.outputs)))
+            if any(state is not None for state in made):
+                states[ident] = made
+            yield record, made, self.clashes
+            for done in ends.get(ident, ()):
+                states.pop(done, None)
+            self._seen.clear()
+
+    def _output(
+        self, record: Node, number: int, states: Mapping[int, tuple[State | None, ...]]
+    ) -> State | None:
+        if record.id == self.source.node and number == self.source.output:
+            return self.start
+        arrived: list[State] = []
+        rows = record.reads[number] if number < len(record.reads) else ()
+        shape = record.outputs[number].shape
+        for read in rows:
+            ref = record.inputs[read.input]
+            held = states.get(ref.node)
+            state = held[ref.output] if held is not None else None
+            if state is not None:
+                arrived.append(self._through(record, state, read.steps, shape, alone=len(rows) == 1))
+        arrived = [state for state in arrived if not intervals.is_nothing(state.full)]
+        return self._joined(record, arrived) if arrived else None
+
+    def _through(self, record: Node, state: State, steps: reads.Steps, shape: Sequence[int], alone: bool) -> State:
+        full, local, context = state.full, state.local, state.context
+        for step in steps:
+            before = local
+            full = self._step(full, step, free=False)
+            if local is not None:
+                if alone and isinstance(step, reads.Place):
+                    local = intervals.place_alone(local, step)
+                else:
+                    local = self._step(local, step, free=True)
+                if before is not None and self._takes_whole_axis(before, step, full):
+                    local, context = None, context | (1 << record.id)
+        if full.rank != len(shape):
+            raise AssertionError(f"rule of {record.op}: reads have rank {full.rank}, the output {len(shape)}")
+        full = intervals.broadcast(full, shape)
+        local = intervals.broadcast(local, shape) if local is not None else None
+        bit = 1 << record.id
+        return State(
+            full,
+            local,
+            context,
+            state.inexact | (bit if record.inexact else 0),
+            state.misaligned,
+            state.masked | (bit if record.masked else 0),
+        )
+
+    def _step(self, held: Intervals, step: reads.Step, *, free: bool) -> Intervals:
+        key = (id(held), id(step), free)
+        found = self._seen.get(key)
+        if found is None:
+            found = (held, step, intervals.apply(held, step, self.masks, free=free))
+            self._seen[key] = found
+        return found[2]
+
+    def _takes_whole_axis(self, before: Intervals, step: reads.Step, full: Intervals) -> bool:
+        """Whether the step reads all positions of a moving axis and leaves every unit with the whole source axis."""
+        match step:
+            case reads.Reduce(axes):
+                gone = set(axes)
+            case reads.Contract():
+                gone = {before.rank - 2}
+            case _:
+                return False
+        moves = {axis for axis, tag in before.tags.items() if tag[1]}
+        if moves - gone or not any(before.depends(axis) for axis in gone):
+            return False
+        return covers(full, self.extent)
+
+    def _joined(self, record: Node, arrived: list[State]) -> State:
+        if len(arrived) == 1:
+            return arrived[0]
+        full = intervals.union([state.full for state in arrived])
+        locals_ = [state.local for state in arrived if state.local is not None]
+        misaligned = 0
+        local: Intervals | None = None
+        if locals_:
+            local = intervals.union(locals_)
+            if len(locals_) > 1 and not self._aligned(record, locals_):
+                misaligned = 1 << record.id
+        flags = [0, 0, misaligned, 0]
+        for state in arrived:
+            for at, bits in enumerate((state.context, state.inexact, state.misaligned, state.masked)):
+                flags[at] |= bits
+        return State(full, local, *flags)
+
+    def _aligned(self, record: Node, fields: Sequence[Intervals]) -> bool:
+        """Whether all branches move alike; otherwise the clash is noted."""
+        first = fields[0]
+        if all(item.lo is first.lo and item.hi is first.hi for item in fields):
+            return True
+        windows = [window for item in fields if (window := window_of(item)) is not None]
+        facts = tuple((window.stride, window.offset) for window in windows)
+        if len(set(facts)) <= 1:
+            return True
+        self.clashes[record.id] = Clash(record.id, facts)
+        return False
+
+
+# --- what a state says ------------------------------------------------------------------------------------------------
+
+
+def covers(full: Intervals, extent: int) -> bool:
+    """Whether every unit sees the whole axis."""
+    return bool((full.lo <= 0).all() and (full.hi >= extent - 1).all())
+
+
+def largest_region(full: Intervals) -> tuple[int, int]:
+    """Sizes of the largest and the smallest clipped region, as hulls over channels where a position has several."""
+    sizes = np.maximum(full.hi - full.lo + 1, 0)
+    return int(sizes.max()), int(sizes.min())
+
+
+def window_of(local: Intervals) -> Window | None:
+    """The window of a free field: None where it does not move along exactly one axis in a repeating pattern."""
+    moving = [axis for axis, tag in local.tags.items() if tag[1]]
+    if len(moving) != 1:
+        return None
+    axis = moving[0]
+    period, shift = local.tags[axis]
+    others = tuple(k for k in range(local.rank) if k != axis)
+    lo, hi = local.lo.min(axis=others)[:period], local.hi.max(axis=others)[:period]
+    if len(lo) < period:  # one stored position stands for all of them
+        return None
+    period, shift = _least_period(lo, hi, shift)
+    return Window(axis, tuple(map(int, lo[:period])), tuple(map(int, hi[:period])), shift)
+
+
+def _least_period(lo: np.ndarray, hi: np.ndarray, shift: int) -> tuple[int, int]:
+    full = len(lo)
+    for period in range(1, full):
+        if full % period or shift * period % full:
+            continue
+        part = shift * period // full
+        if all(
+            (row[period:] - row[:-period] == part).all() and row[:period][-1] - row[-1] + shift == part
+            for row in (lo, hi)
+        ):
+            return period, part
+    return full, shift
+
+
+def span_of(local: Intervals, extent: int) -> int:
+    """The largest local field of a layer without window, clipped to the source."""
+    lo, hi = np.maximum(local.lo, 0), np.minimum(local.hi, extent - 1)
+    return int(np.maximum(hi - lo + 1, 0).max())
+
+
+def bits(flags: int) -> Iterator[int]:
+    """The node ids of a bit set, ascending."""
+    while flags:
+        low = flags & -flags
+        yield low.bit_length() - 1
+        flags ^= low
+
+
+__all__ = ["NOTHING", "AxisFields", "Clash", "State", "Window", "bits", "covers", "largest_region", "span_of", "trace_axis", "window_of"]

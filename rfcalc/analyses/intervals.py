@@ -1,0 +1,481 @@
+"""Interval arrays: which span of one source axis each element of a tensor sees, and how the read steps change it.
+
+An `Intervals` holds integer arrays ``lo`` and ``hi`` of the tensor's rank, with extent 1 along every axis that they do not
+depend on. A unit that sees nothing has ``lo > hi``. There are two readings of the same steps:
+
+- *clipped*: positions outside a tensor hold nothing. This gives the exact region of every unit.
+- *free*: the pattern of an axis is continued beyond its ends, as if the tensor had no borders. ``tags`` says how, for each
+  axis along which the pattern is known to repeat: ``(period, shift)`` means that ``period`` positions further the same is
+  seen ``shift`` source pixels further. This gives the window that papers quote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import gcd, prod
+from typing import TypeAlias
+
+import numpy as np
+
+from rfcalc import reads
+
+#: lo of a unit that sees nothing; its hi is -NOTHING. Larger than any coordinate, far from overflow.
+NOTHING = 1 << 40
+
+Array: TypeAlias = np.ndarray
+Tag: TypeAlias = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Intervals:
+    """Spans of one source axis, by tensor element; ``shape`` is the tensor's own."""
+
+    shape: tuple[int, ...]
+    lo: Array
+    hi: Array
+    tags: Mapping[int, Tag]
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    def depends(self, axis: int) -> bool:
+        """Whether what is seen depends on the position along the axis."""
+        return self.lo.shape[axis] > 1 or axis in self.tags
+
+
+def source(shape: Sequence[int], axis: int) -> Intervals:
+    """What a source's own elements see of its axis: themselves."""
+    extents = [1] * len(shape)
+    extents[axis] = shape[axis]
+    row = np.arange(shape[axis], dtype=np.int64).reshape(extents)
+    return Intervals(tuple(shape), row, row, {axis: (1, 1)})
+
+
+def is_nothing(field: Intervals) -> bool:
+    """Whether no unit sees anything."""
+    return bool((field.lo > field.hi).all())
+
+
+# --- along one axis ---------------------------------------------------------------------------------------------------
+
+
+def _resized(shape: Sequence[int], axis: int, extent: int) -> tuple[int, ...]:
+    return (*shape[:axis], extent, *shape[axis + 1 :])
+
+
+def _cut(axis: int, start: int, stop: int, step: int = 1) -> tuple[slice, ...]:
+    return (*(slice(None),) * axis, slice(start, stop, step))
+
+
+def _whole_axis(field: Intervals, axis: int) -> tuple[Array, Array]:
+    """lo and hi with the axis at its full extent."""
+    if field.lo.shape[axis] == field.shape[axis]:
+        return field.lo, field.hi
+    extents = _resized(field.lo.shape, axis, field.shape[axis])
+    return np.broadcast_to(field.lo, extents), np.broadcast_to(field.hi, extents)
+
+
+def _extended(field: Intervals, axis: int, first: int, last: int, free: bool) -> tuple[Array, Array]:
+    """lo and hi along ``first..last`` of the axis, which may lie outside the tensor."""
+    lo, hi = _whole_axis(field, axis)
+    extent = field.shape[axis]
+    tag = field.tags.get(axis) if free else None
+    if tag is not None and (first < 0 or last >= extent):
+        period, shift = tag
+        index = np.arange(first, last + 1)
+        turns, base = np.divmod(index, period)
+        moved = (turns * shift).reshape([-1 if k == axis else 1 for k in range(lo.ndim)])
+        return lo.take(base, axis) + moved, hi.take(base, axis) + moved
+    inner = _cut(axis, max(first, 0), min(last + 1, extent))
+    lo, hi = lo[inner], hi[inner]
+    before, after = min(max(-first, 0), last - first + 1), min(max(last - extent + 1, 0), last - first + 1)
+    if before or after:
+        widths = [(before, after) if k == axis else (0, 0) for k in range(lo.ndim)]
+        lo = np.pad(lo, widths, constant_values=NOTHING)
+        hi = np.pad(hi, widths, constant_values=-NOTHING)
+    return lo, hi
+
+
+def _tag_after(tag: Tag | None, step: int) -> Tag | None:
+    """The tag of an axis of which every ``step``-th position is kept."""
+    if tag is None:
+        return None
+    period, shift = tag
+    turns = period // gcd(period, abs(step))
+    return turns, shift * step * turns // period
+
+
+def _with(field: Intervals, axis: int, extent: int, lo: Array, hi: Array, tag: Tag | None) -> Intervals:
+    tags = {key: value for key, value in field.tags.items() if key != axis}
+    if tag is not None and tag[0] <= extent:
+        tags[axis] = tag
+    return Intervals(_resized(field.shape, axis, extent), lo, hi, tags)
+
+
+def _unchanging(field: Intervals, axis: int, extent: int, seen: Array | None) -> Intervals | None:
+    """The result where nothing depends on the axis; ``seen`` marks the positions that read anything at all."""
+    if field.depends(axis):
+        return None
+    lo, hi = field.lo, field.hi
+    if seen is not None and not seen.all():
+        flags = seen.reshape([-1 if k == axis else 1 for k in range(field.rank)])
+        lo, hi = np.where(flags, lo, NOTHING), np.where(flags, hi, -NOTHING)
+    return Intervals(_resized(field.shape, axis, extent), lo, hi, field.tags)
+
+
+def _window(field: Intervals, step: reads.Window, free: bool) -> Intervals:
+    axis, extent = step.axis, field.shape[step.axis]
+    if not field.depends(axis):
+        seen = None
+        if not free:
+            starts = step.stride * np.arange(step.out) - step.before
+            taps = starts[:, None] + step.dilation * np.arange(step.kernel)
+            seen = ((taps >= 0) & (taps < extent)).any(axis=1)
+        return _unchanging(field, axis, step.out, seen) or field
+    first, reach = -step.before, step.stride * (step.out - 1)
+    lo, hi = _extended(field, axis, first, first + reach + step.dilation * (step.kernel - 1), free)
+    parts = [_cut(axis, j * step.dilation, j * step.dilation + reach + 1, step.stride) for j in range(step.kernel)]
+    low, high = lo[parts[0]], hi[parts[0]]
+    for part in parts[1:]:
+        low, high = np.minimum(low, lo[part]), np.maximum(high, hi[part])
+    return _with(field, axis, step.out, low, high, _tag_after(field.tags.get(axis), step.stride))
+
+
+def _transposed(field: Intervals, step: reads.Transposed, free: bool) -> Intervals:
+    axis, extent, stride = step.axis, field.shape[step.axis], step.stride
+    span = step.dilation * (step.kernel - 1)
+    free = free and (axis in field.tags or not field.depends(axis))
+    margin = (max(step.before, step.out) + span) // stride + 2 if free else 0
+    count = extent + 2 * margin
+    base = margin * stride + step.before
+    if not field.depends(axis):
+        hit = np.zeros((count - 1) * stride + span + 1 + step.out + base, dtype=bool)
+        for j in range(step.kernel):
+            hit[j * step.dilation :][: (count - 1) * stride + 1 : stride] = True
+        return _unchanging(field, axis, step.out, hit[base : base + step.out]) or field
+    lo, hi = _extended(field, axis, -margin, extent - 1 + margin, free)
+    length = max((count - 1) * stride + span + 1, base + step.out)
+    low = np.full(_resized(lo.shape, axis, length), NOTHING, dtype=np.int64)
+    high = np.full_like(low, -NOTHING)
+    for j in range(step.kernel):
+        part = _cut(axis, j * step.dilation, j * step.dilation + (count - 1) * stride + 1, stride)
+        np.minimum(low[part], lo, out=low[part])
+        np.maximum(high[part], hi, out=high[part])
+    crop = _cut(axis, base, base + step.out)
+    tag = field.tags.get(axis)
+    return _with(field, axis, step.out, low[crop], high[crop], (tag[0] * stride, tag[1]) if tag else None)
+
+
+def _spans(field: Intervals, step: reads.Spans, free: bool) -> Intervals:
+    axis, count = step.axis, len(step.first)
+    first, last = np.asarray(step.first), np.asarray(step.last)
+    if not field.depends(axis):
+        return _unchanging(field, axis, count, None if free else first <= last) or field
+    tag = field.tags.get(axis)
+    after: Tag | None = None
+    if free and step.period and tag is not None:
+        turns, phase = np.divmod(np.arange(count), step.period)
+        first = np.asarray(step.free_first)[phase] + turns * step.shift
+        last = np.asarray(step.free_last)[phase] + turns * step.shift
+        times = tag[0] // gcd(tag[0], step.shift) if step.shift else 1
+        after = (step.period * times, tag[1] * step.shift * times // tag[0])
+    start, stop = int(first.min()), int(last.max())
+    lo, hi = _extended(field, axis, start, stop + 1, free)
+    bounds = np.stack([first - start, np.maximum(last, first) + 1 - start], axis=1).ravel()
+    low = np.minimum.reduceat(lo, bounds, axis)[_cut(axis, 0, 2 * count, 2)]
+    high = np.maximum.reduceat(hi, bounds, axis)[_cut(axis, 0, 2 * count, 2)]
+    return _with(field, axis, count, low, high, after)
+
+
+def _take(field: Intervals, axis: int, indices: Array, tag: Tag | None = None) -> Intervals:
+    """Position u reads ``indices[u]``, nothing where that is -1."""
+    done = _unchanging(field, axis, len(indices), indices >= 0)
+    if done is not None:
+        return done
+    lo, hi = _whole_axis(field, axis)
+    low, high = lo.take(indices, axis), hi.take(indices, axis)
+    if (indices < 0).any():
+        gone = (indices < 0).reshape([-1 if k == axis else 1 for k in range(field.rank)])
+        low, high = np.where(gone, NOTHING, low), np.where(gone, -NOTHING, high)
+    made = _with(field, axis, len(indices), low, high, tag)
+    return made if tag is not None else retagged(made, axis)
+
+
+def _pad(field: Intervals, step: reads.Pad, free: bool) -> Intervals:
+    extent = step.size + step.before + step.after
+    if step.mode == "zero" or (free and step.axis in field.tags):
+        return _window(field, reads.Window(step.axis, 1, 1, 1, step.before, extent), free)
+    names = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+    keep = np.arange(max(0, -step.before), step.size - max(0, -step.after))
+    index = np.pad(keep, (max(0, step.before), max(0, step.after)), names[step.mode])  # type: ignore[call-overload]
+    return _take(field, step.axis, index)
+
+
+def _place(field: Intervals, step: reads.Place, free: bool) -> Intervals:
+    if free and step.step == 1 and step.axis in field.tags:
+        return _window(field, reads.Window(step.axis, 1, 1, 1, step.offset, step.out), free)
+    index = np.full(step.out, -1)
+    index[step.offset : step.offset + (step.size - 1) * step.step + 1 : step.step] = np.arange(step.size)
+    return _take(field, step.axis, index)
+
+
+def _erase(field: Intervals, step: reads.Erase) -> Intervals:
+    gone = np.ones((1,) * field.rank, dtype=bool)
+    for axis, size, offset, stride in step.box:
+        row = np.zeros(step.shape[axis], dtype=bool)
+        row[offset : offset + (size - 1) * stride + 1 : stride] = True
+        gone = gone & row.reshape([-1 if k == axis else 1 for k in range(field.rank)])
+    return _without(field, gone)
+
+
+def _without(field: Intervals, gone: Array) -> Intervals:
+    """The field with the marked elements seeing nothing; along axes where the mark varies, no pattern repeats."""
+    gone = gone.reshape((1,) * (field.rank - gone.ndim) + gone.shape)
+    tags = {axis: tag for axis, tag in field.tags.items() if gone.shape[axis] == 1}
+    return Intervals(field.shape, np.where(gone, NOTHING, field.lo), np.where(gone, -NOTHING, field.hi), tags)
+
+
+def _contract(field: Intervals, mask: Array) -> Intervals:
+    rank = field.rank
+    mask = mask.reshape((1,) * (rank - mask.ndim) + mask.shape)
+    gone = mask[..., None]
+    lo = np.where(gone, NOTHING, field.lo[..., None, :, :]).min(axis=-2)
+    hi = np.where(gone, -NOTHING, field.hi[..., None, :, :]).max(axis=-2)
+    keep = {axis: tag for axis, tag in field.tags.items() if axis != rank - 2 and (axis == rank - 1 or mask.shape[axis] == 1)}
+    return shrunk(Intervals(_resized(field.shape, rank - 2, mask.shape[-2]), lo, hi, keep))
+
+
+def _prefix(field: Intervals, step: reads.Prefix) -> Intervals:
+    if not field.depends(step.axis):
+        return field
+    lo, hi = _whole_axis(field, step.axis)
+    turn = (*(slice(None),) * step.axis, slice(None, None, -1 if step.reverse else 1))
+    low = np.minimum.accumulate(lo[turn], step.axis)[turn]
+    high = np.maximum.accumulate(hi[turn], step.axis)[turn]
+    return _with(field, step.axis, field.shape[step.axis], low, high, None)
+
+
+def _group(field: Intervals, step: reads.Group) -> Intervals:
+    axis, shape = step.axis, _resized(field.shape, step.axis, step.out)
+    tags = {key: tag for key, tag in field.tags.items() if key != axis}
+    if field.lo.shape[axis] == 1:
+        return Intervals(shape, field.lo, field.hi, tags)
+    split = (*field.lo.shape[:axis], step.groups, -1, *field.lo.shape[axis + 1 :])
+    lo, hi = field.lo.reshape(split).min(axis + 1), field.hi.reshape(split).max(axis + 1)
+    if step.groups > 1:
+        lo, hi = (np.repeat(part, step.out // step.groups, axis) for part in (lo, hi))
+    return Intervals(shape, lo, hi, tags)
+
+
+def reduce(field: Intervals, axes: Sequence[int]) -> Intervals:
+    """Everything along the axes is seen; they keep extent 1."""
+    lo, hi = field.lo, field.hi
+    wide = tuple(axis for axis in axes if lo.shape[axis] > 1)
+    if wide:
+        lo, hi = lo.min(axis=wide, keepdims=True), hi.max(axis=wide, keepdims=True)
+    shape = tuple(1 if axis in axes else extent for axis, extent in enumerate(field.shape))
+    return Intervals(shape, lo, hi, {axis: tag for axis, tag in field.tags.items() if axis not in axes})
+
+
+# --- shape ------------------------------------------------------------------------------------------------------------
+
+
+def shrunk(field: Intervals, axes: Sequence[int] | None = None) -> Intervals:
+    """The field with every axis that turns out not to matter (of the given ones) at extent 1."""
+    lo, hi = field.lo, field.hi
+    for axis in range(field.rank) if axes is None else axes:
+        if lo.shape[axis] > 1:
+            head = _cut(axis, 0, 1)
+            if (lo == lo[head]).all() and (hi == hi[head]).all():
+                lo, hi = lo[head], hi[head]
+    tags = {axis: tag for axis, tag in field.tags.items() if lo.shape[axis] > 1 or field.shape[axis] == 1 or not tag[1]}
+    return Intervals(field.shape, lo, hi, tags)
+
+
+def retagged(field: Intervals, axis: int) -> Intervals:
+    """The field with a tag for the axis where what is seen moves evenly along it."""
+    if field.lo.shape[axis] < 2 or axis in field.tags:
+        return field
+    lo, hi = np.diff(field.lo, axis=axis), np.diff(field.hi, axis=axis)
+    rate = int(lo.flat[0])
+    if not (lo == rate).all() or not (hi == rate).all() or abs(rate) >= NOTHING:
+        return field
+    return Intervals(field.shape, field.lo, field.hi, {**field.tags, axis: (1, rate)})
+
+
+def _permute(field: Intervals, axes: Sequence[int]) -> Intervals:
+    shape = tuple(field.shape[axis] for axis in axes)
+    tags = {axes.index(axis): tag for axis, tag in field.tags.items()}
+    return Intervals(shape, field.lo.transpose(axes), field.hi.transpose(axes), tags)
+
+
+def groups_of(shape_in: Sequence[int], shape_out: Sequence[int]) -> list[tuple[list[int], list[int]]]:
+    """Runs of axes of both shapes that hold the same elements, in order; axes of extent 1 may stand alone.
+
+    >>> groups_of((2, 6, 5), (2, 3, 2, 5))
+    [([0], [0]), ([1], [1, 2]), ([2], [3])]
+    """
+    runs: list[tuple[list[int], list[int]]] = []
+    i = j = 0
+    while i < len(shape_in) or j < len(shape_out):
+        left, right = [i] * (i < len(shape_in)), [j] * (j < len(shape_out))
+        if left and right and shape_in[i] != shape_out[j] and 1 in (shape_in[i], shape_out[j]):
+            left, right = (left, []) if shape_in[i] == 1 else ([], right)
+        i, j = i + len(left), j + len(right)
+        if left and right:
+            a, b = shape_in[left[0]], shape_out[right[0]]
+            while a != b:
+                if a < b:
+                    a *= shape_in[i]
+                    left.append(i)
+                    i += 1
+                else:
+                    b *= shape_out[j]
+                    right.append(j)
+                    j += 1
+        runs.append((left, right))
+    return runs
+
+
+def _reshape(field: Intervals, shape_in: Sequence[int], shape_out: Sequence[int]) -> Intervals:
+    if 0 in shape_in or 0 in shape_out:
+        nothing = np.full((1,) * len(shape_out), NOTHING, dtype=np.int64)
+        return Intervals(tuple(shape_out), nothing, -nothing, {})
+    extents_in, extents_out = list(field.lo.shape), [1] * len(shape_out)
+    tags: dict[int, Tag] = {}
+    fresh: list[int] = []
+    for left, right in groups_of(shape_in, shape_out):
+        if len(left) == 1 and len(right) == 1:
+            extents_out[right[0]] = extents_in[left[0]]
+            if left[0] in field.tags:
+                tags[right[0]] = field.tags[left[0]]
+        elif left and any(extents_in[axis] > 1 for axis in left):
+            for axis in left:
+                extents_in[axis] = shape_in[axis]
+            for axis in right:
+                extents_out[axis] = shape_out[axis]
+            tags.update(_tags_of_run(field, left, right, shape_in, shape_out))
+            fresh += right
+    lo = np.broadcast_to(field.lo, extents_in).reshape(extents_out)
+    hi = np.broadcast_to(field.hi, extents_in).reshape(extents_out)
+    made = Intervals(tuple(shape_out), lo, hi, tags)
+    if fresh:
+        made = shrunk(made, fresh)
+        for axis in fresh:
+            made = retagged(made, axis)
+    return made
+
+
+def _tags_of_run(
+    field: Intervals, left: list[int], right: list[int], shape_in: Sequence[int], shape_out: Sequence[int]
+) -> dict[int, Tag]:
+    """Tags of a run of axes that is split or merged."""
+    if len(left) == 1 and left[0] in field.tags:  # split: an outer position is as many inner ones as the rest holds
+        tags: dict[int, Tag] = {}
+        for at, axis in enumerate(right):
+            if at == len(right) - 1:
+                break
+            after = _tag_after(field.tags[left[0]], prod(shape_out[k] for k in right[at + 1 :]))
+            if after is not None and after[0] <= shape_out[axis]:
+                tags[axis] = after
+        return tags
+    if len(right) == 1:  # merge: the outermost axis that moves sets the period
+        wide = [axis for axis in left if shape_in[axis] > 1]
+        if wide and wide[0] in field.tags:
+            period, shift = field.tags[wide[0]]
+            inner = prod(shape_in[axis] for axis in wide[1:])
+            merged = _finest(field, wide, shape_in, (period * inner, shift))
+            return {right[0]: merged} if merged[0] <= shape_out[right[0]] else {}
+    return {}
+
+
+def _finest(field: Intervals, wide: list[int], shape_in: Sequence[int], tag: Tag) -> Tag:
+    """The finer tag of the innermost axis, where the merged axes continue each other evenly."""
+    inner = field.tags.get(wide[-1])
+    if inner is None or len(wide) != 2:
+        return tag
+    period, shift = inner
+    extent = shape_in[wide[-1]]
+    outer = field.tags[wide[0]]
+    return inner if outer[0] == 1 and extent % period == 0 and extent // period * shift == outer[1] else tag
+
+
+# --- steps and unions -------------------------------------------------------------------------------------------------
+
+
+def apply(field: Intervals, step: reads.Step, masks: Mapping[int, Array], *, free: bool) -> Intervals:
+    """The field after one step."""
+    match step:
+        case reads.Window():
+            return _window(field, step, free)
+        case reads.Transposed():
+            return _transposed(field, step, free)
+        case reads.Spans():
+            return _spans(field, step, free)
+        case reads.Reduce(axes):
+            return reduce(field, axes)
+        case reads.Group():
+            return _group(field, step)
+        case reads.Reshape(shape_in, shape_out):
+            return _reshape(field, shape_in, shape_out)
+        case reads.Permute(axes):
+            return _permute(field, axes)
+        case reads.Slice(axis, start, stride, out):
+            index = start + stride * np.arange(out)
+            done = _unchanging(field, axis, out, None)
+            return done or _take(field, axis, index, _tag_after(field.tags.get(axis), stride))
+        case reads.Take(axis, indices):
+            return _take(field, axis, np.asarray(indices, dtype=np.int64))
+        case reads.Pad():
+            return _pad(field, step, free)
+        case reads.Place():
+            return _place(field, step, free=False)
+        case reads.Erase():
+            return _erase(field, step)
+        case reads.Prefix():
+            return _prefix(field, step)
+        case reads.Blocked(mask):
+            return _without(field, masks[mask])
+        case reads.Contract(mask):
+            return _contract(field, masks[mask])
+    raise TypeError(f"unknown step {step!r}")
+
+
+def place_alone(field: Intervals, step: reads.Place) -> Intervals:
+    """Placing the only tensor that is read among constants is padding, so the free pattern goes on beyond it."""
+    return _place(field, step, free=True)
+
+
+def broadcast(field: Intervals, shape: Sequence[int]) -> Intervals:
+    """The field of a tensor repeated to a larger shape: along an axis that is repeated, the position does not matter."""
+    if field.shape == tuple(shape):
+        return field
+    kept = {axis: tag for axis, tag in field.tags.items() if field.shape[axis] == shape[axis]}
+    return Intervals(tuple(shape), field.lo, field.hi, kept)
+
+
+def union(fields: Sequence[Intervals], on_clash: Callable[[int], None] | None = None) -> Intervals:
+    """What the fields see together; ``on_clash`` is told the axes along which their patterns do not go together."""
+    lo, hi = fields[0].lo, fields[0].hi
+    for field in fields[1:]:
+        if field.lo is not lo or field.hi is not hi:
+            lo, hi = np.minimum(lo, field.lo), np.maximum(hi, field.hi)
+    first = fields[0].tags
+    if all(field.tags == first for field in fields):
+        return Intervals(fields[0].shape, lo, hi, first)
+    tags: dict[int, Tag] = {}
+    for axis in sorted({axis for field in fields for axis in field.tags}):
+        every = [field.tags.get(axis) for field in fields]
+        known = [tag for tag in every if tag is not None]
+        if len(known) == len(every) and all(a[0] * b[1] == a[1] * b[0] for a, b in pairwise(known)):
+            period = known[0][0]
+            for other, _ in known:
+                period = period * other // gcd(period, other)
+            if period <= fields[0].shape[axis]:
+                tags[axis] = (period, known[0][1] * period // known[0][0])
+        elif on_clash is not None and len(known) > 1:
+            on_clash(axis)
+    return Intervals(fields[0].shape, lo, hi, tags)

@@ -1,0 +1,199 @@
+"""Receptive fields of layers as records: what each layer sees of a source, along the axes of that source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import networkx as nx
+import numpy as np
+
+from rfcalc.analyses import fields
+from rfcalc.analyses.fields import Clash, State, Window
+from rfcalc.analyses.results import Misalignment, Number, ReceptiveField, Region
+from rfcalc.analyses.samples import samples_of
+from rfcalc.graph import Node, Ref, node
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A tensor that fields are measured in, and its axes by name."""
+
+    name: str
+    ref: Ref
+    axes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class AxisSummary:
+    """What the first output of one node sees along one source axis."""
+
+    size: int
+    size_min: int
+    whole: bool
+    window: Window | None
+    local: int
+    context: int
+    inexact: int
+    misaligned: int
+    masked: int
+
+
+_UNSEEN = AxisSummary(0, 0, False, None, 0, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class SourceFields:
+    """The summaries of all nodes in one source, by axis name and node."""
+
+    source: Source
+    axes: Mapping[str, Mapping[int, AxisSummary]]
+    clashes: Mapping[str, Mapping[int, Clash]]
+    graph: nx.DiGraph
+
+    def field(self, ident: int) -> ReceptiveField:
+        """The receptive field of one node."""
+        rows = [self.axes[name].get(ident, _UNSEEN) for name in self.source.axes]
+        windows = _windows(rows)
+        has_window = any(window is not None for window in windows)
+        return ReceptiveField(
+            source=self.source.name,
+            axes=tuple(self.source.axes),
+            status="upper_bound" if any(row.inexact for row in rows) else "exact",
+            whole_input=bool(rows) and all(row.whole for row in rows),
+            size=tuple(max(w.sizes) if w else row.size for row, w in zip(rows, windows, strict=True)),
+            size_min=tuple(min(w.sizes) if w else row.size_min for row, w in zip(rows, windows, strict=True)),
+            stride=tuple(_number(w.stride) if w else None for w in windows) if has_window else None,
+            start=tuple(_start(w) for w in windows) if has_window else None,
+            center=tuple(_center(w) for w in windows) if has_window else None,
+            samples=self._samples(ident, windows),
+            local_size=tuple(row.local for row in rows),
+            period=tuple(w.period if w else 1 for w in windows),
+            context=self._names(row.context for row in rows),
+            reasons=self._reasons(row.inexact for row in rows),
+            misaligned=self._misaligned(rows),
+            masked=any(row.masked for row in rows),
+        )
+
+    def tensor_axes(self, ident: int) -> dict[str, int]:
+        """The axes of the node's tensor that move with each source axis, where there is one."""
+        found = {name: self.axes[name].get(ident, _UNSEEN).window for name in self.source.axes}
+        return {name: window.axis for name, window in found.items() if window is not None}
+
+    def _samples(self, ident: int, windows: Sequence[Window | None]) -> tuple[int | None, ...] | None:
+        if not any(windows):
+            return None
+        pairs = zip(self.source.axes.values(), windows, strict=True)
+        return tuple(samples_of(self.graph, self.source.ref, axis, ident, window) if window else None for axis, window in pairs)
+
+    def _names(self, flags: object) -> tuple[str, ...]:
+        merged = 0
+        for value in flags:  # type: ignore[attr-defined]
+            merged |= value
+        return tuple(node(self.graph, ident).name for ident in fields.bits(merged))
+
+    def _reasons(self, flags: object) -> tuple[str, ...]:
+        merged = 0
+        for value in flags:  # type: ignore[attr-defined]
+            merged |= value
+        records = [node(self.graph, ident) for ident in fields.bits(merged)]
+        return tuple(f"{record.name}: {record.inexact}" for record in records)
+
+    def _misaligned(self, rows: Sequence[AxisSummary]) -> tuple[Misalignment, ...]:
+        found = []
+        for axis, row in zip(self.source.axes, rows, strict=True):
+            for ident in fields.bits(row.misaligned):
+                clash = self.clashes[axis][ident]
+                branches = tuple((_number(stride), _number(offset)) for stride, offset in clash.windows)
+                found.append(Misalignment(node(self.graph, ident).name, axis, branches))  # type: ignore[arg-type]
+        return tuple(found)
+
+
+def analyse_source(graph: nx.DiGraph, source: Source) -> SourceFields:
+    """The fields of every node in one source."""
+    axes: dict[str, dict[int, AxisSummary]] = {}
+    clashes: dict[str, Mapping[int, Clash]] = {}
+    for name, axis in source.axes.items():
+        rows: dict[int, AxisSummary] = {}
+        found: Mapping[int, Clash] = {}
+        extent = node(graph, source.ref.node).outputs[source.ref.output].shape[axis]
+        for record, states, found in fields.trace_axis(graph, source.ref, axis):
+            if states and states[0] is not None:
+                rows[record.id] = summarise(states[0], extent)
+        axes[name], clashes[name] = rows, dict(found)
+    return SourceFields(source, axes, clashes, graph)
+
+
+def summarise(state: State, extent: int) -> AxisSummary:
+    """The facts of one state that reports need."""
+    size, size_min = fields.largest_region(state.full)
+    local_window = fields.window_of(state.local) if state.local is not None else None
+    if local_window is not None:
+        local = max(local_window.sizes)
+    else:
+        local = fields.span_of(state.local, extent) if state.local is not None else 0
+    return AxisSummary(
+        size,
+        size_min,
+        fields.covers(state.full, extent),
+        None if state.context else local_window,
+        local,
+        state.context,
+        state.inexact,
+        state.misaligned,
+        state.masked,
+    )
+
+
+def regions(graph: nx.DiGraph, source: Source, ident: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The exact clipped regions of one node: for each source axis, arrays of the first and last index seen.
+
+    The arrays have the rank of the node's output, extent 1 along axes that do not matter; first > last means nothing.
+    """
+    keep = nx.ancestors(graph, ident) | {ident}
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for name, axis in source.axes.items():
+        for record, states, _ in fields.trace_axis(graph, source.ref, axis, keep):
+            if record.id == ident:
+                found[name] = _arrays(record, states[0])
+    return found
+
+
+def _arrays(record: Node, state: State | None) -> tuple[np.ndarray, np.ndarray]:
+    if state is None:
+        shape = (1,) * len(record.shape)
+        return np.full(shape, 1, dtype=np.int64), np.full(shape, 0, dtype=np.int64)
+    nothing = state.full.lo > state.full.hi
+    return np.where(nothing, 1, state.full.lo), np.where(nothing, 0, state.full.hi)
+
+
+def unit_region(lo: np.ndarray, hi: np.ndarray, position: Mapping[int, int]) -> Region:
+    """The region of one position (tensor axis to index), as the hull over all other axes."""
+    for axis, at in position.items():
+        index = 0 if lo.shape[axis] == 1 else at
+        lo, hi = lo.take([index], axis), hi.take([index], axis)
+    seen = lo <= hi
+    if not seen.any():
+        return None
+    return int(lo[seen].min()), int(hi[seen].max())
+
+
+def _windows(rows: Sequence[AxisSummary]) -> list[Window | None]:
+    """The windows by source axis; two source axes that move with one tensor axis (tokens) have none."""
+    axes = [row.window.axis for row in rows if row.window is not None]
+    return [row.window if row.window is not None and axes.count(row.window.axis) == 1 else None for row in rows]
+
+
+def _number(value: Fraction | None) -> Number | None:
+    return int(value) if value is not None and value.denominator == 1 else value
+
+
+def _start(window: Window | None) -> int | None:
+    return window.lo[0] if window is not None and window.sizes[0] else None
+
+
+def _center(window: Window | None) -> Number | None:
+    if window is None or not window.sizes[0]:
+        return None
+    return _number(Fraction(window.lo[0] + window.hi[0], 2))

@@ -1,0 +1,173 @@
+"""What `rfcalc.analyze` returns: frozen records of integers, fractions and names, with `to_dict` for JSON (DESIGN section 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, TypeAlias
+
+Number: TypeAlias = int | Fraction
+Region: TypeAlias = tuple[int, int] | None  #: (first, last), or None where nothing is seen
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON data: a fraction that is no integer becomes a string (``"1/2"``), a tuple a list."""
+    if isinstance(value, Fraction):
+        return int(value) if value.denominator == 1 else str(value)
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Misalignment:
+    """A join whose branches see the source with different strides, or equal strides and different centres."""
+
+    layer: str
+    axis: str
+    branches: tuple[tuple[Number, Number | None], ...]  #: (stride, centre) of each branch; centre is None without window
+
+    def to_dict(self) -> dict[str, Any]:
+        rows = [{"stride": plain(stride), "center": plain(center)} for stride, center in self.branches]
+        return {"layer": self.layer, "axis": self.axis, "branches": rows}
+
+
+@dataclass(frozen=True, slots=True)
+class ReceptiveField:
+    """The receptive field of one layer in one source, by source axis (DESIGN section 3); all lengths in source pixels.
+
+    ``size`` and the like have one entry for each of ``axes``. ``stride``, ``start`` and ``center`` are None where no axis
+    has a window, and None in the place of an axis that has none. ``context`` names the layers that bring in the whole axis.
+    ``samples`` counts the indices of the span that are really read, None where it is not known.
+    """
+
+    source: str
+    axes: tuple[str, ...]
+    status: str
+    whole_input: bool
+    size: tuple[int, ...]
+    size_min: tuple[int, ...]
+    stride: tuple[Number | None, ...] | None
+    start: tuple[int | None, ...] | None
+    center: tuple[Number | None, ...] | None
+    samples: tuple[int | None, ...] | None
+    local_size: tuple[int, ...] | None
+    period: tuple[int, ...]
+    context: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    misaligned: tuple[Misalignment, ...] = ()
+    masked: bool = False
+    region: tuple[Region, ...] | None = None  #: of the unit asked for by ``at``
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in the JSON output."""
+        row: dict[str, Any] = {
+            name: plain(getattr(self, name))
+            for name in "status whole_input size size_min stride start center samples local_size context".split()
+        }
+        row["period"] = list(self.period)
+        if self.reasons:
+            row["reasons"] = list(self.reasons)
+        if self.misaligned:
+            row["misaligned"] = [item.to_dict() for item in self.misaligned]
+        if self.masked:
+            row["masked"] = True
+        if self.region is not None:
+            row["region"] = plain(self.region)
+        return row
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """The patch of an earlier numbered layer that one interior unit uses: its extent along each axis of the fields."""
+
+    index: int
+    name: str
+    size: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"index": self.index, "name": self.name, "size": list(self.size)}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of the table. ``macs`` is None where an op of the row has no rule.
+
+    ``index`` is the lecture's number (1 is the input), None for an op that folds into another row. ``folded`` names the
+    ops whose parameters and costs are added to this row's. ``flops`` counts 2 x macs plus all other arithmetic, and
+    ``flops_by`` gives it by category.
+    """
+
+    index: int | None
+    name: str
+    kind: str
+    op: str
+    module: str
+    inputs: tuple[str, ...]
+    output_shape: tuple[int, ...]
+    params: int
+    trainable_params: int
+    macs: int | None
+    flops: int | None
+    flops_by: Mapping[str, int]
+    formula: str
+    attrs: Mapping[str, Any]
+    receptive_fields: Mapping[str, ReceptiveField]
+    notes: tuple[str, ...] = ()
+    folded: tuple[str, ...] = ()
+    reads: tuple[Patch, ...] | None = None
+    node: int = field(default=-1, repr=False)
+
+    @property
+    def receptive_field(self) -> ReceptiveField:
+        """The field in the only source; with several, use ``receptive_fields[name]``."""
+        if len(self.receptive_fields) != 1:
+            raise ValueError(f"{self.name} has fields in {', '.join(self.receptive_fields)}: ask receptive_fields[name]")
+        return next(iter(self.receptive_fields.values()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in the JSON output."""
+        row: dict[str, Any] = {
+            "index": self.index,
+            "name": self.name,
+            "kind": self.kind,
+            "op": self.op,
+            "module": self.module,
+            "inputs": list(self.inputs),
+            "output_shape": list(self.output_shape),
+            "params": self.params,
+            "trainable_params": self.trainable_params,
+            "macs": self.macs,
+            "flops": self.flops,
+            "flops_by": dict(self.flops_by),
+            "formula": self.formula,
+            "attrs": plain(self.attrs),
+            "folded": list(self.folded),
+            "notes": list(self.notes),
+            "receptive_fields": {name: item.to_dict() for name, item in self.receptive_fields.items()},
+        }
+        if self.reads is not None:
+            row["reads"] = [patch.to_dict() for patch in self.reads]
+        return row
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over the whole model. ``status`` is "complete", or "lower_bound" when ``unknown_ops`` (name: calls) is not empty."""
+
+    params: int
+    trainable_params: int
+    buffers: int
+    macs: int
+    flops: int
+    flops_by: Mapping[str, int]
+    status: str
+    unknown_ops: Mapping[str, int]
+    unused_params: Mapping[str, int]  #: parameters the forward pass never used: name to elements (in ``params`` too)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in the JSON output."""
+        return {name: plain(value) for name, value in vars(self).items()}

@@ -1,0 +1,261 @@
+"""The layer graph: a `networkx.DiGraph` of frozen, torch-free records, saved and loaded as JSON.
+
+Nodes are integers in execution order, each with one `Node` under the attribute ``record``; an edge says that the later op
+reads an output of the earlier one. ``graph.graph`` holds the model's name, its inputs, outputs, parameters, buffers and
+the boolean masks that `Blocked` and `Contract` steps refer to.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from rfcalc import reads
+from rfcalc.errors import LoadError
+
+SCHEMA = "rfcalc-graph/1"
+
+#: The kinds of op, and which of them are numbered layers (DESIGN section 5).
+NUMBERED_KINDS = frozenset(
+    "input conv conv_transpose pool linear matmul attention recurrent embedding upsample merge fft unknown".split()
+)
+FOLDED_KINDS = frozenset("norm activation dropout elementwise reduction reshape pad cast copy other".split())
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """Shape and dtype of one value; dtype is torch's name without the prefix (``float32``)."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Output ``output`` of node ``node``."""
+
+    node: int
+    output: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """How one output of a node reads one of its inputs (``input`` is a position in `Node.inputs`)."""
+
+    input: int
+    steps: reads.Steps
+
+
+@dataclass(frozen=True)
+class Node:
+    """One op of the forward pass, with what it reads and what it costs.
+
+    ``reads[o]`` lists the reads of output ``o``. ``macs`` is None where the op has no rule. ``flops`` are operations other
+    than multiply-adds, by category. ``inexact`` is the reason why the reads are an upper bound, or "".
+    """
+
+    id: int
+    op: str
+    name: str
+    kind: str
+    index: int | None
+    scope: str
+    module: str
+    inputs: tuple[Ref, ...]
+    outputs: tuple[TensorInfo, ...]
+    reads: tuple[tuple[Read, ...], ...]
+    params: tuple[str, ...] = ()
+    macs: int | None = 0
+    flops: Mapping[str, int] = field(default_factory=dict)
+    formula: str = ""
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    inexact: str = ""
+    masked: bool = False
+    notes: tuple[str, ...] = ()
+    owner: int = -1  #: the numbered node whose row this one folds into (itself if numbered)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the first output."""
+        return self.outputs[0].shape if self.outputs else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """A parameter or buffer of the model. ``shared_with`` names the first one with the same storage, or is ""."""
+
+    name: str
+    shape: tuple[int, ...]
+    numel: int
+    trainable: bool = True
+    shared_with: str = ""
+    owner: int | None = None  #: node that first uses it, None if the forward pass never does
+
+
+@dataclass(frozen=True, slots=True)
+class InputInfo:
+    """An input of the model: the node that stands for it and the axes along which fields are measured."""
+
+    name: str
+    node: int
+    shape: tuple[int, ...]
+    dtype: str
+    axes: Mapping[str, int]
+
+
+def node(graph: nx.DiGraph, ident: int) -> Node:
+    """The record of one node."""
+    record: Node = graph.nodes[ident]["record"]
+    return record
+
+
+def nodes(graph: nx.DiGraph) -> Iterator[Node]:
+    """All records in execution order."""
+    for ident in sorted(graph.nodes):
+        yield node(graph, ident)
+
+
+def build(
+    records: list[Node],
+    *,
+    model: str,
+    inputs: list[InputInfo],
+    outputs: list[Ref],
+    params: list[Param],
+    buffers: list[Param],
+    masks: Mapping[int, np.ndarray] | None = None,
+    meta: Mapping[str, Any] | None = None,
+) -> nx.DiGraph:
+    """A graph of the records; edges follow from their inputs."""
+    graph = nx.DiGraph(
+        model=model,
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        params=tuple(params),
+        buffers=tuple(buffers),
+        masks=dict(masks or {}),
+        meta=dict(meta or {}),
+    )
+    for record in records:
+        graph.add_node(record.id, record=record)
+        graph.add_edges_from((ref.node, record.id) for ref in record.inputs)
+    return graph
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
+
+
+def to_json(graph: nx.DiGraph) -> dict[str, Any]:
+    """The graph as plain JSON data."""
+    return {
+        "schema": SCHEMA,
+        "model": graph.graph["model"],
+        "meta": graph.graph["meta"],
+        "inputs": [asdict(item) for item in graph.graph["inputs"]],
+        "outputs": [[ref.node, ref.output] for ref in graph.graph["outputs"]],
+        "params": [asdict(item) for item in graph.graph["params"]],
+        "buffers": [asdict(item) for item in graph.graph["buffers"]],
+        "masks": {str(key): _encode_mask(mask) for key, mask in graph.graph["masks"].items()},
+        "nodes": [_encode_node(record) for record in nodes(graph)],
+    }
+
+
+def from_json(data: Any, where: str = "graph") -> nx.DiGraph:
+    """A graph from what `to_json` made. Raises `LoadError` naming ``where`` and what is wrong."""
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        found = data.get("schema") if isinstance(data, dict) else type(data).__name__
+        raise LoadError(f"{where} is no rfcalc graph: expected schema {SCHEMA!r}, found {found!r}")
+    try:
+        graph = build(
+            [_decode_node(row) for row in data["nodes"]],
+            model=data["model"],
+            inputs=[InputInfo(**{**row, "shape": tuple(row["shape"])}) for row in data["inputs"]],
+            outputs=[Ref(*row) for row in data["outputs"]],
+            params=[Param(**{**row, "shape": tuple(row["shape"])}) for row in data["params"]],
+            buffers=[Param(**{**row, "shape": tuple(row["shape"])}) for row in data["buffers"]],
+            masks={int(key): _decode_mask(row) for key, row in data["masks"].items()},
+            meta=data["meta"],
+        )
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, zlib.error) as error:
+        raise LoadError(f"{where} is damaged: {type(error).__name__}: {error}") from error
+    _check(graph, where)
+    return graph
+
+
+def _check(graph: nx.DiGraph, where: str) -> None:
+    known: set[int] = set()
+    for ident in sorted(graph.nodes):
+        if "record" not in graph.nodes[ident]:
+            raise LoadError(f"{where} is damaged: node {ident} is read but not defined")
+        late = [ref.node for ref in node(graph, ident).inputs if ref.node not in known]
+        if late:
+            raise LoadError(f"{where} is damaged: node {ident} reads node {late[0]}, which does not come before it")
+        known.add(ident)
+
+
+def save(graph: nx.DiGraph, path: Path) -> None:
+    """Write the graph as JSON, one node a line."""
+    path.write_text(dumps(graph), encoding="utf-8")
+
+
+def dumps(graph: nx.DiGraph) -> str:
+    """The graph as JSON text, one node a line, so that versions of it can be compared line by line."""
+    data = to_json(graph)
+    rows = data.pop("nodes")
+    head = json.dumps(data, indent=1)[:-2]
+    body = ",\n".join("  " + json.dumps(row, separators=(",", ":")) for row in rows)
+    return f'{head},\n "nodes": [\n{body}\n ]\n}}\n'
+
+
+def load(path: Path) -> nx.DiGraph:
+    """Read a graph that `save` wrote. Raises `LoadError` for anything else."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LoadError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise LoadError(f"{path} is no rfcalc graph: not valid JSON ({error})") from error
+    return from_json(data, str(path))
+
+
+_EMPTY: tuple[Any, ...] = ("", (), {})
+
+
+def _encode_node(record: Node) -> dict[str, Any]:
+    row = {key: value for key, value in vars(record).items() if not (value is None or value is False or value in _EMPTY)}
+    row["inputs"] = [[ref.node, ref.output] for ref in record.inputs]
+    row["outputs"] = [[list(out.shape), out.dtype] for out in record.outputs]
+    row["reads"] = [[[read.input, reads.encode(read.steps)] for read in output] for output in record.reads]
+    row["macs"] = record.macs
+    return row
+
+
+def _decode_node(row: dict[str, Any]) -> Node:
+    known = {"index": None, "scope": "", "module": "", **row}
+    known["inputs"] = tuple(Ref(*ref) for ref in row["inputs"])
+    known["outputs"] = tuple(TensorInfo(tuple(shape), dtype) for shape, dtype in row["outputs"])
+    known["reads"] = tuple(
+        tuple(Read(position, reads.decode(steps)) for position, steps in output) for output in row["reads"]
+    )
+    known["params"] = tuple(row.get("params", ()))
+    known["notes"] = tuple(row.get("notes", ()))
+    return Node(**known)
+
+
+def _encode_mask(mask: np.ndarray) -> dict[str, Any]:
+    packed = zlib.compress(np.packbits(mask).tobytes(), 9)
+    return {"shape": list(mask.shape), "bits": base64.b64encode(packed).decode("ascii")}
+
+
+def _decode_mask(row: dict[str, Any]) -> np.ndarray:
+    shape = tuple(row["shape"])
+    bits = np.frombuffer(zlib.decompress(base64.b64decode(row["bits"])), dtype=np.uint8)
+    return np.unpackbits(bits, count=int(np.prod(shape))).astype(bool).reshape(shape)

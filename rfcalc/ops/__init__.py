@@ -1,0 +1,41 @@
+"""The registry of ops, one file per family. Importing this package registers every rule; none of it imports torch."""
+
+from __future__ import annotations
+
+from rfcalc.ops import (
+    attention,
+    conv,
+    indexing,
+    linear,
+    movement,
+    norm,
+    pointwise,
+    pool,
+    recurrent,
+    reduction,
+    resample,
+    transforms,
+)
+from rfcalc.ops.registry import Arg, Call, Effect, Registered, lookup, registered, rule
+
+__all__ = [
+    "Arg",
+    "Call",
+    "Effect",
+    "Registered",
+    "attention",
+    "conv",
+    "indexing",
+    "linear",
+    "lookup",
+    "movement",
+    "norm",
+    "pointwise",
+    "pool",
+    "recurrent",
+    "reduction",
+    "registered",
+    "resample",
+    "rule",
+    "transforms",
+]

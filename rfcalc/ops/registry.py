@@ -1,0 +1,190 @@
+"""The registry of ops: one rule per op says what each output element reads and what it costs.
+
+A rule is a small function of a `Call` (shapes, dtypes and attributes, no tensors) that returns an `Effect`. It is registered
+under the op's name, ``aten.convolution`` for a dispatcher op (without its overload) or ``torch.linear`` for a composite
+function that the tracer records whole. Registering a name twice is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rfcalc.graph import FOLDED_KINDS, NUMBERED_KINDS, TensorInfo
+from rfcalc.reads import Steps
+
+#: What the rule sees of a tensor argument or result.
+
+
+@dataclass(frozen=True, eq=False)
+class Arg:
+    """A tensor argument as a rule sees it.
+
+    ``role`` is "data" (computed in the forward pass, or an input), "param" (a parameter or a view of one) or "const"
+    (depends on neither). ``value()`` gives the numbers of a constant as a numpy array, or None where they are not known.
+    ``blocked`` marks the elements known to be minus infinity, or so far below zero that a softmax turns them into 0;
+    ``zero`` marks those known to be exactly 0. Both broadcast over the tensor; None means that none is known.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    role: str = "data"
+    name: str = ""
+    load: Callable[[], np.ndarray | None] | None = None
+    blocked: np.ndarray | None = None
+    zero: np.ndarray | None = None
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def numel(self) -> int:
+        return numel(self.shape)
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether a field can pass through this argument."""
+        return self.role == "data"
+
+    def value(self) -> np.ndarray | None:
+        """The constant's numbers, None if it is no constant or its numbers are not known."""
+        return self.load() if self.role == "const" and self.load is not None else None
+
+
+def numel(shape: Sequence[int]) -> int:
+    """Number of elements, an exact int."""
+    total = 1
+    for extent in shape:
+        total *= extent
+    return total
+
+
+class Call:
+    """One call of an op: its arguments by schema name, its results, and the table of masks.
+
+    ``call["stride"]`` is an argument (tensors appear as `Arg`, lists of tensors as tuples of `Arg`); a missing optional
+    one is None. ``call.outs`` are the results.
+    """
+
+    def __init__(
+        self,
+        op: str,
+        args: Mapping[str, Any],
+        outs: Sequence[TensorInfo],
+        intern: Callable[[np.ndarray], int] | None = None,
+    ) -> None:
+        self.op = op
+        self.args = args
+        self.outs = tuple(outs)
+        self._intern = intern
+
+    def __getitem__(self, name: str) -> Any:
+        return self.args.get(name)
+
+    def get(self, name: str, default: Any) -> Any:
+        """The argument, or the default where it is missing or None."""
+        value = self.args.get(name)
+        return default if value is None else value
+
+    @property
+    def out(self) -> TensorInfo:
+        """The first result."""
+        return self.outs[0]
+
+    def mask(self, mask: np.ndarray) -> int:
+        """Store a boolean mask in the graph; returns its key for `Blocked` and `Contract` steps."""
+        if self._intern is None:
+            raise RuntimeError("this call has no table of masks")
+        return self._intern(np.ascontiguousarray(mask, dtype=bool))
+
+    def tensors(self) -> Iterator[Arg]:
+        """All tensor arguments, lists flattened, in order."""
+        for value in self.args.values():
+            if isinstance(value, Arg):
+                yield value
+            elif isinstance(value, tuple | list):
+                yield from (item for item in value if isinstance(item, Arg))
+
+
+#: (argument, steps): how one output reads one argument.
+ArgRead = tuple[Arg, Steps]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a rule says of a call.
+
+    ``reads``: the reads of every output (one list, shared by all outputs) or, with ``each=True``, one list per output.
+    Arguments that are constants or parameters may be listed; they carry no field. ``macs`` are multiply-adds; ``flops`` all
+    other arithmetic by category (see docs/flops.md). ``formula`` writes the multiply-adds in the lecture's form.
+    ``inexact`` says why the reads are an upper bound. ``blocked`` and ``zero`` describe the first output (see `Arg`).
+    """
+
+    kind: str
+    reads: Sequence[Any] = ()
+    each: bool = False
+    macs: int = 0
+    flops: Mapping[str, int] = field(default_factory=dict)
+    formula: str = ""
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    inexact: str = ""
+    masked: bool = False
+    blocked: np.ndarray | None = None
+    zero: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in NUMBERED_KINDS | FOLDED_KINDS:
+            raise ValueError(f"unknown kind {self.kind!r}")
+
+    def reads_of(self, output: int) -> Sequence[ArgRead]:
+        """The reads of one output."""
+        return self.reads[output] if self.each else self.reads
+
+
+Rule = Callable[[Call], Effect]
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A registered rule: the ops it serves and where it stands."""
+
+    rule: Rule
+    family: str
+
+    @property
+    def summary(self) -> str:
+        """First line of the rule's docstring."""
+        return (self.rule.__doc__ or "").strip().splitlines()[0] if self.rule.__doc__ else ""
+
+
+_RULES: dict[str, Registered] = {}
+
+
+def rule(*ops: str) -> Callable[[Rule], Rule]:
+    """Register a function as the rule of the named ops. Raises ValueError for a name that already has one."""
+
+    def register(function: Rule) -> Rule:
+        family = function.__module__.rpartition(".")[2]
+        for op in ops:
+            if op in _RULES:
+                raise ValueError(f"{op} already has a rule in {_RULES[op].family}")
+            _RULES[op] = Registered(function, family)
+        return function
+
+    return register
+
+
+def lookup(op: str) -> Rule | None:
+    """The rule of an op, None if it has none."""
+    found = _RULES.get(op)
+    return found.rule if found else None
+
+
+def registered() -> Mapping[str, Registered]:
+    """All rules by op name, sorted."""
+    return dict(sorted(_RULES.items()))

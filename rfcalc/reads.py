@@ -1,0 +1,250 @@
+"""What an output element reads: the closed vocabulary of steps.
+
+An op's rule describes, for every input, how the positions of the output follow from the positions of the input, as a
+short sequence of the steps below. Each step takes an array indexed like the tensor before it to one indexed like the
+tensor after it. Axes are non-negative and refer to the tensor at that point of the sequence. An axis that an output does
+not depend on has extent 1 and broadcasts, so that no step needs to say how far it is repeated.
+
+The steps are plain data: they are stored in the graph, saved as JSON, and understood by the analyses without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from typing import Any, ClassVar, TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Convolution or pooling along one axis: position u reads ``stride*u - before + dilation*j`` for j < kernel.
+
+    Positions outside the input hold nothing (zero padding, or the clipped last window of ceil mode).
+    """
+
+    code: ClassVar[str] = "window"
+    axis: int
+    kernel: int
+    stride: int
+    dilation: int
+    before: int
+    out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transposed:
+    """Transposed convolution along one axis: position u reads every i with ``u = stride*i - before + dilation*j``."""
+
+    code: ClassVar[str] = "transposed"
+    axis: int
+    kernel: int
+    stride: int
+    dilation: int
+    before: int
+    out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Explicit windows: position u reads every index from ``first[u]`` to ``last[u]`` (adaptive pooling, interpolation).
+
+    ``period`` and ``shift`` extend the pattern beyond the borders: without borders, position ``u + period`` reads what
+    position u reads, moved by ``shift``; ``free_first`` and ``free_last`` hold one period of it, before any clamping.
+    ``period`` is 0 where the pattern does not repeat.
+    """
+
+    code: ClassVar[str] = "spans"
+    axis: int
+    first: tuple[int, ...]
+    last: tuple[int, ...]
+    period: int = 0
+    shift: int = 0
+    free_first: tuple[int, ...] = ()
+    free_last: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """Everything along the axes is read; they stay, with extent 1 (mean, softmax, norms, a contracted axis)."""
+
+    code: ClassVar[str] = "reduce"
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Grouped channels: the axis is cut into ``groups`` equal runs, output c of ``out`` reads its whole run."""
+
+    code: ClassVar[str] = "group"
+    axis: int
+    groups: int
+    out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reshape:
+    """The same elements in row-major order under another shape."""
+
+    code: ClassVar[str] = "reshape"
+    shape_in: tuple[int, ...]
+    shape_out: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Permute:
+    """Output axis k is input axis ``axes[k]``."""
+
+    code: ClassVar[str] = "permute"
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Position u reads ``start + step*u``, all of them inside the input (step -1 is a flip)."""
+
+    code: ClassVar[str] = "slice"
+    axis: int
+    start: int
+    step: int
+    out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Position u reads index ``indices[u]``, or nothing where it is -1 (roll, gather by a known index)."""
+
+    code: ClassVar[str] = "take"
+    axis: int
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pad:
+    """Padding (negative: cropping) along one axis; ``mode`` is zero, reflect, replicate or circular."""
+
+    code: ClassVar[str] = "pad"
+    axis: int
+    size: int
+    before: int
+    after: int
+    mode: str = "zero"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The input lands at ``offset + step*i`` of an axis of extent ``out``; the rest of it reads nothing from this input.
+
+    Concatenation, stack, and the assignment ``x[:, 2:4] = y``.
+    """
+
+    code: ClassVar[str] = "place"
+    axis: int
+    size: int
+    offset: int
+    out: int
+    step: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Erase:
+    """The opposite of Place: positions ``offset + step*i`` (i < size) of the axes are overwritten and read nothing.
+
+    One entry of (axis, size, offset, step) for each axis that restricts the overwritten box.
+    """
+
+    code: ClassVar[str] = "erase"
+    shape: tuple[int, ...]
+    box: tuple[tuple[int, int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """Position u reads every index up to u (``reverse``: from u on): cumulative and recurrent ops."""
+
+    code: ClassVar[str] = "prefix"
+    axis: int
+    size: int
+    reverse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """Elements where the stored boolean mask (broadcast over the tensor) is true read nothing.
+
+    ``mask`` is a key of ``graph.graph["masks"]``.
+    """
+
+    code: ClassVar[str] = "blocked"
+    mask: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """Axis -2 is contracted against a mask: output row i reads the rows k whose ``mask[..., i, k]`` is false.
+
+    Attention over keys and values: ``(..., k, d)`` becomes ``(..., i, d)``.
+    """
+
+    code: ClassVar[str] = "contract"
+    mask: int
+
+
+Step: TypeAlias = (
+    Window
+    | Transposed
+    | Spans
+    | Reduce
+    | Group
+    | Reshape
+    | Permute
+    | Slice
+    | Take
+    | Pad
+    | Place
+    | Erase
+    | Prefix
+    | Blocked
+    | Contract
+)
+Steps: TypeAlias = tuple[Step, ...]
+
+_STEPS: tuple[type[Step], ...] = (
+    Window,
+    Transposed,
+    Spans,
+    Reduce,
+    Group,
+    Reshape,
+    Permute,
+    Slice,
+    Take,
+    Pad,
+    Place,
+    Erase,
+    Prefix,
+    Blocked,
+    Contract,
+)
+_BY_CODE: dict[str, type[Step]] = {step.code: step for step in _STEPS}
+
+
+def encode(steps: Steps) -> list[list[Any]]:
+    """Steps as JSON lists, ``[code, field, ...]``.
+
+    >>> encode((Window(2, 3, 1, 1, 1, 224),))
+    [['window', 2, 3, 1, 1, 1, 224]]
+    """
+    return [[step.code, *astuple(step)] for step in steps]
+
+
+def decode(rows: Sequence[Sequence[Any]]) -> Steps:
+    """The inverse of `encode`.
+
+    >>> decode([["reduce", [1, 2]]])
+    (Reduce(axes=(1, 2)),)
+    """
+    return tuple(_BY_CODE[row[0]](*(_tupled(field) for field in row[1:])) for row in rows)
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(_tupled(item) for item in value) if isinstance(value, list | tuple) else value

@@ -1,0 +1,75 @@
+"""From a name, a file, an expression or a module to a traced graph. Each form has its own file."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import networkx as nx
+
+from rfcalc.errors import TraceError, UsageError
+from rfcalc.sources import python, saved, stack, torchvision, zoo
+from rfcalc.sources.loaded import Loaded
+
+_SOURCES = (zoo, stack, saved, torchvision, python)
+
+
+def load(spec: str) -> Loaded | nx.DiGraph:
+    """The model that a text names. Raises `UsageError` with the nearest names where nothing fits."""
+    for source in _SOURCES:
+        if source.matches(spec):
+            return source.load(spec)
+    from rfcalc.zoo import CATALOG
+
+    near = difflib.get_close_matches(spec, list(CATALOG), 3, 0.5)
+    hint = f"nearest: {', '.join(near)}" if near else "see `rfcalc list` for names"
+    raise UsageError(f"unknown model {spec!r}; {hint} (or torchvision:NAME, package.module:attr, file.py:attr, graph.json)")
+
+
+def resolve(model: Any, inputs: Any, *, axes: Any, training: bool) -> nx.DiGraph:
+    """The graph of whatever `rfcalc.trace` was given."""
+    if isinstance(model, str):
+        model = load(model)
+    if isinstance(model, nx.DiGraph):
+        if inputs is not None:
+            raise UsageError("a saved graph has its input fixed: trace the model again for another input")
+        return model
+    from torch import nn
+
+    if isinstance(model, nn.Module):
+        model = Loaded(model, type(model).__name__)
+    if not isinstance(model, Loaded):
+        raise UsageError(f"cannot analyse a {type(model).__name__}: expected a name, a torch.nn.Module or a graph")
+    return _trace(model, inputs, _axes(axes), training)
+
+
+def _axes(axes: Any) -> Mapping[str, Mapping[str, int]]:
+    """Axes by input name; those given for the only input stand under the empty name."""
+    if axes is None:
+        return {}
+    nested = all(isinstance(value, Mapping) for value in axes.values())
+    return axes if nested else {"": axes}
+
+
+def _trace(loaded: Loaded, inputs: Any, axes: Mapping[str, Mapping[str, int]], training: bool) -> nx.DiGraph:
+    from rfcalc.sources.inputs import candidates
+    from rfcalc.tracing.forward import trace_module
+
+    refused: TraceError | None = None
+    for args, kwargs in candidates(loaded, inputs):
+        try:
+            return trace_module(
+                loaded.model,
+                args,
+                kwargs,
+                name=loaded.name,
+                training=training,
+                axes=axes,
+                constants=loaded.constants,
+                separator=loaded.separator,
+            )
+        except TraceError as error:
+            refused = refused or error
+    assert refused is not None
+    raise refused

@@ -1,0 +1,81 @@
+"""From the inputs a user gives (shapes, example tensors) to the arguments of the model's forward."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from rfcalc.errors import UsageError
+from rfcalc.sources.loaded import Loaded
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def candidates(loaded: Loaded, inputs: Any) -> list[Arguments]:
+    """The arguments to try in turn: a shape of a model whose rank is not known may or may not hold the batch."""
+    if inputs is None:
+        if loaded.shape is None:
+            raise UsageError(f"{loaded.name} has no default input: give its shape, --input 3x224x224")
+        inputs = loaded.shape
+    if _is_shape(inputs):
+        return [((_tensor(loaded, shape),), {}) for shape in _shapes(loaded, tuple(inputs))]
+    if isinstance(inputs, torch.Tensor):
+        return [((inputs,), {})]
+    if isinstance(inputs, Mapping):
+        return [_by_name(loaded, inputs)]
+    if isinstance(inputs, list | tuple):
+        return [(tuple(_tensor_or_shape(loaded, item) for item in inputs), {})]
+    raise UsageError(f"cannot use a {type(inputs).__name__} as input: expected a shape, tensors, or a dict by input name")
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(item, int) for item in value)
+
+
+def _shapes(loaded: Loaded, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    if any(extent < 1 for extent in shape):
+        raise UsageError(f"input {'x'.join(map(str, shape))} has an extent below 1")
+    batched = (1, *shape)
+    if loaded.rank is not None:
+        if len(shape) not in (loaded.rank, loaded.rank - 1):
+            example = "x".join(map(str, loaded.shape or ()))
+            raise UsageError(
+                f"{loaded.name} takes an input like {example}, with or without batch before it;"
+                f" {'x'.join(map(str, shape))} has {len(shape)} numbers"
+            )
+        return [batched if len(shape) == loaded.rank - 1 else shape]
+    return [batched, shape] if len(shape) < 4 else [shape, batched] if len(shape) == 4 else [shape]
+
+
+def _tensor(loaded: Loaded, shape: Sequence[int]) -> torch.Tensor:
+    """An example input without storage, of the dtype of the model's weights."""
+    floats = (p.dtype for p in loaded.model.parameters() if p.is_floating_point())
+    return torch.empty(tuple(shape), dtype=next(floats, torch.float32), device="meta")
+
+
+def _tensor_or_shape(loaded: Loaded, value: Any) -> Any:
+    if _is_shape(value):
+        # A shape among several inputs holds its batch unless all of the model's inputs are known to have one more axis.
+        return _tensor(loaded, value if loaded.rank == len(value) or len(value) > 3 else (1, *value))
+    return value
+
+
+def _by_name(loaded: Loaded, inputs: Mapping[str, Any]) -> Arguments:
+    """Inputs by the names of forward's parameters; one alone may have any name."""
+    values = {name: _tensor_or_shape(loaded, value) for name, value in inputs.items()}
+    try:
+        parameters = inspect.signature(loaded.model.forward).parameters
+    except (TypeError, ValueError):
+        return (), values
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if len(values) == 1 and not set(values) & set(parameters) and not open_ended:
+        return tuple(values.values()), {}
+    unknown = [name for name in values if name not in parameters]
+    if unknown and not open_ended:
+        raise UsageError(
+            f"{loaded.name} has no input {unknown[0]!r}; its forward takes {', '.join(parameters) or 'no input'}"
+        )
+    return (), values

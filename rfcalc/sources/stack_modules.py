@@ -1,0 +1,43 @@
+"""The torch modules of a stack expression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from rfcalc.sources.stack import Layer
+
+
+def build(layers: Sequence[Layer], channels: int) -> nn.Module:
+    """A sequence of the layers, named ``conv1``, ``max2`` and so on by their place."""
+    stack = nn.Sequential()
+    for number, layer in enumerate(layers, 1):
+        name = f"{layer.pool or 'conv'}{number}"
+        before, after = zip(*(_padding(layer, kernel) for kernel in layer.kernel), strict=True)
+        if before != after:  # torch pads symmetrically: the uneven rest of "same" is a layer of its own
+            stack.add_module(f"pad{number}", nn.ZeroPad2d((before[1], after[1], before[0], after[0])))
+            before = (0, 0)
+        if layer.pool:
+            kind = nn.MaxPool2d if layer.pool == "max" else nn.AvgPool2d
+            pool = kind(layer.kernel, layer.stride, before, **({"dilation": layer.dilation} if layer.pool == "max" else {}))
+            stack.add_module(name, pool)
+            continue
+        given, wanted = layer.channels or (channels, channels)
+        stack.add_module(
+            name, nn.Conv2d(given, wanted, layer.kernel, layer.stride, before, layer.dilation, bias=False)
+        )
+        channels = wanted
+    return stack.eval()
+
+
+def _padding(layer: Layer, kernel: int) -> tuple[int, int]:
+    if layer.padding is not None:
+        return layer.padding, layer.padding
+    if layer.pool:
+        return 0, 0
+    total = layer.dilation * (kernel - 1)
+    return total // 2, total - total // 2
+
+
+__all__ = ["build"]

@@ -1,0 +1,51 @@
+"""``torchvision:NAME``: any registered torchvision model, built without weights and without memory."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from rfcalc.errors import LoadError, UsageError
+from rfcalc.sources.loaded import Loaded
+
+PREFIX = "torchvision:"
+
+
+def matches(spec: str) -> bool:
+    """Whether the text names a torchvision model."""
+    return spec.startswith(PREFIX)
+
+
+def load(spec: str) -> Loaded:
+    """The model, with the input its published weights were evaluated on. Raises `UsageError` for an unknown name."""
+    name = spec.removeprefix(PREFIX)
+    try:
+        from torchvision import models
+    except ImportError:
+        raise LoadError(f"{spec} needs torchvision, which is not installed: pip install 'rfcalc[torchvision]'") from None
+    from rfcalc.tracing.construct import build_on_meta
+
+    known = models.list_models()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 3)
+        raise UsageError(f"torchvision has no model {name!r}; nearest: {', '.join(near) or 'none'}")
+    without: dict[str, Any] = {"weights": None}
+    if any(part in models.get_model_builder(name).__module__ for part in ("segmentation", "detection")):
+        without["weights_backbone"] = None
+    model, constants = build_on_meta(lambda: _eval(models.get_model(name, **without)))
+    return Loaded(model, spec, _shape(models.get_model_weights(name)), constants)
+
+
+def _eval(model: Any) -> Any:
+    return model.eval()
+
+
+def _shape(weights: Any) -> tuple[int, ...] | None:
+    """The input of the default weights' preprocessing, without batch; None where it has no fixed size."""
+    options = getattr(next(iter(weights)).transforms, "keywords", {}) if len(weights) else {}
+    size = options.get("crop_size") or options.get("resize_size")
+    if size is None:
+        return None
+    height, width = (size, size) if isinstance(size, int) else tuple(size)
+    video = "Video" in getattr(next(iter(weights)).transforms.func, "__name__", "")
+    return (3, 16, height, width) if video else (3, height, width)

@@ -1,0 +1,82 @@
+"""Composite functions that are recorded whole: fewer ops, truer names, and rules that say what the function means.
+
+Each entry binds the arguments of one torch function to the names that its rule in `rfcalc.ops` uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, TypeAlias
+
+import torch
+from torch.nn import functional
+
+Bound: TypeAlias = dict[str, Any]
+
+_RNN = ("input", "hx", "params", "has_biases", "num_layers", "dropout", "train", "bidirectional", "batch_first")
+_CELL = ("input", "hx", "w_ih", "w_hh", "b_ih", "b_hh")
+_NORM = ("input", "running_mean", "running_var", "weight", "bias")
+
+#: name of the rule -> (functions, argument names in order)
+_TABLE: dict[str, tuple[Sequence[Any], Sequence[str]]] = {
+    "torch.linear": ((torch._C._nn.linear,), ("input", "weight", "bias")),
+    "torch.layer_norm": (
+        (functional.layer_norm, torch.layer_norm),
+        ("input", "normalized_shape", "weight", "bias", "eps"),
+    ),
+    "torch.group_norm": (
+        (functional.group_norm, torch.group_norm),
+        ("input", "num_groups", "weight", "bias", "eps"),
+    ),
+    "torch.batch_norm": ((functional.batch_norm,), (*_NORM, "training", "momentum", "eps")),
+    "torch.instance_norm": ((functional.instance_norm,), (*_NORM, "use_input_stats", "momentum", "eps")),
+    "torch.rms_norm": (
+        tuple(getattr(home, "rms_norm") for home in (functional, torch) if hasattr(home, "rms_norm")),
+        ("input", "normalized_shape", "weight", "eps"),
+    ),
+    "torch.scaled_dot_product_attention": (
+        (functional.scaled_dot_product_attention,),
+        ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa"),
+    ),
+    "torch.bilinear": ((functional.bilinear, torch.bilinear), ("input1", "input2", "weight", "bias")),
+    "torch.lstm": ((torch._VF.lstm,), _RNN),
+    "torch.gru": ((torch._VF.gru,), _RNN),
+    "torch.rnn_tanh": ((torch._VF.rnn_tanh,), _RNN),
+    "torch.rnn_relu": ((torch._VF.rnn_relu,), _RNN),
+    "torch.lstm_cell": ((torch._VF.lstm_cell,), _CELL),
+    "torch.gru_cell": ((torch._VF.gru_cell,), _CELL),
+    "torch.rnn_tanh_cell": ((torch._VF.rnn_tanh_cell,), _CELL),
+    "torch.rnn_relu_cell": ((torch._VF.rnn_relu_cell,), _CELL),
+}
+
+Binder: TypeAlias = Callable[[Sequence[Any], Mapping[str, Any]], Bound | None]
+
+
+def _binder(names: Sequence[str]) -> Binder:
+    def bind(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound | None:
+        return {**dict(zip(names, args, strict=False)), **kwargs}
+
+    return bind
+
+
+def _bind_recurrent(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound | None:
+    packed = len(args) > 1 and isinstance(args[1], torch.Tensor) and isinstance(args[2], list | tuple)
+    return None if packed else _binder(_RNN)(args, kwargs)  # a packed sequence is left to the dispatcher
+
+
+def _bind_einsum(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound | None:
+    if not args or not isinstance(args[0], str):
+        return None  # the sublist form, which torch translates and calls again
+    operands = args[1] if len(args) == 2 and isinstance(args[1], list | tuple) else args[1:]
+    return {"equation": args[0], "operands": tuple(operands)}
+
+
+@cache
+def composites() -> dict[Any, tuple[str, Binder]]:
+    """The rule's name and the binder of every function that is recorded whole."""
+    table: dict[Any, tuple[str, Binder]] = {torch.functional.einsum: ("torch.einsum", _bind_einsum)}
+    for name, (functions, names) in _TABLE.items():
+        for function in functions:
+            table[function] = (name, _bind_recurrent if names is _RNN else _binder(names))
+    return table

@@ -1,0 +1,106 @@
+"""Build a model on the meta device without memory, and keep the numbers of its small constants.
+
+Position grids, relative indices and masks that a constructor computes would be lost on the meta device. While a model is
+built under `Constants`, every small tensor that depends on nothing random is computed for real beside its meta twin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from rfcalc.tracing.schema import schema_of
+from rfcalc.tracing.values import Value
+
+if TYPE_CHECKING:
+    from rfcalc.tracing.recorder import Recorder
+
+#: Larger tensors made by a constructor are taken to be weights.
+LARGEST = 1 << 20
+
+
+class Constants(TorchDispatchMode):
+    """Follows a constructor and remembers the numbers of small constants, by tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def of(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """The numbers of a meta tensor, None where they are not known."""
+        entry = self._known.get(id(tensor))
+        return entry[1] if entry is not None else None
+
+    def hand_over(self, recorder: Recorder) -> None:
+        """Tell a recorder what is known, for tensors that are no parameters or buffers."""
+        for tensor, real in self._known.values():
+            if not isinstance(tensor, nn.Parameter):
+                recorder.bind(tensor, Value("const", real=real, borrowed=True))
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        schema = schema_of(func)
+        tensors = list(_flat((args, *kwargs.values())))
+        real = [tensor if not tensor.is_meta else self.of(tensor) for tensor in tensors]
+        known = all(item is not None for item in real)
+        if known and tensors and any(tensor.is_meta for tensor in tensors):
+            if schema.scalar:
+                return func(*_swap(args, iter(real)), **kwargs)
+            if str(kwargs.get("device", "")).startswith("cpu"):
+                return func(*_swap(args, iter(real)), **kwargs)
+        result = func(*args, **kwargs)
+        outs = [out for out in _flat((result,)) if out.is_meta]
+        if not outs:
+            return result
+        for tensor in _flat(schema.written(args, kwargs)):
+            if schema.random or not known:
+                self._known.pop(id(tensor), None)
+        if known and not schema.random and "empty" not in schema.name and all(out.numel() <= LARGEST for out in outs):
+            here = {**kwargs, **({"device": torch.device("cpu")} if "device" in kwargs else {})}
+            numbers = func(*_swap(args, iter(real)), **_swap_kwargs(here, self))
+            for out, number in zip(outs, _flat((numbers,)), strict=False):
+                self._known[id(out)] = (out, number)
+        return result
+
+
+def _swap_kwargs(kwargs: dict[str, Any], constants: Constants) -> dict[str, Any]:
+    return {
+        name: constants.of(value) if isinstance(value, torch.Tensor) and value.is_meta else value
+        for name, value in kwargs.items()
+    }
+
+
+def _flat(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, list | tuple):
+        return [tensor for item in value for tensor in _flat(item)]
+    return []
+
+
+def _swap(value: Any, real: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return next(real)
+    if isinstance(value, list | tuple):
+        return type(value)(_swap(item, real) for item in value)
+    return value
+
+
+def build_on_meta(factory: Callable[[], nn.Module]) -> tuple[nn.Module, Constants | None]:
+    """Call a constructor under the meta device; where it cannot, on the CPU (its weights then take memory).
+
+    The random state of the process is as before afterwards.
+    """
+    constants = Constants()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"), constants:
+                return factory(), constants
+        except (RuntimeError, NotImplementedError):
+            return factory(), None

@@ -1,0 +1,299 @@
+"""Trace a module: one forward pass on tensors without storage, and the graph of what it did."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import is_dataclass
+from typing import Any
+
+import networkx as nx
+import torch
+from torch import nn
+
+from rfcalc import graph as graphs
+from rfcalc.errors import RfcalcError, TraceError, UsageError
+from rfcalc.graph import InputInfo, Node, Param, Ref
+from rfcalc.tracing.construct import Constants
+from rfcalc.tracing.layout import find_axes
+from rfcalc.tracing.modules import ModuleStack, borrowed, meta_twin
+from rfcalc.tracing.naming import build_nodes
+from rfcalc.tracing.notes import remainder_notes
+from rfcalc.tracing.recorder import CompositeMode, NeedsData, Recorder
+from rfcalc.tracing.values import Value
+
+
+def trace_module(
+    model: nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    name: str = "",
+    training: bool = False,
+    axes: Mapping[str, Mapping[str, int]] | None = None,
+    constants: Constants | None = None,
+    separator: str = ".",
+) -> nx.DiGraph:
+    """The graph of one forward pass of the model on inputs of these shapes.
+
+    ``args`` and ``kwargs`` are tensors (or nested lists, tuples and dicts of them) on any device, "meta" included; their
+    values are not used unless the model asks for them. The model is as before afterwards, also when its forward raises.
+    Raises `TraceError` naming the layer that failed, what it received and what it needed.
+    """
+    run = _Run(model, tuple(args), dict(kwargs or {}), name or type(model).__name__, training, constants)
+    notices: list[str] = []
+    try:
+        run.forward(meta=True)
+    except Exception as error:
+        if not _wants_data(error):
+            raise run.explain(error) from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        notices.append(f"traced on real CPU tensors: the forward pass needs data ({reason})")
+        try:
+            run.forward(meta=False)
+        except Exception as second:
+            raise run.explain(second) from second
+    return run.graph(notices, axes or {}, separator)
+
+
+def _wants_data(error: Exception) -> bool:
+    if isinstance(error, NeedsData | NotImplementedError):
+        return True
+    text = f"{type(error).__name__} {error}"
+    return any(mark in text for mark in ("meta tensor", "Meta tensor", "device meta", "'meta'", "DataDependent", "data-dependent"))
+
+
+class _Run:
+    """One model, its inputs, and the recorder of the last attempt."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        name: str,
+        training: bool,
+        constants: Constants | None,
+    ) -> None:
+        self.model, self.args, self.kwargs, self.name, self.training = model, args, kwargs, name, training
+        self.constants = constants
+        self.inputs: list[tuple[str, Ref]] = []
+        self.outputs: list[Ref] = []
+
+    def forward(self, *, meta: bool) -> None:
+        """Run the model once under a fresh recorder."""
+        self.stack = ModuleStack(self.model)
+        self.recorder = recorder = Recorder(self.stack, meta=meta)
+        self.inputs, self.outputs = [], []
+        parameters = {id(parameter) for parameter in self.model.parameters()}
+
+        def exchange(name: str, tensor: torch.Tensor) -> torch.Tensor:
+            known = self.constants.of(tensor) if self.constants is not None else None
+            if meta:
+                made = tensor if tensor.is_meta else meta_twin(name, tensor)
+            else:
+                made = _real_twin(tensor, known)
+            if id(tensor) in parameters:
+                recorder.bind(made, Value("param", params=(name,)))
+            else:
+                real = known if tensor.is_meta else tensor.detach()
+                recorder.bind(made, Value("const", real=real if meta else made, borrowed=True))
+            return made
+
+        convert = _as_meta if meta else _as_real
+        with (
+            torch.no_grad(),
+            torch.random.fork_rng(devices=[]),
+            _slow_path(),
+            borrowed(self.model, exchange, self.training),
+        ):
+            if self.constants is not None and meta:
+                self.constants.hand_over(recorder)
+            args = [self._declare(name, value, convert) for name, value in self._named()]
+            kwargs = {name: self._declare(name, value, convert) for name, value in self.kwargs.items()}
+            with self.stack.tracking(), recorder, CompositeMode(recorder):
+                result = self.model(*args, **kwargs)
+            self.outputs = [ref for tensor in tensors_in(result) if (ref := recorder.value_of(tensor).ref) is not None]
+        if not self.outputs:
+            raise TraceError(f"{self.name}: its forward pass returned no tensor that was computed from its inputs")
+
+    def _named(self) -> list[tuple[str, Any]]:
+        if len(self.args) == 1 and not self.kwargs and isinstance(self.args[0], torch.Tensor):
+            return [("input", self.args[0])]
+        try:
+            names = [p.name for p in inspect.signature(self.model.forward).parameters.values() if p.kind < p.KEYWORD_ONLY]
+        except (TypeError, ValueError):
+            names = []
+        names += [f"input{number}" for number in range(len(names), len(self.args))]
+        return list(zip(names, self.args, strict=False))
+
+    def _declare(self, name: str, value: Any, convert: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+        """The argument with its tensors converted and declared as inputs."""
+        if isinstance(value, torch.Tensor):
+            tensor = convert(value)
+            self.inputs.append((name, self.recorder.input(name, tensor)))
+            return tensor
+        if isinstance(value, list | tuple):
+            return type(value)(self._declare(f"{name}.{at}", item, convert) for at, item in enumerate(value))
+        if isinstance(value, dict):
+            return {key: self._declare(f"{name}.{key}", item, convert) for key, item in value.items()}
+        return value
+
+    # --- results ------------------------------------------------------------------------------------------------------
+
+    def graph(
+        self, notices: Sequence[str], axes: Mapping[str, Mapping[str, int]], separator: str
+    ) -> nx.DiGraph:
+        """The graph of the recorded pass."""
+        modules = {name: type(module).__name__ for name, module in self.model.named_modules()}
+        nodes = build_nodes(self.recorder.tape.records, modules, separator)
+        inputs = [self._input(nodes, name, ref, axes) for name, ref in self.inputs]
+        return graphs.build(
+            nodes,
+            model=self.name,
+            inputs=inputs,
+            outputs=list(dict.fromkeys(self.outputs)),
+            params=_params(self.model, nodes),
+            buffers=_buffers(self.model),
+            masks=dict(enumerate(self.recorder.tape.masks)),
+            meta={"torch": torch.__version__, "training": self.training, "notices": list(notices)},
+        )
+
+    def _input(
+        self, nodes: Sequence[Node], name: str, ref: Ref, axes: Mapping[str, Mapping[str, int]]
+    ) -> InputInfo:
+        out = nodes[ref.node].outputs[0]
+        chosen = axes.get(name, axes.get("", None))
+        if chosen is None:
+            chosen = find_axes(nodes, ref.node)
+        for axis, number in chosen.items():
+            if not 0 <= number < len(out.shape):
+                raise UsageError(f"input {name!r} has shape {_dims(out.shape)}: there is no axis {number} to call {axis}")
+        return InputInfo(name, ref.node, out.shape, out.dtype, dict(chosen))
+
+    def explain(self, error: Exception) -> Exception:
+        """The failure as one line: the layer, what it received, what it needed."""
+        if isinstance(error, RfcalcError):
+            return error
+        tape = self.recorder.tape
+        scope = self.stack.current
+        received = tape.failure.shapes if tape.failure and tape.failure.scope == scope else ()
+        text = (str(error).splitlines() or [""])[0] or type(error).__name__
+        if not isinstance(error, RuntimeError | ValueError):
+            text = f"{type(error).__name__}: {text}"
+        where = f"{scope.name} ({scope.module})" if scope.name else scope.module
+        got = f" got {_dims(received[0])}" if received else ""
+        needs = _needs(self.model, scope.name)
+        given = ", ".join(f"{name} {_dims(tape.records[ref.node].outputs[0].shape)}" for name, ref in self.inputs)
+        parts = [f"{self.name} cannot run on {given or 'these inputs'}: layer {where}{got}{needs}: {text}"]
+        for record in tape.records:
+            parts += [f"{record.scope.name or record.op}: {note}" for note in remainder_notes(tape.records, record)]
+        return TraceError("; ".join(dict.fromkeys(parts)))
+
+
+def _needs(model: nn.Module, name: str) -> str:
+    """What the failing module says it needs, from its own attributes."""
+    try:
+        module = model.get_submodule(name)
+    except AttributeError:
+        return ""
+    for attribute, noun in (("in_channels", "channels"), ("in_features", "features"), ("num_features", "channels")):
+        count = getattr(module, attribute, None)
+        if isinstance(count, int):
+            return f", needs {count} {noun}"
+    return ""
+
+
+def _dims(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "a scalar"
+
+
+def _as_meta(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+
+
+def _as_real(tensor: torch.Tensor) -> torch.Tensor:
+    if not tensor.is_meta:
+        return tensor.detach().to("cpu", copy=True)
+    if tensor.is_floating_point():
+        return torch.rand(tensor.shape, dtype=tensor.dtype)
+    return torch.zeros(tensor.shape, dtype=tensor.dtype)
+
+
+def _real_twin(tensor: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
+    """A CPU tensor in place of a parameter or buffer; one without storage gets small random numbers."""
+    if known is not None:
+        return known
+    if not tensor.is_meta:
+        made = tensor.detach().to("cpu", copy=True)
+    elif tensor.is_floating_point():
+        made = torch.rand(tensor.shape, dtype=tensor.dtype) * 0.02
+    else:
+        made = torch.zeros(tensor.shape, dtype=tensor.dtype)
+    return nn.Parameter(made, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
+
+
+def _slow_path() -> Any:
+    """Fused fast paths of torch hide the ops they are made of; off for the pass, and back afterwards."""
+    backend = getattr(torch.backends, "mha", None)
+    if backend is None or not backend.get_fastpath_enabled():
+        return nullcontext()
+    return _Restored(backend)
+
+
+class _Restored:
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+
+    def __enter__(self) -> None:
+        self._backend.set_fastpath_enabled(False)
+
+    def __exit__(self, *_: object) -> None:
+        self._backend.set_fastpath_enabled(True)
+
+
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """All tensors in a nested result, in order."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, Mapping):
+        return [tensor for item in value.values() for tensor in tensors_in(item)]
+    if isinstance(value, list | tuple | set):
+        return [tensor for item in value for tensor in tensors_in(item)]
+    if is_dataclass(value) and not isinstance(value, type):
+        return [tensor for item in vars(value).values() for tensor in tensors_in(item)]
+    return []
+
+
+def _params(model: nn.Module, nodes: Sequence[Node]) -> list[Param]:
+    first_use: dict[str, int] = {}
+    for record in nodes:
+        for name in record.params:
+            first_use.setdefault(name, record.id)
+    rows: list[Param] = []
+    first_name: dict[Any, str] = {}
+    for name, tensor in model.named_parameters(remove_duplicate=False):
+        shared = first_name.setdefault(_storage(tensor), name)
+        other = shared if shared != name else ""
+        rows.append(
+            Param(name, tuple(tensor.shape), tensor.numel(), tensor.requires_grad, other, first_use.get(shared))
+        )
+    return rows
+
+
+def _buffers(model: nn.Module) -> list[Param]:
+    seen: set[int] = set()
+    rows = []
+    for name, tensor in model.named_buffers():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            rows.append(Param(name, tuple(tensor.shape), tensor.numel(), False))
+    return rows
+
+
+def _storage(tensor: torch.Tensor) -> Any:
+    try:
+        return tensor.untyped_storage()._cdata, tensor.storage_offset(), tuple(tensor.shape)
+    except (RuntimeError, NotImplementedError):
+        return id(tensor)

@@ -1,0 +1,116 @@
+"""Which module a call belongs to, and a model whose tensors are exchanged for the time of one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules import module as hooks
+
+from rfcalc.errors import LoadError
+
+_REGISTRIES = ("_parameters", "_buffers", "_modules")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """One call of one module. ``call`` numbers all module calls of the forward pass."""
+
+    name: str
+    module: str
+    leaf: bool
+    call: int
+
+
+class ModuleStack:
+    """The stack of module calls that are under way. The last scope of a call that failed stays where it was."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._names = {id(module): name for name, module in model.named_modules()}
+        self._root = Scope("", type(model).__name__, not any(True for _ in model.children()), 0)
+        self._stack: list[Scope] = []
+        self._calls = 0
+
+    @property
+    def current(self) -> Scope:
+        return self._stack[-1] if self._stack else self._root
+
+    @property
+    def depth(self) -> tuple[Scope, ...]:
+        return tuple(self._stack)
+
+    def _enter(self, module: nn.Module, args: Any) -> None:
+        name = self._names.get(id(module))
+        if name is None:  # made during the forward pass
+            name = f"{self.current.name}.{type(module).__name__}".strip(".")
+        self._calls += 1
+        leaf = not any(True for _ in module.children())
+        self._stack.append(Scope(name, type(module).__name__, leaf, self._calls))
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        self._stack.pop()
+
+    @contextmanager
+    def tracking(self) -> Iterator[None]:
+        """Follow module calls until the end of the block; nothing stays registered."""
+        handles = (
+            hooks.register_module_forward_pre_hook(self._enter),
+            hooks.register_module_forward_hook(self._leave),
+        )
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+@contextmanager
+def borrowed(
+    model: nn.Module,
+    exchange: Callable[[str, torch.Tensor], torch.Tensor] | None,
+    training: bool,
+) -> Iterator[None]:
+    """Run the model in the given mode with its parameters and buffers exchanged; everything is put back afterwards.
+
+    What forward stores in a module's attributes (caches of grids, counters) is undone too. ``exchange`` takes the qualified
+    name and the tensor; tensors that are shared are exchanged once. None leaves the tensors as they are.
+    """
+    modules = list(model.modules())
+    saved = [(module, dict(module.__dict__), {key: dict(getattr(module, key)) for key in _REGISTRIES}) for module in modules]
+    made: dict[int, torch.Tensor] = {}
+    try:
+        for prefix, module in model.named_modules():
+            module.__dict__["training"] = training
+            if exchange is None:
+                continue
+            for registry in (module._parameters, module._buffers):
+                for key, tensor in registry.items():
+                    if tensor is None:
+                        continue
+                    if id(tensor) not in made:
+                        made[id(tensor)] = exchange(f"{prefix}.{key}".strip("."), tensor)
+                    registry[key] = made[id(tensor)]  # type: ignore[assignment]
+        yield
+    finally:
+        for module, attributes, registries in saved:
+            module.__dict__.clear()
+            module.__dict__.update(attributes)
+            for key, content in registries.items():
+                registry = attributes[key]
+                registry.clear()
+                registry.update(content)
+
+
+def meta_twin(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor like the given one, without storage. Raises LoadError for a parameter that has no shape yet."""
+    if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        raise LoadError(f"parameter {name} has no shape yet (a lazy module): run the model once on an example, then ask again")
+    with torch.no_grad():
+        twin = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(twin, requires_grad=tensor.requires_grad)
+    return twin

@@ -1,0 +1,37 @@
+"""What a layer's arithmetic says to its user: windows that do not tile their input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import zip_longest
+
+from rfcalc.tracing.recorder import Record
+
+
+def remainder_notes(records: Sequence[Record], record: Record) -> tuple[str, ...]:
+    """A note for each axis on which real input, not only padding, is left unread by a convolution or pooling."""
+    attrs = record.effect.attrs
+    if record.effect.kind not in ("conv", "pool") or not record.inputs or "stride" not in attrs or attrs.get("ceil_mode"):
+        return ()
+    source = record.inputs[0]
+    kernel = list(attrs["kernel"])
+    extents = records[source.node].outputs[source.output].shape[-len(kernel) :]
+    padding, dilation = attrs.get("padding") or [0], attrs.get("dilation") or [1]
+    rows = zip_longest(extents, kernel, attrs["stride"], padding, dilation)
+    found = (_remainder(n, k, s or 1, p or 0, d or 1) for n, k, s, p, d in rows)
+    return tuple(dict.fromkeys(note for note in found if note))
+
+
+def _remainder(extent: int, kernel: int, stride: int, padding: int, dilation: int) -> str:
+    span = dilation * (kernel - 1) + 1
+    left = (extent + 2 * padding - span) % stride
+    if left <= padding or extent + 2 * padding < span:
+        return ""
+    inside = f"{extent} + {2 * padding} - {span}" if padding else f"{extent} - {span}"
+    whole = Fraction(extent + 2 * padding - span, stride) + 1
+    fits = extent - left, extent - left + stride
+    return (
+        f"({inside})/{stride} + 1 = {float(whole):g} is no integer: the last {left - padding} of {extent} are never read;"
+        f" sizes {fits[0]} and {fits[1]} divide evenly"
+    )

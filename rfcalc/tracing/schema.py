@@ -1,0 +1,66 @@
+"""What the dispatcher's schema says of an op: its name, its arguments, what it writes and what its results are views of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+
+#: Ops that turn a tensor into a Python number.
+_SCALAR = frozenset({"aten._local_scalar_dense", "aten.item", "aten.equal", "aten.is_nonzero", "aten.allclose"})
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The facts of one overload that the tracer needs."""
+
+    name: str  #: ``aten.convolution``
+    arguments: tuple[tuple[str, bool, Any], ...]  #: (name, has a default, default)
+    writes: tuple[str, ...]  #: arguments written in place
+    views: bool  #: whether a result is a view of ``base``
+    base: str
+    fresh: bool  #: no result can be an argument itself
+    random: bool
+    scalar: bool
+
+    def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments by name, defaults filled in."""
+        named = dict(zip((name for name, _, _ in self.arguments), args, strict=False))
+        named.update(kwargs)
+        for name, has_default, default in self.arguments:
+            if has_default and name not in named:
+                named[name] = default
+        return named
+
+    def written_named(self, named: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The arguments written in place."""
+        return tuple(named.get(name) for name in self.writes)
+
+    def written(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+        """As `written_named`, from the arguments as they came."""
+        return self.written_named(self.bind(args, kwargs)) if self.writes else ()
+
+
+@cache
+def schema_of(func: Any) -> Schema:
+    """The facts of an ``OpOverload``."""
+    schema = func._schema
+    arguments = tuple((a.name, a.has_default_value(), a.default_value) for a in schema.arguments)
+    writes = tuple(a.name for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write)
+    aliased = [a.name for a in schema.arguments if a.alias_info is not None and not a.alias_info.is_write]
+    viewing = any(r.alias_info is not None and not r.alias_info.is_write for r in schema.returns)
+    namespace, _, name = schema.name.partition("::")
+    full = f"{namespace}.{name}"
+    return Schema(
+        full,
+        arguments,
+        writes,
+        viewing and bool(aliased),
+        aliased[0] if aliased else "",
+        not viewing and not writes,
+        torch.Tag.nondeterministic_seeded in func.tags,
+        full in _SCALAR,
+    )

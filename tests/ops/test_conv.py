@@ -1,0 +1,45 @@
+"""Rules of convolution against poisoned calls."""
+
+import pytest
+import torch
+
+from tests.ops.oracle import check_op
+
+CONV = torch.ops.aten.convolution.default
+
+CASES = [
+    ((1, 2, 9), (4, 2, 3), [2], [1], [1], False, [0], 1),
+    ((1, 4, 9), (4, 2, 3), [1], [2], [2], False, [0], 2),
+    ((2, 2, 5, 6), (3, 2, 3, 2), [2, 1], [1, 0], [1, 2], False, [0, 0], 1),
+    ((1, 1, 4, 4, 3), (2, 1, 2, 2, 1), [1, 2, 1], [0, 1, 0], [1, 1, 1], False, [0, 0, 0], 1),
+    ((1, 2, 4), (2, 3, 2), [3], [0], [1], True, [0], 1),
+    ((1, 2, 4), (2, 3, 3), [2], [1], [2], True, [1], 1),
+    ((1, 4, 4), (4, 1, 3), [2], [1], [1], True, [1], 2),
+]
+
+
+@pytest.mark.parametrize(("shape", "weight", "stride", "padding", "dilation", "transposed", "extra", "groups"), CASES)
+def test_convolution_reads_its_window(shape, weight, stride, padding, dilation, transposed, extra, groups):
+    x, w = torch.rand(shape), torch.rand(weight)
+    bias = torch.rand(weight[1] * groups if transposed else weight[0])
+
+    effect = check_op(CONV, x, w, bias, stride, padding, dilation, transposed, extra, groups, const=[w])
+
+    assert effect.inexact == ""
+
+
+def test_kernel_computed_from_data():
+    x, w = torch.rand(1, 2, 5), torch.rand(4, 2, 3)
+
+    assert check_op(CONV, x, w, None, [1], [0], [1], False, [0], 1).inexact == ""
+    assert "computed from data" in check_op(CONV, x, w, None, [1], [1], [1], False, [0], 1).inexact
+
+
+def test_multiply_adds_and_formula():
+    x, w = torch.rand(1, 3, 8, 8), torch.rand(8, 3, 3, 3)
+
+    effect = check_op(CONV, x, w, torch.rand(8), [1, 1], [0, 0], [1, 1], False, [0, 0], 1, const=[w])
+
+    assert effect.macs == 3 * 8 * 9 * 36
+    assert effect.formula == "(6x6x8) x (3x3x3)"
+    assert effect.flops == {"bias": 8 * 36}
