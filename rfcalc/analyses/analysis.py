@@ -179,11 +179,15 @@ class Analysis:
 
     @cached_property
     def _fields(self) -> tuple[SourceFields, ...]:
-        return tuple(analyse_source(self.graph, item) for item in self._sources)
+        return tuple(analyse_source(self.graph, item, _is_numbered) for item in self._sources)
+
+    @cached_property
+    def _all_fields(self) -> tuple[SourceFields, ...]:
+        return tuple(analyse_source(self.graph, item, lambda record: True) for item in self._sources)
 
     def _axes_of(self, ident: int) -> dict[str, int]:
         """The axes of an inner tensor that move with the axes of the input; by its rank where they are not known."""
-        for item in Analysis(self.graph)._fields:
+        for item in Analysis(self.graph)._fields_for(node(self.graph, ident)):
             found = item.tensor_axes(ident)
             if found:
                 return found
@@ -208,11 +212,14 @@ class Analysis:
             flops_by=price.flops_by,
             formula=main.formula,
             attrs=main.attrs,
-            receptive_fields={item.source.name: item.field(main.id) for item in self._fields},
+            receptive_fields={item.source.name: item.field(main.id) for item in self._fields_for(main)},
             notes=main.notes,
             folded=tuple(record.name for record in records if record is not main),
             node=main.id,
         )
+
+    def _fields_for(self, record: Node) -> tuple[SourceFields, ...]:
+        return self._fields if _is_numbered(record) else self._all_fields
 
     def _input_names(self, main: Node) -> tuple[str, ...]:
         numbered = main.index is not None
@@ -254,7 +261,7 @@ class Analysis:
 
     def _at(self, layer: Layer, at: tuple[int, ...]) -> Layer:
         changed = {}
-        for item in self._fields:
+        for item in self._fields_for(node(self.graph, layer.node)):
             axes = self._position_axes(item, layer)
             if len(at) != len(axes):
                 shape = "x".join(map(str, layer.output_shape))
@@ -288,9 +295,13 @@ class Analysis:
         for item in earlier:
             part = self.graph.subgraph(before | {layer.node})
             source = Source(item.name, Ref(item.node), self._axes_of(item.node))
-            size = analyse_source(part, source).field(layer.node).size
+            size = analyse_source(part, source, lambda record: record.id == layer.node).field(layer.node).size
             found.append(Patch(item.index or 0, item.name, size))
         return tuple(reversed(found))
+
+
+def _is_numbered(record: Node) -> bool:
+    return record.index is not None
 
 
 def _listed(layers: Sequence[Layer], most: int = 5) -> str:

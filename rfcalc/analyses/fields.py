@@ -8,24 +8,30 @@ of reads and the extents of the axes, not with paths or pixels.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeAlias
 
 import networkx as nx
 import numpy as np
 
 from rfcalc import reads
 from rfcalc.analyses import intervals
-from rfcalc.analyses.intervals import NOTHING, Intervals
+from rfcalc.analyses.intervals import Intervals
 from rfcalc.graph import Node, Ref, node
+
+
+#: The union of several fields, kept apart where each depends on axes that another does not (scores of attention see the
+#: query's patch and the key's patch): every step distributes over the union, and the parts stay small.
+Parts: TypeAlias = tuple[Intervals, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What one tensor sees of one source axis; the flags are bit sets over node ids."""
+    """What one tensor sees of one source axis; the flags are bit sets over node ids. ``local`` is () where nothing is."""
 
-    full: Intervals
-    local: Intervals | None
+    full: Parts
+    local: Parts
     context: int = 0
     inexact: int = 0
     misaligned: int = 0
@@ -70,15 +76,6 @@ class Clash:
     windows: tuple[tuple[Fraction, Fraction | None], ...]
 
 
-@dataclass
-class AxisFields:
-    """The fields of the asked tensors in one axis of one source."""
-
-    extent: int
-    states: dict[Ref, State] = field(default_factory=dict)
-    clashes: dict[int, Clash] = field(default_factory=dict)
-
-
 def trace_axis(
     graph: nx.DiGraph, source: Ref, axis: int, keep: Collection[int] | None = None
 ) -> Iterator[tuple[Node, tuple[State | None, ...], Mapping[int, Clash]]]:
@@ -99,7 +96,7 @@ class _Walk:
         shape = node(graph, source.node).outputs[source.output].shape
         self.extent = shape[axis]
         start = intervals.source(shape, axis)
-        self.start = State(start, start)
+        self.start = State((start,), (start,))
         self.keep = keep
         self.clashes: dict[int, Clash] = {}
         self._seen: dict[tuple[int, int, bool], tuple[Intervals, reads.Step, Intervals]] = {}
@@ -138,29 +135,30 @@ class _Walk:
             state = held[ref.output] if held is not None else None
             if state is not None:
                 arrived.append(self._through(record, state, read.steps, shape, alone=len(rows) == 1))
-        arrived = [state for state in arrived if not intervals.is_nothing(state.full)]
+        arrived = [state for state in arrived if not all(intervals.is_nothing(part) for part in state.full)]
         return self._joined(record, arrived) if arrived else None
 
     def _through(self, record: Node, state: State, steps: reads.Steps, shape: Sequence[int], alone: bool) -> State:
         full, local, context = state.full, state.local, state.context
-        for step in steps:
-            before = local
-            full = self._step(full, step, free=False)
-            if local is not None:
-                if alone and isinstance(step, reads.Place):
-                    local = intervals.place_alone(local, step)
-                else:
-                    local = self._step(local, step, free=True)
-                if before is not None and self._takes_whole_axis(before, step, full):
-                    local, context = None, context | (1 << record.id)
-        if full.rank != len(shape):
-            raise AssertionError(f"rule of {record.op}: reads have rank {full.rank}, the output {len(shape)}")
-        full = intervals.broadcast(full, shape)
-        local = intervals.broadcast(local, shape) if local is not None else None
         bit = 1 << record.id
+        for step in steps:
+            full = tuple(self._step(part, step, free=False) for part in full)
+            kept = []
+            for part in local:
+                if alone and isinstance(step, reads.Place):
+                    kept.append(intervals.place_alone(part, step))
+                    continue
+                after = self._step(part, step, free=True)
+                if self._takes_whole_axis(part, step, full):
+                    context |= bit
+                else:
+                    kept.append(after)
+            local = tuple(kept)
+        if full[0].rank != len(shape):
+            raise AssertionError(f"rule of {record.op}: reads have rank {full[0].rank}, the output {len(shape)}")
         return State(
-            full,
-            local,
+            self._merged(tuple(intervals.broadcast(part, shape) for part in full)),
+            tuple(intervals.broadcast(part, shape) for part in local),
             context,
             state.inexact | (bit if record.inexact else 0),
             state.misaligned,
@@ -175,7 +173,15 @@ class _Walk:
             self._seen[key] = found
         return found[2]
 
-    def _takes_whole_axis(self, before: Intervals, step: reads.Step, full: Intervals) -> bool:
+    def _merged(self, parts: Parts) -> Parts:
+        """The parts of a full field, merged; one in which every unit sees the whole axis will not change any more."""
+        merged = merge(parts)
+        for part in merged:
+            if part.lo.flat[0] <= 0 and part.hi.flat[0] >= self.extent - 1 and covers(part, self.extent):
+                return (intervals.everything(part.shape, self.extent),)
+        return merged
+
+    def _takes_whole_axis(self, before: Intervals, step: reads.Step, full: Parts) -> bool:
         """Whether the step reads all positions of a moving axis and leaves every unit with the whole source axis."""
         match step:
             case reads.Reduce(axes):
@@ -187,29 +193,24 @@ class _Walk:
         moves = {axis for axis, tag in before.tags.items() if tag[1]}
         if moves - gone or not any(before.depends(axis) for axis in gone):
             return False
-        return covers(full, self.extent)
+        return any(covers(part, self.extent) for part in full) or covers(combined(full), self.extent)
 
     def _joined(self, record: Node, arrived: list[State]) -> State:
         if len(arrived) == 1:
             return arrived[0]
-        full = intervals.union([state.full for state in arrived])
-        locals_ = [state.local for state in arrived if state.local is not None]
-        misaligned = 0
-        local: Intervals | None = None
-        if locals_:
-            local = intervals.union(locals_)
-            if len(locals_) > 1 and not self._aligned(record, locals_):
-                misaligned = 1 << record.id
+        full = self._merged(tuple(part for state in arrived for part in state.full))
+        parts = tuple(part for state in arrived for part in state.local)
+        misaligned = 0 if self._aligned(record, arrived) else 1 << record.id
         flags = [0, 0, misaligned, 0]
         for state in arrived:
-            for at, bits in enumerate((state.context, state.inexact, state.misaligned, state.masked)):
-                flags[at] |= bits
-        return State(full, local, *flags)
+            for at, seen in enumerate((state.context, state.inexact, state.misaligned, state.masked)):
+                flags[at] |= seen
+        return State(full, merge(parts), *flags)
 
-    def _aligned(self, record: Node, fields: Sequence[Intervals]) -> bool:
+    def _aligned(self, record: Node, arrived: Sequence[State]) -> bool:
         """Whether all branches move alike; otherwise the clash is noted."""
-        first = fields[0]
-        if all(item.lo is first.lo and item.hi is first.hi for item in fields):
+        fields = [state.local[0] for state in arrived if len(state.local) == 1]
+        if len(fields) < 2 or all(item.lo is fields[0].lo and item.hi is fields[0].hi for item in fields):
             return True
         windows = [window for item in fields if (window := window_of(item)) is not None]
         facts = tuple((window.stride, window.offset) for window in windows)
@@ -217,6 +218,25 @@ class _Walk:
             return True
         self.clashes[record.id] = Clash(record.id, facts)
         return False
+
+
+def merge(parts: Parts) -> Parts:
+    """The same union in as few parts as possible without making any array larger than the largest of them."""
+    if len(parts) < 2:
+        return parts
+    by_axes: dict[frozenset[int], list[Intervals]] = {}
+    for part in parts:
+        by_axes.setdefault(frozenset(k for k, extent in enumerate(part.lo.shape) if extent > 1), []).append(part)
+    kept: dict[frozenset[int], list[Intervals]] = {}
+    for axes in sorted(by_axes, key=len, reverse=True):
+        home = next((other for other in kept if axes <= other), axes)
+        kept.setdefault(home, []).extend(by_axes[axes])
+    return tuple(intervals.union(group) if len(group) > 1 else group[0] for group in kept.values())
+
+
+def combined(parts: Parts) -> Intervals:
+    """All parts as one field."""
+    return parts[0] if len(parts) == 1 else intervals.union(parts)
 
 
 # --- what a state says ------------------------------------------------------------------------------------------------
@@ -276,4 +296,4 @@ def bits(flags: int) -> Iterator[int]:
         flags ^= low
 
 
-__all__ = ["NOTHING", "AxisFields", "Clash", "State", "Window", "bits", "covers", "largest_region", "span_of", "trace_axis", "window_of"]
+__all__ = ["Clash", "State", "Window", "bits", "combined", "covers", "largest_region", "span_of", "trace_axis", "window_of"]

@@ -54,6 +54,12 @@ def source(shape: Sequence[int], axis: int) -> Intervals:
     return Intervals(tuple(shape), row, row, {axis: (1, 1)})
 
 
+def everything(shape: Sequence[int], extent: int) -> Intervals:
+    """Every unit sees the whole source axis."""
+    lo = np.zeros((1,) * len(shape), dtype=np.int64)
+    return Intervals(tuple(shape), lo, lo + (extent - 1), {})
+
+
 def is_nothing(field: Intervals) -> bool:
     """Whether no unit sees anything."""
     return bool((field.lo > field.hi).all())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 import networkx as nx
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from rfcalc.analyses import fields
 from rfcalc.analyses.fields import Clash, State, Window
 from rfcalc.analyses.results import Misalignment, Number, ReceptiveField, Region
-from rfcalc.analyses.samples import samples_of
+from rfcalc.analyses.samples import sample_counts
 from rfcalc.graph import Node, Ref, node
 
 
@@ -84,8 +85,12 @@ class SourceFields:
     def _samples(self, ident: int, windows: Sequence[Window | None]) -> tuple[int | None, ...] | None:
         if not any(windows):
             return None
-        pairs = zip(self.source.axes.values(), windows, strict=True)
-        return tuple(samples_of(self.graph, self.source.ref, axis, ident, window) if window else None for axis, window in pairs)
+        pairs = zip(self.source.axes, windows, strict=True)
+        return tuple(self._counts[name].get(ident) if window else None for name, window in pairs)
+
+    @cached_property
+    def _counts(self) -> dict[str, dict[int, int]]:
+        return {name: sample_counts(self.graph, self.source.ref, axis) for name, axis in self.source.axes.items()}
 
     def _names(self, flags: object) -> tuple[str, ...]:
         merged = 0
@@ -110,8 +115,8 @@ class SourceFields:
         return tuple(found)
 
 
-def analyse_source(graph: nx.DiGraph, source: Source) -> SourceFields:
-    """The fields of every node in one source."""
+def analyse_source(graph: nx.DiGraph, source: Source, wanted: Callable[[Node], bool]) -> SourceFields:
+    """The fields of the wanted nodes in one source."""
     axes: dict[str, dict[int, AxisSummary]] = {}
     clashes: dict[str, Mapping[int, Clash]] = {}
     for name, axis in source.axes.items():
@@ -119,7 +124,7 @@ def analyse_source(graph: nx.DiGraph, source: Source) -> SourceFields:
         found: Mapping[int, Clash] = {}
         extent = node(graph, source.ref.node).outputs[source.ref.output].shape[axis]
         for record, states, found in fields.trace_axis(graph, source.ref, axis):
-            if states and states[0] is not None:
+            if states and states[0] is not None and wanted(record):
                 rows[record.id] = summarise(states[0], extent)
         axes[name], clashes[name] = rows, dict(found)
     return SourceFields(source, axes, clashes, graph)
@@ -127,17 +132,18 @@ def analyse_source(graph: nx.DiGraph, source: Source) -> SourceFields:
 
 def summarise(state: State, extent: int) -> AxisSummary:
     """The facts of one state that reports need."""
-    size, size_min = fields.largest_region(state.full)
-    local_window = fields.window_of(state.local) if state.local is not None else None
-    if local_window is not None:
-        local = max(local_window.sizes)
-    else:
-        local = fields.span_of(state.local, extent) if state.local is not None else 0
+    full = fields.combined(state.full)
+    size, size_min = fields.largest_region(full)
+    local, window = 0, None
+    if state.local:
+        free = fields.combined(state.local)
+        window = fields.window_of(free)
+        local = max(window.sizes) if window is not None else fields.span_of(free, extent)
     return AxisSummary(
         size,
         size_min,
-        fields.covers(state.full, extent),
-        None if state.context else local_window,
+        fields.covers(full, extent),
+        None if state.context else window,
         local,
         state.context,
         state.inexact,
@@ -164,8 +170,9 @@ def _arrays(record: Node, state: State | None) -> tuple[np.ndarray, np.ndarray]:
     if state is None:
         shape = (1,) * len(record.shape)
         return np.full(shape, 1, dtype=np.int64), np.full(shape, 0, dtype=np.int64)
-    nothing = state.full.lo > state.full.hi
-    return np.where(nothing, 1, state.full.lo), np.where(nothing, 0, state.full.hi)
+    full = fields.combined(state.full)
+    nothing = full.lo > full.hi
+    return np.where(nothing, 1, full.lo), np.where(nothing, 0, full.hi)
 
 
 def unit_region(lo: np.ndarray, hi: np.ndarray, position: Mapping[int, int]) -> Region:

@@ -346,18 +346,19 @@ class Recorder(TorchDispatchMode):
     # --- composite functions --------------------------------------------------------------------------------------------
 
     def whole(self, name: str, named: Mapping[str, Any], run: Callable[..., Any]) -> Any:
-        """Record a composite function as one op; None where its arguments are all constants."""
+        """Run a composite function unseen and record it as one op."""
         tensors = list(_tensors(tuple(named.values())))
         self._whole += 1
         try:
             result = run()
+            outs = list(_tensors((result,)))
+            values = self.record(name, named, outs)
         except Exception:
             self.fail(name, tensors)
             raise
         finally:
             self._whole -= 1
-        outs = list(_tensors((result,)))
-        for out, value in zip(outs, self.record(name, named, outs), strict=True):
+        for out, value in zip(outs, values, strict=True):
             self.bind(out, value)
         return result
 
