@@ -17,7 +17,7 @@ def trace(
     *,
     axes: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None = None,
     training: bool = False,
-) -> nx.DiGraph:
+) -> nx.DiGraph[int]:
     """The layer graph of a model.
 
     ``model`` is a name or expression (``"vgg16"``, ``"torchvision:resnet50"``, ``"3x3 3x3"``), a ``torch.nn.Module``, or a

@@ -111,13 +111,13 @@ class InputInfo:
     axes: Mapping[str, int]
 
 
-def node(graph: nx.DiGraph, ident: int) -> Node:
+def node(graph: nx.DiGraph[int], ident: int) -> Node:
     """The record of one node."""
     record: Node = graph.nodes[ident]["record"]
     return record
 
 
-def nodes(graph: nx.DiGraph) -> Iterator[Node]:
+def nodes(graph: nx.DiGraph[int]) -> Iterator[Node]:
     """All records in execution order."""
     for ident in sorted(graph.nodes):
         yield node(graph, ident)
@@ -133,9 +133,9 @@ def build(
     buffers: list[Param],
     masks: Mapping[int, np.ndarray] | None = None,
     meta: Mapping[str, Any] | None = None,
-) -> nx.DiGraph:
+) -> nx.DiGraph[int]:
     """A graph of the records; edges follow from their inputs."""
-    graph = nx.DiGraph(
+    graph: nx.DiGraph[int] = nx.DiGraph(
         model=model,
         inputs=tuple(inputs),
         outputs=tuple(outputs),
@@ -153,7 +153,7 @@ def build(
 # --- JSON -------------------------------------------------------------------------------------------------------------
 
 
-def to_json(graph: nx.DiGraph) -> dict[str, Any]:
+def to_json(graph: nx.DiGraph[int]) -> dict[str, Any]:
     """The graph as plain JSON data."""
     return {
         "schema": SCHEMA,
@@ -168,7 +168,7 @@ def to_json(graph: nx.DiGraph) -> dict[str, Any]:
     }
 
 
-def from_json(data: Any, where: str = "graph") -> nx.DiGraph:
+def from_json(data: Any, where: str = "graph") -> nx.DiGraph[int]:
     """A graph from what `to_json` made. Raises `LoadError` naming ``where`` and what is wrong."""
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         found = data.get("schema") if isinstance(data, dict) else type(data).__name__
@@ -190,7 +190,7 @@ def from_json(data: Any, where: str = "graph") -> nx.DiGraph:
     return graph
 
 
-def _check(graph: nx.DiGraph, where: str) -> None:
+def _check(graph: nx.DiGraph[int], where: str) -> None:
     known: set[int] = set()
     for ident in sorted(graph.nodes):
         if "record" not in graph.nodes[ident]:
@@ -201,12 +201,12 @@ def _check(graph: nx.DiGraph, where: str) -> None:
         known.add(ident)
 
 
-def save(graph: nx.DiGraph, path: Path) -> None:
+def save(graph: nx.DiGraph[int], path: Path) -> None:
     """Write the graph as JSON, one node a line."""
     path.write_text(dumps(graph), encoding="utf-8")
 
 
-def dumps(graph: nx.DiGraph) -> str:
+def dumps(graph: nx.DiGraph[int]) -> str:
     """The graph as JSON text, one node a line, so that versions of it can be compared line by line."""
     data = to_json(graph)
     rows = data.pop("nodes")
@@ -215,7 +215,7 @@ def dumps(graph: nx.DiGraph) -> str:
     return f'{head},\n "nodes": [\n{body}\n ]\n}}\n'
 
 
-def load(path: Path) -> nx.DiGraph:
+def load(path: Path) -> nx.DiGraph[int]:
     """Read a graph that `save` wrote. Raises `LoadError` for anything else."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

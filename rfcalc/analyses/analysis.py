@@ -31,7 +31,7 @@ class Analysis:
     fields are measured in, None for the inputs.
     """
 
-    graph: nx.DiGraph
+    graph: nx.DiGraph[int]
     of: str | None = None
 
     @property

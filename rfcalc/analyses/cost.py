@@ -23,7 +23,7 @@ class RowCost:
     flops_by: Mapping[str, int]
 
 
-def owned_params(graph: nx.DiGraph) -> dict[int, list[Param]]:
+def owned_params(graph: nx.DiGraph[int]) -> dict[int, list[Param]]:
     """The parameters that each node is the first to use; shared storage counts once."""
     owned: dict[int, list[Param]] = {}
     for param in graph.graph["params"]:
@@ -51,7 +51,7 @@ def row_cost(records: Iterable[Node], owned: Mapping[int, list[Param]]) -> RowCo
     )
 
 
-def totals(graph: nx.DiGraph) -> Totals:
+def totals(graph: nx.DiGraph[int]) -> Totals:
     """Sums over the whole model; a lower bound where ops without a rule were met."""
     records = list(nodes(graph))
     distinct = [param for param in graph.graph["params"] if not param.shared_with]

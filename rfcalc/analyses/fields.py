@@ -77,7 +77,7 @@ class Clash:
 
 
 def trace_axis(
-    graph: nx.DiGraph, source: Ref, axis: int, keep: Collection[int] | None = None
+    graph: nx.DiGraph[int], source: Ref, axis: int, keep: Collection[int] | None = None
 ) -> Iterator[tuple[Node, tuple[State | None, ...], Mapping[int, Clash]]]:
     """Each node after the source with the state of its outputs, in execution order.
 
@@ -89,7 +89,7 @@ def trace_axis(
 
 
 class _Walk:
-    def __init__(self, graph: nx.DiGraph, source: Ref, axis: int, keep: Collection[int] | None) -> None:
+    def __init__(self, graph: nx.DiGraph[int], source: Ref, axis: int, keep: Collection[int] | None) -> None:
         self.graph = graph
         self.masks: Mapping[int, np.ndarray] = graph.graph["masks"]
         self.source = source

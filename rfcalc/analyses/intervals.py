@@ -179,7 +179,7 @@ def _spans(field: Intervals, step: reads.Spans, free: bool) -> Intervals:
     axis, count = step.axis, len(step.first)
     first, last = np.asarray(step.first), np.asarray(step.last)
     if not field.depends(axis):
-        return _unchanging(field, axis, count, None if free else first <= last) or field
+        return _unchanging(field, axis, count, None if free else np.asarray(first <= last)) or field
     tag = field.tags.get(axis)
     after: Tag | None = None
     if free and step.period and tag is not None:

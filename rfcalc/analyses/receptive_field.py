@@ -34,6 +34,7 @@ class AxisSummary:
     size_min: int
     whole: bool
     window: Window | None
+    varies: frozenset[int]  #: the tensor's axes along which the local field differs
     local: int
     context: int
     inexact: int
@@ -41,7 +42,7 @@ class AxisSummary:
     masked: int
 
 
-_UNSEEN = AxisSummary(0, 0, False, None, 0, 0, 0, 0, 0)
+_UNSEEN = AxisSummary(0, 0, False, None, frozenset(), 0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class SourceFields:
     source: Source
     axes: Mapping[str, Mapping[int, AxisSummary]]
     clashes: Mapping[str, Mapping[int, Clash]]
-    graph: nx.DiGraph
+    graph: nx.DiGraph[int]
 
     def field(self, ident: int) -> ReceptiveField:
         """The receptive field of one node."""
@@ -115,7 +116,7 @@ class SourceFields:
         return tuple(found)
 
 
-def analyse_source(graph: nx.DiGraph, source: Source, wanted: Callable[[Node], bool]) -> SourceFields:
+def analyse_source(graph: nx.DiGraph[int], source: Source, wanted: Callable[[Node], bool]) -> SourceFields:
     """The fields of the wanted nodes in one source."""
     axes: dict[str, dict[int, AxisSummary]] = {}
     clashes: dict[str, Mapping[int, Clash]] = {}
@@ -135,8 +136,10 @@ def summarise(state: State, extent: int) -> AxisSummary:
     full = fields.combined(state.full)
     size, size_min = fields.largest_region(full)
     local, window = 0, None
+    varies: frozenset[int] = frozenset()
     if state.local:
         free = fields.combined(state.local)
+        varies = frozenset(axis for axis, length in enumerate(free.lo.shape) if length > 1)
         window = fields.window_of(free)
         local = max(window.sizes) if window is not None else fields.span_of(free, extent)
     return AxisSummary(
@@ -144,6 +147,7 @@ def summarise(state: State, extent: int) -> AxisSummary:
         size_min,
         fields.covers(full, extent),
         None if state.context else window,
+        varies,
         local,
         state.context,
         state.inexact,
@@ -152,7 +156,7 @@ def summarise(state: State, extent: int) -> AxisSummary:
     )
 
 
-def regions(graph: nx.DiGraph, source: Source, ident: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def regions(graph: nx.DiGraph[int], source: Source, ident: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The exact clipped regions of one node: for each source axis, arrays of the first and last index seen.
 
     The arrays have the rank of the node's output, extent 1 along axes that do not matter; first > last means nothing.
@@ -188,8 +192,12 @@ def unit_region(lo: np.ndarray, hi: np.ndarray, position: Mapping[int, int]) -> 
 
 def _windows(rows: Sequence[AxisSummary]) -> list[Window | None]:
     """The windows by source axis; two source axes that move with one tensor axis (tokens) have none."""
-    axes = [row.window.axis for row in rows if row.window is not None]
-    return [row.window if row.window is not None and axes.count(row.window.axis) == 1 else None for row in rows]
+
+    def alone(at: int, window: Window) -> bool:
+        others = (row for number, row in enumerate(rows) if number != at)
+        return not any(window.axis in row.varies or (row.window and row.window.axis == window.axis) for row in others)
+
+    return [row.window if row.window is not None and alone(at, row.window) else None for at, row in enumerate(rows)]
 
 
 def _number(value: Fraction | None) -> Number | None:

@@ -47,7 +47,7 @@ class Stencil:
 Known: TypeAlias = Stencil | None
 
 
-def sample_counts(graph: nx.DiGraph, source: Ref, axis: int) -> dict[int, int]:
+def sample_counts(graph: nx.DiGraph[int], source: Ref, axis: int) -> dict[int, int]:
     """For each node whose stencil is known, the largest number of indices that one unit reads along the axis."""
     start = Stencil(axis, 1, ((0, 1),))
     held: dict[int, tuple[Known, ...] | None] = {}
@@ -58,19 +58,16 @@ def sample_counts(graph: nx.DiGraph, source: Ref, axis: int) -> dict[int, int]:
             for number in range(len(record.outputs))
         )
         held[record.id] = made
-        if made and isinstance(made[0], Stencil):
+        if made and made[0] is not None and made[0] is not _NOTHING:
             counts[record.id] = max(bits.bit_count() for _, bits in made[0].phases)
     return counts
 
 
-class _Nothing(Stencil):
-    """Sees nothing of the source."""
+#: Sees nothing of the source.
+_NOTHING = Stencil(-1, 0, ())
 
 
-_NOTHING = _Nothing(-1, 0, ())
-
-
-def _output(record: Node, number: int, held: Mapping[int, tuple[Known, ...] | None], graph: nx.DiGraph) -> Known:
+def _output(record: Node, number: int, held: Mapping[int, tuple[Known, ...] | None], graph: nx.DiGraph[int]) -> Known:
     rows = record.reads[number] if number < len(record.reads) else ()
     shape = record.outputs[number].shape
     found: list[Stencil] = []

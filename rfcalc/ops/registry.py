@@ -25,6 +25,7 @@ class Arg:
 
     ``role`` is "data" (computed in the forward pass, or an input), "param" (a parameter or a view of one) or "const"
     (depends on neither). ``value()`` gives the numbers of a constant as a numpy array, or None where they are not known.
+    ``strides`` and ``offset`` are the layout in memory, given only to ops that read by layout.
     ``blocked`` marks the elements known to be minus infinity, or so far below zero that a softmax turns them into 0;
     ``zero`` marks those known to be exactly 0. Both broadcast over the tensor; None means that none is known.
     """
@@ -36,6 +37,8 @@ class Arg:
     load: Callable[[], np.ndarray | None] | None = None
     blocked: np.ndarray | None = None
     zero: np.ndarray | None = None
+    strides: tuple[int, ...] | None = None
+    offset: int = 0
 
     @property
     def ndim(self) -> int:

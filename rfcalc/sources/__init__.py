@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol, cast
 
 import networkx as nx
 
@@ -12,10 +12,20 @@ from rfcalc.errors import TraceError, UsageError
 from rfcalc.sources import python, saved, stack, torchvision, zoo
 from rfcalc.sources.loaded import Loaded
 
-_SOURCES = (zoo, stack, saved, torchvision, python)
+class Source(Protocol):
+    """A form of naming a model: one module of this package."""
+
+    def matches(self, spec: str) -> bool:
+        """Whether the text has this form."""
+
+    def load(self, spec: str) -> Loaded | nx.DiGraph[int]:
+        """The model it names, or its graph."""
 
 
-def load(spec: str) -> Loaded | nx.DiGraph:
+_SOURCES = cast("tuple[Source, ...]", (zoo, stack, saved, torchvision, python))
+
+
+def load(spec: str) -> Loaded | nx.DiGraph[int]:
     """The model that a text names. Raises `UsageError` with the nearest names where nothing fits."""
     for source in _SOURCES:
         if source.matches(spec):
@@ -27,7 +37,7 @@ def load(spec: str) -> Loaded | nx.DiGraph:
     raise UsageError(f"unknown model {spec!r}; {hint} (or torchvision:NAME, package.module:attr, file.py:attr, graph.json)")
 
 
-def resolve(model: Any, inputs: Any, *, axes: Any, training: bool) -> nx.DiGraph:
+def resolve(model: Any, inputs: Any, *, axes: Any, training: bool) -> nx.DiGraph[int]:
     """The graph of whatever `rfcalc.trace` was given."""
     if isinstance(model, str):
         model = load(model)
@@ -52,7 +62,7 @@ def _axes(axes: Any) -> Mapping[str, Mapping[str, int]]:
     return axes if nested else {"": axes}
 
 
-def _trace(loaded: Loaded, inputs: Any, axes: Mapping[str, Mapping[str, int]], training: bool) -> nx.DiGraph:
+def _trace(loaded: Loaded, inputs: Any, axes: Mapping[str, Mapping[str, int]], training: bool) -> nx.DiGraph[int]:
     from rfcalc.sources.inputs import candidates
     from rfcalc.tracing.forward import trace_module
 
@@ -72,4 +82,7 @@ def _trace(loaded: Loaded, inputs: Any, axes: Mapping[str, Mapping[str, int]], t
         except TraceError as error:
             refused = refused or error
     assert refused is not None
+    usual = "x".join(map(str, loaded.shape or ()))
+    if usual and inputs is not None and tuple(inputs) != loaded.shape:
+        raise TraceError(f"{refused}; the usual input of {loaded.name} is {usual}") from refused
     raise refused

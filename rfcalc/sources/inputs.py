@@ -64,14 +64,14 @@ def _tensor_or_shape(loaded: Loaded, value: Any) -> Any:
 
 
 def _by_name(loaded: Loaded, inputs: Mapping[str, Any]) -> Arguments:
-    """Inputs by the names of forward's parameters; one alone may have any name."""
+    """Inputs by the names of forward's parameters; the only input may also be called ``input``, as in the tables."""
     values = {name: _tensor_or_shape(loaded, value) for name, value in inputs.items()}
     try:
         parameters = inspect.signature(loaded.model.forward).parameters
     except (TypeError, ValueError):
         return (), values
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    if len(values) == 1 and not set(values) & set(parameters) and not open_ended:
+    if set(values) == {"input"} and "input" not in parameters:
         return tuple(values.values()), {}
     unknown = [name for name in values if name not in parameters]
     if unknown and not open_ended:

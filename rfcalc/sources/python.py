@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import importlib.util
 import sys
@@ -10,13 +9,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rfcalc.errors import LoadError, UsageError
+from rfcalc.errors import LoadError
+from rfcalc.sources.arguments import arguments, place
 from rfcalc.sources.loaded import Loaded
 
 
 def matches(spec: str) -> bool:
     """Whether the text has the form ``somewhere:attribute``."""
-    where, colon, attribute = _place(spec)
+    where, colon, attribute = place(spec)
     return bool(colon and where and attribute) and " " not in where
 
 
@@ -29,8 +29,8 @@ def load(spec: str) -> Loaded:
 
     from rfcalc.tracing.construct import build_on_meta
 
-    where, _, call = _place(spec)
-    name, arguments = _arguments(call, spec)
+    where, _, call = place(spec)
+    name, given = arguments(call, spec)
     home = _import(where, spec)
     target: Any = home
     for part in name.split("."):
@@ -42,34 +42,12 @@ def load(spec: str) -> Loaded:
     if not callable(target):
         raise LoadError(f"{spec}: {name} is a {type(target).__name__}, expected a torch.nn.Module or a function that makes one")
     try:
-        model, constants = build_on_meta(lambda: target(**arguments))
+        model, constants = build_on_meta(lambda: target(**given))
     except Exception as error:
         raise LoadError(f"{spec}: calling {name} failed: {_line(error)}") from error
     if not isinstance(model, nn.Module):
         raise LoadError(f"{spec}: {name}() gave a {type(model).__name__}, expected a torch.nn.Module")
     return Loaded(model, spec, constants=constants)
-
-
-def _place(spec: str) -> tuple[str, str, str]:
-    head, bracket, rest = spec.partition("(")
-    where, colon, attribute = head.rpartition(":")
-    return where, colon, attribute + bracket + rest
-
-
-def _arguments(call: str, spec: str) -> tuple[str, dict[str, Any]]:
-    """The name and the literal keyword arguments of ``attr(depth=50)``."""
-    if "(" not in call:
-        return call, {}
-    try:
-        tree = ast.parse(call, mode="eval").body
-        if not isinstance(tree, ast.Call) or tree.args:
-            raise ValueError
-        found = {item.arg: ast.literal_eval(item.value) for item in tree.keywords if item.arg is not None}
-    except (SyntaxError, ValueError):
-        raise UsageError(
-            f"{spec}: expected literal keyword arguments, attr(depth=50), found {call[call.index('('):]!r}"
-        ) from None
-    return ast.unparse(tree.func), found
 
 
 def _import(where: str, spec: str) -> ModuleType:

@@ -14,6 +14,6 @@ def matches(spec: str) -> bool:
     return spec.endswith(".json")
 
 
-def load(spec: str) -> nx.DiGraph:
+def load(spec: str) -> nx.DiGraph[int]:
     """The saved graph."""
     return graph.load(Path(spec))

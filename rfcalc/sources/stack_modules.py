@@ -19,9 +19,7 @@ def build(layers: Sequence[Layer], channels: int) -> nn.Module:
             stack.add_module(f"pad{number}", nn.ZeroPad2d((before[1], after[1], before[0], after[0])))
             before = (0, 0)
         if layer.pool:
-            kind = nn.MaxPool2d if layer.pool == "max" else nn.AvgPool2d
-            pool = kind(layer.kernel, layer.stride, before, **({"dilation": layer.dilation} if layer.pool == "max" else {}))
-            stack.add_module(name, pool)
+            stack.add_module(name, _pool(layer, before))
             continue
         given, wanted = layer.channels or (channels, channels)
         stack.add_module(
@@ -29,6 +27,12 @@ def build(layers: Sequence[Layer], channels: int) -> nn.Module:
         )
         channels = wanted
     return stack.eval()
+
+
+def _pool(layer: Layer, padding: tuple[int, int]) -> nn.Module:
+    if layer.pool == "max":
+        return nn.MaxPool2d(layer.kernel, layer.stride, padding, layer.dilation)
+    return nn.AvgPool2d(layer.kernel, layer.stride, padding)
 
 
 def _padding(layer: Layer, kernel: int) -> tuple[int, int]:

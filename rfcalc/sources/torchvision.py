@@ -6,6 +6,7 @@ import difflib
 from typing import Any
 
 from rfcalc.errors import LoadError, UsageError
+from rfcalc.sources.arguments import arguments
 from rfcalc.sources.loaded import Loaded
 
 PREFIX = "torchvision:"
@@ -18,7 +19,7 @@ def matches(spec: str) -> bool:
 
 def load(spec: str) -> Loaded:
     """The model, with the input its published weights were evaluated on. Raises `UsageError` for an unknown name."""
-    name = spec.removeprefix(PREFIX)
+    name, given = arguments(spec.removeprefix(PREFIX), spec)
     try:
         from torchvision import models
     except ImportError:
@@ -32,12 +33,11 @@ def load(spec: str) -> Loaded:
     without: dict[str, Any] = {"weights": None}
     if any(part in models.get_model_builder(name).__module__ for part in ("segmentation", "detection")):
         without["weights_backbone"] = None
-    model, constants = build_on_meta(lambda: _eval(models.get_model(name, **without)))
+    try:
+        model, constants = build_on_meta(lambda: models.get_model(name, **{**without, **given}))
+    except (TypeError, ValueError) as error:
+        raise LoadError(f"{spec}: building the model failed: {error}") from error
     return Loaded(model, spec, _shape(models.get_model_weights(name)), constants)
-
-
-def _eval(model: Any) -> Any:
-    return model.eval()
 
 
 def _shape(weights: Any) -> tuple[int, ...] | None:

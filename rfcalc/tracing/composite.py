@@ -39,6 +39,7 @@ _TABLE: dict[str, tuple[Sequence[Any], Sequence[str]]] = {
         (functional.scaled_dot_product_attention,),
         ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa"),
     ),
+    "torch.local_response_norm": ((functional.local_response_norm,), ("input", "size", "alpha", "beta", "k")),
     "torch.bilinear": ((functional.bilinear, torch.bilinear), ("input1", "input2", "weight", "bias")),
     "torch.lstm": ((torch._VF.lstm,), _RNN),
     "torch.gru": ((torch._VF.gru,), _RNN),

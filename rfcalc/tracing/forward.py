@@ -34,7 +34,7 @@ def trace_module(
     axes: Mapping[str, Mapping[str, int]] | None = None,
     constants: Constants | None = None,
     separator: str = ".",
-) -> nx.DiGraph:
+) -> nx.DiGraph[int]:
     """The graph of one forward pass of the model on inputs of these shapes.
 
     ``args`` and ``kwargs`` are tensors (or nested lists, tuples and dicts of them) on any device, "meta" included; their
@@ -61,7 +61,7 @@ def _wants_data(error: Exception) -> bool:
     if isinstance(error, NeedsData | NotImplementedError):
         return True
     text = f"{type(error).__name__} {error}"
-    return any(mark in text for mark in ("meta tensor", "Meta tensor", "device meta", "'meta'", "DataDependent", "data-dependent"))
+    return any(mark in text for mark in ("meta tensor", "meta device", "Meta tensor", "device meta", "'meta'", "DataDependent", "data-dependent"))
 
 
 class _Run:
@@ -144,7 +144,7 @@ class _Run:
 
     def graph(
         self, notices: Sequence[str], axes: Mapping[str, Mapping[str, int]], separator: str
-    ) -> nx.DiGraph:
+    ) -> nx.DiGraph[int]:
         """The graph of the recorded pass."""
         modules = {name: type(module).__name__ for name, module in self.model.named_modules()}
         nodes = build_nodes(self.recorder.tape.records, modules, separator)
@@ -186,10 +186,16 @@ class _Run:
         got = f" got {_dims(received[0])}" if received else ""
         needs = _needs(self.model, scope.name)
         given = ", ".join(f"{name} {_dims(tape.records[ref.node].outputs[0].shape)}" for name, ref in self.inputs)
-        parts = [f"{self.name} cannot run on {given or 'these inputs'}: layer {where}{got}{needs}: {text}"]
-        for record in tape.records:
-            parts += [f"{record.scope.name or record.op}: {note}" for note in remainder_notes(tape.records, record)]
-        return TraceError("; ".join(dict.fromkeys(parts)))
+        uneven = (
+            f"; {record.scope.name or record.op}: {note}"
+            for record in tape.records
+            if record.effect.kind == "conv"
+            for note in remainder_notes(tape.records, record)
+        )
+        return TraceError(
+            f"{self.name} cannot run on {given or 'these inputs'}: layer {where}{got}{needs}:"
+            f" {text.rstrip('.')}{next(uneven, '')}"
+        )
 
 
 def _needs(model: nn.Module, name: str) -> str:

@@ -93,7 +93,7 @@ def borrowed(
                         continue
                     if id(tensor) not in made:
                         made[id(tensor)] = exchange(f"{prefix}.{key}".strip("."), tensor)
-                    registry[key] = made[id(tensor)]  # type: ignore[assignment]
+                    registry[key] = made[id(tensor)]
         yield
     finally:
         for module, attributes, registries in saved:
@@ -107,7 +107,7 @@ def borrowed(
 
 def meta_twin(name: str, tensor: torch.Tensor) -> torch.Tensor:
     """A tensor like the given one, without storage. Raises LoadError for a parameter that has no shape yet."""
-    if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+    if nn.parameter.is_lazy(tensor):
         raise LoadError(f"parameter {name} has no shape yet (a lazy module): run the model once on an example, then ask again")
     with torch.no_grad():
         twin = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")

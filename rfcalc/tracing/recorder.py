@@ -85,6 +85,7 @@ class Recorder(TorchDispatchMode):
         self._twins: dict[int, torch.Tensor] = {}
         self._clock = 0
         self._whole = 0  #: depth of composite functions under way
+        self._layouts: dict[int, tuple[tuple[int, ...], int]] = {}  #: of arguments of ops that read by layout
 
     # --- values -------------------------------------------------------------------------------------------------------
 
@@ -180,7 +181,7 @@ class Recorder(TorchDispatchMode):
         def convert(value: Any) -> Any:
             if isinstance(value, torch.Tensor):
                 held = self.value_of(value)
-                arg = _arg(value, held)
+                arg = _arg(value, held, *self._layouts.get(id(value), (None, 0)))
                 args.append((arg, held))
                 return arg
             if isinstance(value, list | tuple):
@@ -215,9 +216,11 @@ class Recorder(TorchDispatchMode):
             return self._scalar(func, args, kwargs)
         tensors = list(_tensors((*args, *kwargs.values())))
         held = [self.value_of(tensor) for tensor in tensors]
-        fixed = all(value.role == "const" for value in held)
+        fixed = schema.like or all(value.role == "const" for value in held)
         if self.meta and "device" in kwargs and tensors and any(tensor.is_meta for tensor in tensors):
             kwargs["device"] = torch.device("meta")
+        if "as_strided" in schema.name:
+            self._layouts = {id(tensor): (tensor.stride(), int(tensor.storage_offset())) for tensor in tensors}
         try:
             result = func(*args, **kwargs)
         except Exception:
@@ -227,6 +230,7 @@ class Recorder(TorchDispatchMode):
             self._fold(schema, func, args, kwargs, result)
         else:
             self._follow(schema, schema.bind(args, kwargs), result)
+        self._layouts = {}
         return result
 
     def fail(self, op: str, tensors: Iterable[torch.Tensor]) -> None:
@@ -267,7 +271,7 @@ class Recorder(TorchDispatchMode):
         outs = list(_tensors((result,)))
         if all(id(out) in self._slots for out in outs) and not schema.writes:
             return  # the op gave back its argument
-        held = [self.value_of(tensor) for tensor in _tensors((args, *kwargs.values()))]
+        held = [self._known(tensor, schema.like) for tensor in _tensors((args, *kwargs.values()))]
         lent = any(value.borrowed for value in held)
         real: list[torch.Tensor | None] = [None] * len(outs)
         small = all(out.numel() <= LARGEST_CONSTANT for out in outs)
@@ -287,6 +291,12 @@ class Recorder(TorchDispatchMode):
         for out, numbers_ in zip(outs, real, strict=True):
             if not any(out is tensor for tensor in written):
                 self.bind(out, Value("const", real=numbers_, borrowed=lent and schema.views))
+
+    def _known(self, tensor: torch.Tensor, like: bool) -> Value:
+        """What a constant holds; where only the shape counts, one number stands for all."""
+        if like and self.meta:
+            return Value("const", real=torch.empty((), dtype=tensor.dtype).expand(tensor.shape))
+        return self.value_of(tensor)
 
     def _follow(self, schema: Schema, named: Mapping[str, Any], result: Any) -> None:
         """An op on data or parameters: record it and place its results, through views and writes."""
@@ -398,12 +408,12 @@ def info(tensor: torch.Tensor) -> TensorInfo:
     return TensorInfo(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
 
 
-def _arg(tensor: torch.Tensor, held: Value) -> Arg:
+def _arg(tensor: torch.Tensor, held: Value, strides: tuple[int, ...] | None, offset: int) -> Arg:
     name = held.params[0] if held.params else ""
     real = held.real
     load = (lambda: _numbers(real)) if real is not None else None
     what = info(tensor)
-    return Arg(what.shape, what.dtype, held.role, name, load, held.blocked, held.zero)
+    return Arg(what.shape, what.dtype, held.role, name, load, held.blocked, held.zero, strides, offset)
 
 
 def _numbers(real: torch.Tensor) -> np.ndarray | None:

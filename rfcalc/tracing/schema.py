@@ -13,6 +13,13 @@ import torch
 _SCALAR = frozenset({"aten._local_scalar_dense", "aten.item", "aten.equal", "aten.is_nonzero", "aten.allclose"})
 
 
+#: Ops that take a tensor only for its shape: what they make is a constant.
+_LIKE = frozenset(
+    f"aten.{name}"
+    for name in "new_zeros new_ones new_full new_empty zeros_like ones_like full_like empty_like new_empty_strided".split()
+)
+
+
 @dataclass(frozen=True)
 class Schema:
     """The facts of one overload that the tracer needs."""
@@ -25,6 +32,7 @@ class Schema:
     fresh: bool  #: no result can be an argument itself
     random: bool
     scalar: bool
+    like: bool  #: reads only the shape of its tensors
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments by name, defaults filled in."""
@@ -63,4 +71,5 @@ def schema_of(func: Any) -> Schema:
         not viewing and not writes,
         torch.Tag.nondeterministic_seeded in func.tags,
         full in _SCALAR,
+        full in _LIKE,
     )

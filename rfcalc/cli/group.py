@@ -1,0 +1,102 @@
+"""The group of commands: `rfcalc MODEL` means `rfcalc show MODEL`, and every error ends in one line and a status."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from rfcalc.cli.complete import complete_model
+from rfcalc.cli.output import OutputClosedError, complain
+from rfcalc.errors import RfcalcError
+
+DEFAULT = "show"
+USAGE, FAILED, INTERRUPTED, CLOSED = 2, 3, 130, 141
+
+
+@dataclass
+class State:
+    """What the command line asked for that the handling of errors needs to know."""
+
+    commands: tuple[str, ...] = ()
+    debug: bool = False
+    guessed: str = ""  #: the first argument, if it was taken for a model because it is no command
+
+
+class RfcalcGroup(click.Group):
+    """A group with a default command, whose `main` turns every exception into a message and an exit status."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the default command before arguments that name none; without any, show the help."""
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(USAGE)
+        if args and args[0] not in {*self.commands, *ctx.help_option_names, "--version"}:
+            if isinstance(ctx.obj, State):
+                ctx.obj.guessed = args[0]
+            args = [DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands, and models for the default one."""
+        return [*super().shell_complete(ctx, incomplete), *complete_model(ctx, None, incomplete)]
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command line; ends the program unless ``standalone_mode`` is off."""
+        run = partial(super().main, args, prog_name, complete_var, standalone_mode=False)
+        if not standalone_mode:
+            return run(**extra)
+        state = State(commands=tuple(self.commands))
+        sys.exit(guarded(lambda: run(obj=state, **extra), state))
+
+
+def guarded(run: Callable[[], Any], state: State) -> int:
+    """The exit status of a run; messages go to stderr, a traceback only with ``--debug``."""
+    try:
+        status = run()
+        return status if isinstance(status, int) else 0
+    except click.ClickException as error:
+        return _fail(_click_message(error), USAGE, state)
+    except RfcalcError as error:
+        return _fail(_with_hint(error, state), error.exit_status, state)
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except OutputClosedError:
+        return CLOSED
+    except Exception as error:
+        message = f"internal error: {type(error).__name__}: {error}; run again with --debug and report what it prints"
+        return _fail(message, FAILED, state)
+
+
+def _fail(message: str, status: int, state: State) -> int:
+    if state.debug:
+        traceback.print_exc()
+    complain(f"error: {message}")
+    return status
+
+
+def _click_message(error: click.ClickException) -> str:
+    message = error.format_message().rstrip(".")
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f"{message}; see {error.ctx.command_path} --help"
+    return message
+
+
+def _with_hint(error: RfcalcError, state: State) -> str:
+    """The message; a mistyped command was taken for a model, so name the command that may have been meant."""
+    near = difflib.get_close_matches(state.guessed, state.commands, 1, 0.75) if state.guessed.isalpha() else []
+    return f"{error} (or the command rfcalc {near[0]}?)" if near else str(error)

@@ -1,0 +1,167 @@
+"""The options that commands share, as decorators, and the records in which a command receives them."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import click
+
+from rfcalc.cli.complete import complete_model
+from rfcalc.cli.output import Output, Target
+from rfcalc.cli.parse import Shape, parse_axes, parse_inputs
+from rfcalc.errors import LoadError
+from rfcalc.report import FORMATS
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+    from rfcalc.analyses.analysis import Analysis
+
+Function: TypeAlias = Callable[..., Any]
+
+INCOMPLETE = 4  #: exit status under --strict
+
+MODEL_HELP = """\b
+MODEL is one of
+  vgg16                         an architecture of rfcalc's own: see rfcalc list
+  torchvision:NAME              a model of torchvision's
+  package.module:attr           a module of yours, or a callable that makes one, with
+  path/file.py:attr(depth=50)   keyword arguments if it takes any
+  graph.json                    what rfcalc trace saved
+  "3x3 3x3"  "5x5:480-48"       a stack: KxK:IN-OUT channels, /S stride, dD dilation,
+                                pP padding, maxK and avgK pooling
+
+Naming a file or module of yours runs its code. Nothing is ever downloaded; models are built without weights.
+"""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A model as the user named it, and how to trace it."""
+
+    spec: str
+    inputs: Shape | dict[str, Shape] | None = None
+    axes: dict[str, int] | None = None
+    training: bool = False
+
+    def trace(self) -> nx.DiGraph[int]:
+        """The model's graph."""
+        from rfcalc import api
+
+        with self._guest():
+            return api.trace(self.spec, self.inputs, axes=self.axes, training=self.training)
+
+    def analyze(self, of: str | None = None) -> Analysis:
+        """The model's analysis, with fields in the inputs or in the layer ``of``."""
+        from rfcalc import api
+
+        with self._guest():
+            return api.analyze(self.spec, self.inputs, of=of, axes=self.axes, training=self.training)
+
+    @contextmanager
+    def _guest(self) -> Iterator[None]:
+        """While the user's code runs, what it prints goes to stderr, and it does not end the program."""
+        try:
+            with redirect_stdout(sys.stderr):
+                yield
+        except SystemExit as error:
+            raise LoadError(
+                f"{self.spec}: its code called sys.exit({error.code!r}); a model must load without"
+            ) from error
+
+
+def trace_options(command: Function) -> Function:
+    """``--input``, ``--axes``, ``--training``; the command gets ``request``, a function from a MODEL to a `Request`."""
+
+    @click.option(
+        "--input",
+        "inputs",
+        multiple=True,
+        metavar="SHAPE",
+        help="Input shape, 3x224x224 or with a batch 8x3x224x224; NAME=SHAPE for each of several inputs.",
+    )
+    @click.option("--axes", metavar="H=2,W=3", help="Axes of the input along which fields are measured.")
+    @click.option("--training", is_flag=True, help="Trace the model as it runs in training, not in inference.")
+    @functools.wraps(command)
+    def wrapper(inputs: Sequence[str], axes: str | None, training: bool, **rest: Any) -> Any:
+        shapes, places = parse_inputs(inputs), parse_axes(axes)
+        return command(request=lambda spec: Request(spec, shapes, places, training), **rest)
+
+    return wrapper
+
+
+def model_options(command: Function) -> Function:
+    """The argument MODEL and how to trace it; the command gets one `Request` as ``request``."""
+
+    @click.argument("model", shell_complete=complete_model)
+    @trace_options
+    @functools.wraps(command)
+    def wrapper(model: str, request: Callable[[str], Request], **rest: Any) -> Any:
+        return command(request=request(model), **rest)
+
+    return wrapper
+
+
+def target_option(command: Function) -> Function:
+    """``-o``; the command gets ``target``."""
+
+    @click.option("-o", "--output", "path", metavar="FILE", help="Write to FILE instead of standard output.")
+    @functools.wraps(command)
+    def wrapper(path: str | None, **rest: Any) -> Any:
+        return command(target=Target(path), **rest)
+
+    return wrapper
+
+
+def output_options(command: Function) -> Function:
+    """``--format`` and ``-o``; the command gets ``output``."""
+
+    @click.option(
+        "--format",
+        "format_name",
+        type=click.Choice(tuple(FORMATS)),
+        default="table",
+        show_default=True,
+        help="How to print the result.",
+    )
+    @target_option
+    @functools.wraps(command)
+    def wrapper(format_name: str, target: Target, **rest: Any) -> Any:
+        return command(output=Output(format_name, target), **rest)
+
+    return wrapper
+
+
+strict_option = click.option(
+    "--strict", is_flag=True, help="Exit with status 4 if an op has no rule or a field is only an upper bound."
+)
+
+
+def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    state = ctx.find_root().obj
+    if value and state is not None:
+        state.debug = True
+
+
+debug_option = click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_set_debug,
+    help="Show a traceback with an error.",
+)
+
+
+def show_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """Print the version and end."""
+    if value and not ctx.resilient_parsing:
+        from rfcalc import __version__
+
+        click.echo(f"rfcalc {__version__}")
+        ctx.exit()

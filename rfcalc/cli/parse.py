@@ -1,0 +1,82 @@
+"""Reading --input, --axes and --at. A malformed one raises UsageError: what was given, and how to write it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from rfcalc.errors import UsageError
+
+Shape = tuple[int, ...]
+
+_EXTENT = re.compile(r"[0-9]{1,9}")
+_INPUT_FORM = "write --input 3x224x224 (a batch may precede: 8x3x224x224), or NAME=SHAPE for one of several inputs"
+_AXES_FORM = "write --axes H=2,W=3 (a name and the axis of the input it stands for)"
+_AT_FORM = "write --at Y,X (a position in the layer's output for each axis, counted from 0)"
+
+
+def parse_inputs(values: Sequence[str]) -> Shape | dict[str, Shape] | None:
+    """All values of --input: nothing, one shape, or a shape for each name."""
+    named = [value.partition("=") for value in values]
+    if not named:
+        return None
+    if len(named) == 1 and not named[0][1]:
+        return parse_shape(values[0])
+    shapes: dict[str, Shape] = {}
+    for value, (name, equals, shape) in zip(values, named, strict=True):
+        if not equals or not name.strip():
+            raise UsageError(
+                f"--input {quoted(value)}: with several inputs each needs its name, as in --input left=3x64x64"
+            )
+        if name.strip() in shapes:
+            raise UsageError(f"--input {quoted(value)}: {name.strip()} was given a shape already; name each input once")
+        shapes[name.strip()] = parse_shape(shape, value)
+    return shapes
+
+
+def parse_shape(text: str, whole: str = "") -> Shape:
+    """``3x224x224`` as a tuple; ``whole`` is the option's value that it is a part of."""
+    parts = text.strip().lower().split("x")
+    for part in parts:
+        if not _EXTENT.fullmatch(part):
+            raise UsageError(
+                f"--input {quoted(whole or text)}: {quoted(part, always=True)} is no extent of a shape; {_INPUT_FORM}"
+            )
+        if int(part) == 0:
+            raise UsageError(
+                f"--input {quoted(whole or text)}: an extent of 0 leaves nothing to look at; {_INPUT_FORM}"
+            )
+    return tuple(int(part) for part in parts)
+
+
+def parse_axes(text: str | None) -> dict[str, int] | None:
+    """``H=2,W=3`` as a mapping."""
+    if text is None:
+        return None
+    axes: dict[str, int] = {}
+    for part in text.split(","):
+        name, _, place = (word.strip() for word in part.partition("="))
+        if not name or not _EXTENT.fullmatch(place):
+            raise UsageError(f"--axes {quoted(text)}: cannot read {quoted(part.strip(), always=True)}; {_AXES_FORM}")
+        if name in axes or int(place) in axes.values():
+            raise UsageError(f"--axes {quoted(text)}: {part.strip()} repeats a name or an axis; {_AXES_FORM}")
+        axes[name] = int(place)
+    return axes
+
+
+def parse_position(text: str | None) -> tuple[int, ...] | None:
+    """``7,7`` as a tuple."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    for part in parts:
+        if not _EXTENT.fullmatch(part):
+            raise UsageError(f"--at {quoted(text)}: {quoted(part, always=True)} is no position; {_AT_FORM}")
+    return tuple(int(part) for part in parts)
+
+
+def quoted(value: str, always: bool = False) -> str:
+    """What the user typed, in quotes where it would not be seen without them, and not longer than a line bears."""
+    if len(value) > 60:
+        value = f"{value[:40]}...{value[-10:]}"
+    return repr(value) if always or not value.strip() or not value.isprintable() else value

@@ -1,0 +1,99 @@
+"""`rfcalc show MODEL`, also `rfcalc MODEL`: what the layers see and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from rfcalc.analyses.results import Layer
+from rfcalc.cli.options import (
+    INCOMPLETE,
+    MODEL_HELP,
+    Request,
+    debug_option,
+    model_options,
+    output_options,
+    strict_option,
+)
+from rfcalc.cli.output import Output, complain
+from rfcalc.cli.parse import parse_position
+from rfcalc.errors import UsageError
+from rfcalc.report import details, overview
+
+if TYPE_CHECKING:
+    from rfcalc.analyses.analysis import Analysis
+
+HELP = f"""What the layers of MODEL see and cost: receptive field, parameters, multiply-adds.
+
+{MODEL_HELP}"""
+
+
+@click.command("show", help=HELP, short_help="What the layers of a model see and cost.")
+@model_options
+@click.option("--layer", metavar="L", help="Only layer L: its number in the table, its name, or a glob over names.")
+@click.option("--of", metavar="L", help="Measure fields in the output of layer L instead of the input.")
+@click.option("--at", metavar="Y,X", help="Show the region that the unit at this position of the layer sees.")
+@click.option("--all", "every", is_flag=True, help="A row for every op, norms and activations too.")
+@output_options
+@strict_option
+@debug_option
+def command(
+    request: Request, layer: str | None, of: str | None, at: str | None, every: bool, output: Output, strict: bool
+) -> int:
+    """Analyze, choose the layers, print."""
+    position = parse_position(at)
+    if every and layer is not None:
+        raise UsageError("--all and --layer exclude each other: --all shows every op, --layer chooses; leave one out")
+    analysis = request.analyze(of)
+    for notice in analysis.notices:
+        complain(f"note: {notice}")
+    layers = chosen(analysis, layer, every)
+    if position is not None:
+        layers = with_regions(analysis, layers, position)
+    if layer is None:
+        output.emit(overview(analysis, layers))
+    else:
+        layers = analysis.with_reads(layers)
+        output.emit(details(analysis, layers, position))
+    gaps = incomplete(analysis, layers) if strict else []
+    if gaps:
+        complain(f"incomplete: {'; '.join(gaps)}")
+    return INCOMPLETE if gaps else 0
+
+
+def chosen(analysis: Analysis, layer: str | None, every: bool) -> tuple[Layer, ...]:
+    """The layers to print."""
+    if layer is not None:
+        return analysis.select(layer)
+    return analysis.ops if every else analysis.layers
+
+
+def with_regions(analysis: Analysis, layers: Sequence[Layer], at: tuple[int, ...]) -> tuple[Layer, ...]:
+    """The layers with the region of the unit ``at``, where they have one. Raises UsageError if none of them has."""
+    found: list[Layer] = []
+    outside: list[UsageError] = []
+    for layer in layers:
+        try:
+            found += analysis.with_region((layer,), at)
+        except UsageError as error:
+            outside.append(error)
+            found.append(layer)
+    if len(outside) == len(layers) and outside:
+        raise outside[0]
+    if outside:
+        complain(f"note: {len(outside)} of {len(layers)} layers have no unit at {','.join(map(str, at))}")
+    return tuple(found)
+
+
+def incomplete(analysis: Analysis, layers: Sequence[Layer]) -> list[str]:
+    """What keeps the numbers from being exact."""
+    gaps = []
+    if analysis.totals.status != "complete":
+        gaps.append(f"no rule for {', '.join(analysis.totals.unknown_ops)}")
+    bounds = [layer.name for layer in layers if any(item.status != "exact" for item in layer.receptive_fields.values())]
+    if bounds:
+        more = f" and {len(bounds) - 1} more" if len(bounds) > 1 else ""
+        gaps.append(f"the field is an upper bound at {bounds[0]}{more}")
+    return gaps

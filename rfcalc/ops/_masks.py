@@ -1,0 +1,135 @@
+"""What is known of single elements: those far below zero (``blocked``) and those exactly 0 (``zero``), see `Arg`.
+
+A mask is a boolean array that broadcasts over its tensor, or None where nothing is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from rfcalc import reads
+from rfcalc.ops.registry import Arg, numel
+
+Mask: TypeAlias = np.ndarray | None
+
+#: e^-88 is below float32's smallest normal number: a softmax turns such an element into nothing.
+LOWEST = -88.0
+
+
+def everywhere(rank: int) -> np.ndarray:
+    """The mask of a tensor all of whose elements are known."""
+    return np.ones((1,) * rank, dtype=bool)
+
+
+def known_zero(operand: Any) -> Mask:
+    """Where a tensor argument, or a number, is known to be exactly 0."""
+    if not isinstance(operand, Arg):
+        return everywhere(0) if operand is not None and operand == 0 else None
+    if operand.zero is not None:
+        return operand.zero
+    value = operand.value()
+    return None if value is None else _some(value == 0)
+
+
+def known_blocked(operand: Any, factor: float = 1) -> Mask:
+    """Where ``factor`` x a tensor argument is known to be blocked.
+
+    A number, or a tensor of one element, moves all elements alike, which a softmax does not see: it blocks none.
+    """
+    if not isinstance(operand, Arg) or operand.numel == 1:
+        return None
+    if operand.blocked is not None:
+        return operand.blocked if factor >= 1 else None
+    value = operand.value()
+    if value is None or value.dtype.kind not in "fiu":
+        return None
+    return _some(value * float(factor) <= LOWEST)
+
+
+def union(rank: int, *masks: Mask) -> Mask:
+    """Where any of the masks holds, aligned to a tensor of that rank."""
+    found: Mask = None
+    for mask in masks:
+        if mask is not None:
+            mask = _aligned(mask, rank)
+            found = mask if found is None else found | mask
+    return found
+
+
+def carry(mask: Mask, shape: Sequence[int], steps: reads.Steps) -> Mask:
+    """The mask of a tensor of that shape after steps that only move its elements (none known after any other step)."""
+    if mask is None:
+        return None
+    moved = _aligned(mask, len(shape))
+    for step in steps:
+        match step:
+            case reads.Reshape(before, after):
+                moved = _reshaped(moved, before, after)
+            case reads.Permute(axes):
+                moved = moved.transpose(axes)
+            case reads.Slice(axis, start, stride, out):
+                moved = _taken(moved, axis, start + stride * np.arange(out))
+            case reads.Take(axis, indices):
+                moved = _taken(moved, axis, np.array(indices, dtype=int))
+            case reads.Place(axis, size, offset, out, stride):
+                source = np.full(out, -1)
+                source[offset + stride * np.arange(size)] = np.arange(size)
+                moved = _taken(moved, axis, source)
+            case reads.Erase(shape, box):
+                moved = moved & ~_box(shape, box)
+            case _:
+                return None
+    return _some(moved)
+
+
+def _some(mask: Any) -> Mask:
+    found = np.asarray(mask, dtype=bool)
+    return found if found.any() else None
+
+
+def _aligned(mask: np.ndarray, rank: int) -> np.ndarray:
+    return mask.reshape((1,) * (rank - mask.ndim) + mask.shape)
+
+
+def _taken(mask: np.ndarray, axis: int, indices: np.ndarray) -> np.ndarray:
+    inside = indices >= 0
+    if mask.shape[axis] == 1 and inside.all():
+        return mask
+    taken = np.take(mask, np.maximum(indices, 0) if mask.shape[axis] > 1 else np.zeros_like(indices), axis)
+    return taken & inside.reshape([-1 if k == axis else 1 for k in range(mask.ndim)])
+
+
+def _box(shape: Sequence[int], box: Sequence[tuple[int, int, int, int]]) -> np.ndarray:
+    inside = everywhere(len(shape))
+    for axis, size, offset, stride in box:
+        row = np.zeros(shape[axis], dtype=bool)
+        row[offset + stride * np.arange(size)] = True
+        inside = inside & row.reshape([-1 if k == axis else 1 for k in range(len(shape))])
+    return inside
+
+
+def _reshaped(mask: np.ndarray, before: Sequence[int], after: Sequence[int]) -> np.ndarray:
+    """Reshape, but keep extent 1 on the runs of axes over which the mask is constant: masks of attention are small."""
+    if not numel(before):
+        return np.zeros((1,) * len(after), dtype=bool)
+    full, target = list(mask.shape), [1] * len(after)
+    i = j = 0
+    while i < len(before) or j < len(after):
+        first, start = i, j
+        left = right = 1
+        while True:
+            if i < len(before) and left <= right:
+                left, i = left * before[i], i + 1
+            elif j < len(after):
+                right, j = right * after[j], j + 1
+            else:
+                break
+            if left == right:
+                break
+        if any(extent > 1 for extent in mask.shape[first:i]):
+            full[first:i] = before[first:i]
+            target[start:j] = after[start:j]
+    return np.broadcast_to(mask, full).reshape(target)

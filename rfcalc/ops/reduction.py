@@ -1,0 +1,123 @@
+"""Reductions over axes, and cumulative ops. An average over the positions of a feature map is a pooling layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rfcalc.ops.common import align, drop_axes, positive
+from rfcalc.ops.pointwise import aten, binary
+from rfcalc.ops.registry import Arg, ArgRead, Call, Effect, numel, rule
+from rfcalc.reads import Prefix, Reduce, Reshape, Step
+
+#: Operations per input element, by op; what a result takes on top stands in _PER_RESULT.
+_PER_ELEMENT = {
+    1: "sum nansum mean amax amin max min argmax argmin prod any all median nanmedian mode kthvalue",
+    2: "count_nonzero aminmax _aminmax nanmean",
+    4: "var std var_mean std_mean logsumexp special_logsumexp",
+}
+_PER_RESULT = {1: "std std_mean", 2: "logsumexp special_logsumexp"}
+_CUMULATIVE = {
+    1: "cumsum cumsum_ cumprod cumprod_ cummax cummin",
+    4: "logcumsumexp _logcumsumexp",
+}
+
+
+def _counts(table: dict[int, str]) -> dict[str, int]:
+    return {op: count for count, names in table.items() for op in aten(names)}
+
+
+_ELEMENT = _counts(_PER_ELEMENT)
+_RESULT = _counts(_PER_RESULT)
+_CUMULATED = _counts(_CUMULATIVE)
+
+
+@rule(*(op for op in _ELEMENT if op not in ("aten.max", "aten.min")))
+def reduction(call: Call) -> Effect:
+    """A reduction: everything along its axes; 1 operation per input element (variance, logsumexp 4)."""
+    x: Arg = call["self"]
+    axes = _axes(call, x)
+    keepdim = bool(call["keepdim"])
+    kind = "pool" if call.op in ("aten.mean", "aten.amax") and _pools(x, axes, keepdim) else "reduction"
+    per_element = _ELEMENT[call.op] * _complex(call.op, x)
+    flops = per_element * x.numel + _RESULT.get(call.op, 0) * numel(call.out.shape)
+    return Effect(
+        kind,
+        [_reduced(x, axes, call.out.shape)],
+        flops={"pooling" if kind == "pool" else "reduction": flops},
+        attrs={"dim": list(axes), "keepdim": keepdim},
+    )
+
+
+@rule("aten.max", "aten.min")
+def extremum(call: Call) -> Effect:
+    """Largest or smallest along an axis, of everything, or of two tensors by position; 1 operation per element."""
+    return reduction(call) if call["other"] is None else _of_two(call)
+
+
+def _of_two(call: Call) -> Effect:
+    same = {"aten.max": "aten.maximum", "aten.min": "aten.minimum"}
+    return binary(Call(same[call.op], call.args, call.outs))
+
+
+@rule(*aten("quantile nanquantile"))
+def quantile(call: Call) -> Effect:
+    """Quantiles: everything along the axis, for each probability; 1 operation per input element."""
+    x: Arg = call["self"]
+    wanted = call["q"]
+    out = call.out.shape
+    inner = out[wanted.ndim :] if isinstance(wanted, Arg) else out
+    _, steps = _reduced(x, positive(call["dim"], x.ndim) if x.ndim else (), inner)
+    reads: list[ArgRead] = [(x, (*steps, *align(inner, len(out))))]
+    if isinstance(wanted, Arg):
+        reads.append((wanted, (Reshape(wanted.shape, (*wanted.shape, *(1,) * len(inner))),)))
+    return Effect("reduction", reads, flops={"reduction": x.numel})
+
+
+@rule(*_CUMULATED)
+def cumulative(call: Call) -> Effect:
+    """A cumulative op: everything up to the position along an axis; 1 operation per element (logcumsumexp 4)."""
+    x: Arg = call["self"]
+    axis = call["dim"] % x.ndim if x.ndim else 0
+    steps: tuple[Step, ...] = (Prefix(axis, x.shape[axis]),) if x.ndim else ()
+    count = _CUMULATED[call.op] * _complex(call.op, x)
+    return Effect("reduction", [(x, steps)], flops={"reduction": count * x.numel}, attrs={"dim": axis})
+
+
+def _axes(call: Call, x: Arg) -> tuple[int, ...]:
+    dim: Sequence[int] | int | None = call.get("dim", -1 if call.op in ("aten.mode", "aten.kthvalue") else None)
+    if not x.ndim or (call.op in ("aten.any", "aten.all") and _empty(dim)):
+        return ()
+    return positive(dim, x.ndim)
+
+
+def _empty(dim: Any) -> bool:
+    """For any and all an empty list names no axis; for every other op it means all of them."""
+    return not isinstance(dim, int) and dim is not None and not len(dim)
+
+
+def _reduced(x: Arg, axes: Sequence[int], out: Sequence[int]) -> ArgRead:
+    if not axes:
+        return x, ()
+    steps: tuple[Step, ...] = (Reduce(tuple(axes)),)
+    return x, steps if len(out) == x.ndim else (*steps, *drop_axes(x.shape, axes))
+
+
+def _pools(x: Arg, axes: tuple[int, ...], keepdim: bool) -> bool:
+    """Whether batch and channels stay and all positions go: channels before them, or channels last.
+
+    One last axis alone, kept with extent 1, is the statistic of a norm written by hand, not a pooling.
+    """
+    if x.ndim < 3 or "float" not in x.dtype or not axes:
+        return False
+    if axes == tuple(range(1, x.ndim - 1)):
+        return True
+    trailing = axes == tuple(range(x.ndim - len(axes), x.ndim)) and x.ndim - len(axes) >= 2
+    return trailing and not (keepdim and len(axes) == 1)
+
+
+def _complex(op: str, x: Arg) -> int:
+    """Real operations in one complex addition (2) or multiplication (6)."""
+    if not x.dtype.startswith("complex"):
+        return 1
+    return 6 if "prod" in op else 2

@@ -1,0 +1,60 @@
+"""A report as data: a title, sections of facts and tables, notes, and the same content for machines.
+
+Values stay what they are until a renderer asks a column to show them, so that one report serves every format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Fact = tuple[str, str]  #: label and text
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its title, how a value of it is shown, and what may happen to it when space is short.
+
+    For a narrow terminal a table goes through levels 1, 2, 3, ... until it fits: at level ``drop`` the column is left
+    out, from level ``shorten`` on its texts may be cut (``prose`` at the end, a name in the middle); 0 is never.
+    """
+
+    title: str
+    show: Callable[[Any], str] = str
+    right: bool = False
+    drop: int = 0
+    shorten: int = 0
+    prose: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns and rows; each row has one value for each column."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+    def texts(self) -> list[list[str]]:
+        """The rows as strings."""
+        return [[column.show(value) for column, value in zip(self.columns, row, strict=True)] for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a report: an optional title, labelled facts, then at most one table."""
+
+    title: str = ""
+    facts: tuple[Fact, ...] = ()
+    table: Table | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one command has to say. ``data`` is its JSON document, ``records`` its CSV rows (all with the same keys)."""
+
+    title: str
+    sections: tuple[Section, ...]
+    notes: tuple[str, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+    records: Sequence[Mapping[str, Any]] = ()

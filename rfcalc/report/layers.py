@@ -1,0 +1,178 @@
+"""The report of an analysis: the table of its layers, or a block for each layer asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from rfcalc.analyses.results import Layer, ReceptiveField, Totals
+from rfcalc.report import text
+from rfcalc.report.detail import block
+from rfcalc.report.document import Column, Fact, Report, Section, Table
+from rfcalc.report.formats import html
+from rfcalc.report.records import layer_records
+
+if TYPE_CHECKING:
+    from rfcalc.analyses.analysis import Analysis
+    from rfcalc.graph import InputInfo
+
+Cell = tuple[Column, Callable[[Layer], Any]]  #: a column, and what it takes from a layer
+
+_NOTES = 4  #: how many notes of one sort before the rest is only counted
+
+
+def overview(analysis: Analysis, layers: Sequence[Layer]) -> Report:
+    """One table row for each layer, and the model's totals."""
+    table = layer_table(layers, analysis.totals.macs)
+    sections = (Section(table=table), Section(facts=totals_facts(analysis.totals)))
+    return Report(
+        title(analysis.model, analysis.inputs),
+        sections,
+        tuple(field_notes(layers)),
+        analysis.to_dict(layers),
+        layer_records(layers),
+    )
+
+
+def details(analysis: Analysis, layers: Sequence[Layer], at: Sequence[int] | None = None) -> Report:
+    """A block for each of the layers, and the model's totals."""
+    blocks = tuple(block(layer, at) for layer in layers)
+    totals = Section("whole model", facts=totals_facts(analysis.totals))
+    return Report(
+        title(analysis.model, analysis.inputs),
+        (*blocks, totals),
+        (),
+        analysis.to_dict(layers),
+        layer_records(layers),
+    )
+
+
+def analysis_html(analysis: Analysis) -> str:
+    """The overview of all layers as an HTML fragment, for notebooks."""
+    return html.fragment(overview(analysis, analysis.layers))
+
+
+def title(model: str, inputs: Sequence[InputInfo]) -> str:
+    """``vgg16: input 1x3x224x224 (batch 1)``."""
+    shapes = ", ".join(f"{item.name} {text.cross(item.shape)}" for item in inputs) or "no input"
+    batches = {item.shape[0] for item in inputs if len(item.shape) > 1 and 0 not in item.axes.values()}
+    if len(batches) == 1:
+        return f"{model}: {shapes} (batch {batches.pop()})"
+    return f"{model}: {shapes}"
+
+
+def sources(layers: Iterable[Layer]) -> list[str]:
+    """The names of all sources that the layers have fields in, in order of appearance."""
+    return list(dict.fromkeys(name for layer in layers for name in layer.receptive_fields))
+
+
+def layer_table(layers: Sequence[Layer], total_macs: int) -> Table:
+    """The table of layers: number, name, kind, shape, one field for each source, parameters and multiply-adds."""
+    names = sources(layers)
+    regions = any(field.region is not None for layer in layers for field in layer.receptive_fields.values())
+    cells: list[Cell] = [
+        (Column("#", _index, right=True), lambda layer: layer.index),
+        (Column("layer", shorten=4), lambda layer: layer.name),
+        (Column("kind", drop=3), lambda layer: layer.kind),
+        (Column("output", text.cross, drop=6), lambda layer: layer.output_shape),
+        *(cell for name in names for cell in _field_cells(name, f" in {name}" if len(names) > 1 else "", regions)),
+        (Column("params", text.count, right=True, drop=7), lambda layer: layer.params),
+        (Column("multiply-adds", text.count, right=True, drop=8), lambda layer: layer.macs),
+        (Column("share", text.share, right=True, drop=2), lambda layer: _share(layer, total_macs)),
+    ]
+    rows = tuple(tuple(value(layer) for _, value in cells) for layer in layers)
+    return Table(tuple(column for column, _ in cells), rows)
+
+
+def _field_cells(name: str, suffix: str, regions: bool) -> list[Cell]:
+    columns = [
+        Column(f"field{suffix}", text.size, right=True),
+        Column(f"stride{suffix}", text.stride, right=True, drop=5),
+        Column(f"start{suffix}", text.start, right=True, drop=1),
+    ]
+    if regions:
+        columns.append(Column(f"region{suffix}", text.region, right=True))
+    return [(column, lambda layer: layer.receptive_fields.get(name)) for column in columns]
+
+
+def _index(index: int | None) -> str:
+    return "" if index is None else str(index)
+
+
+def _share(layer: Layer, total: int) -> Fraction | None:
+    return None if layer.macs is None or total == 0 else Fraction(layer.macs, total)
+
+
+def totals_facts(totals: Totals) -> tuple[Fact, ...]:
+    """The model's sums, each with its unit, and whether they are complete."""
+    atleast = "" if totals.status == "complete" else "at least "
+    params = text.count_and_short(totals.params)
+    if totals.trainable_params != totals.params:
+        params += f", of which {text.count(totals.trainable_params)} trainable"
+    facts = [("parameters", params)]
+    if totals.buffers:
+        facts.append(("buffers", f"{text.count(totals.buffers)} elements"))
+    facts.append(("multiply-adds", atleast + text.count_and_short(totals.macs)))
+    others = totals.flops - 2 * totals.macs
+    other = "2 for each multiply-add" + (f", and {text.count(others)} others" if others else "")
+    facts.append(("operations", f"{atleast}{text.count_and_short(totals.flops)}: {other}"))
+    facts.append(("status", _status(totals)))
+    if totals.unused_params:
+        elements = text.count(sum(totals.unused_params.values()))
+        names = text.listed(list(totals.unused_params))
+        facts.append(("unused", f"{elements} of the parameters, which the forward pass never uses: {names}"))
+    return tuple(facts)
+
+
+def _status(totals: Totals) -> str:
+    if totals.status == "complete":
+        return "complete: every op is counted or declared free"
+    calls = [f"{op} ({text.plural(calls, 'call')})" for op, calls in totals.unknown_ops.items()]
+    return f"lower bound: no rule for {text.listed(calls, 8)}"
+
+
+def field_notes(layers: Sequence[Layer]) -> list[str]:
+    """What the fields of the table need said: contexts, bounds and their reasons, branches not aligned, masks."""
+    fields = [field for layer in layers for field in layer.receptive_fields.values()]
+    return [
+        *_irregular_note(fields),
+        *_context_note(fields),
+        *_bound_notes(fields),
+        *_misaligned_notes(fields),
+        *_masked_note(layers),
+    ]
+
+
+def _irregular_note(fields: Sequence[ReceptiveField]) -> list[str]:
+    found = any(text.is_irregular(field) for field in fields)
+    return ["largest: no fixed window slides over the source; the size is that of the largest region"] if found else []
+
+
+def _context_note(fields: Sequence[ReceptiveField]) -> list[str]:
+    names = list(dict.fromkeys(name for field in fields if text.has_local(field) for name in field.context))
+    if not names:
+        return []
+    return [f"local: the field without what comes in through layers that see a whole axis: {text.listed(names, 3)}"]
+
+
+def _bound_notes(fields: Sequence[ReceptiveField]) -> list[str]:
+    bounds = [field for field in fields if field.status == "upper_bound"]
+    reasons = list(dict.fromkeys(reason for field in bounds for reason in field.reasons))
+    return _first("<= is an upper bound: ", reasons or ["no reason recorded"] * bool(bounds))
+
+
+def _misaligned_notes(fields: Sequence[ReceptiveField]) -> list[str]:
+    items = list(dict.fromkeys(item for field in fields for item in field.misaligned))
+    return _first("branches not aligned at ", [text.misaligned(item) for item in items])
+
+
+def _masked_note(layers: Sequence[Layer]) -> list[str]:
+    names = [layer.name for layer in layers if any(field.masked for field in layer.receptive_fields.values())]
+    return [f"masked reads left out in {text.listed(names)}"] if names else []
+
+
+def _first(prefix: str, notes: Sequence[str]) -> list[str]:
+    shown = [prefix + note for note in notes[:_NOTES]]
+    more = len(notes) - len(shown)
+    return [*shown, f"{text.count(more)} more of the same sort (see the JSON output)"] if more else shown

@@ -1,0 +1,75 @@
+"""Layers as flat rows for CSV: exact integers, one column for each axis, the same columns in every row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rfcalc.analyses.results import Layer, ReceptiveField, plain
+
+_PER_AXIS = ("size", "size_min", "stride", "start", "center", "samples", "local_size", "period")
+
+
+def layer_records(layers: Sequence[Layer]) -> list[dict[str, Any]]:
+    """One record a layer. With several sources the columns of a field carry its source's name, ``left.size_H``."""
+    axes: dict[str, tuple[str, ...]] = {}
+    for layer in layers:
+        for name, field in layer.receptive_fields.items():
+            axes[name] = axes.get(name) or field.axes
+    regions = any(field.region is not None for layer in layers for field in layer.receptive_fields.values())
+    patches = any(layer.reads is not None for layer in layers)
+    return [_record(layer, axes, regions, patches) for layer in layers]
+
+
+def _record(layer: Layer, axes: Mapping[str, tuple[str, ...]], regions: bool, patches: bool) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "index": layer.index,
+        "name": layer.name,
+        "kind": layer.kind,
+        "op": layer.op,
+        "module": layer.module,
+        "inputs": _joined(layer.inputs),
+        "output_shape": _shape(layer.output_shape),
+        "params": layer.params,
+        "trainable_params": layer.trainable_params,
+        "macs": layer.macs,
+        "flops": layer.flops,
+        "formula": layer.formula,
+    }
+    for name, names in axes.items():
+        prefix = f"{name}." if len(axes) > 1 else ""
+        columns = _field(layer.receptive_fields.get(name), names, regions)
+        record.update({prefix + key: value for key, value in columns.items()})
+    if patches:
+        record["reads"] = _joined([f"{patch.name}:{_shape(patch.size)}" for patch in layer.reads or ()])
+    record["folded"] = _joined(layer.folded)
+    record["notes"] = _joined(layer.notes)
+    return record
+
+
+def _field(field: ReceptiveField | None, axes: Sequence[str], regions: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "status": field and field.status,
+        "whole_input": None if field is None else field.whole_input,
+    }
+    for name in _PER_AXIS:
+        values = getattr(field, name, None) or ()
+        for place, axis in enumerate(axes):
+            row[f"{name}_{axis}"] = plain(values[place]) if place < len(values) else None
+    if regions:
+        intervals = (field.region if field else None) or ()
+        for place, axis in enumerate(axes):
+            first, last = (intervals[place] if place < len(intervals) else None) or (None, None)
+            row[f"region_first_{axis}"] = first
+            row[f"region_last_{axis}"] = last
+    row["context"] = _joined(field.context if field else ())
+    row["reasons"] = _joined(field.reasons if field else ())
+    return row
+
+
+def _joined(names: Sequence[str]) -> str:
+    return ";".join(names)
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "x".join(str(extent) for extent in shape)
