@@ -20,13 +20,13 @@ def trace(
 ) -> nx.DiGraph[int]:
     """The layer graph of a model.
 
-    ``model`` is a name or expression (``"vgg16"``, ``"torchvision:resnet50"``, ``"3x3 3x3"``), a ``torch.nn.Module``, or a
-    graph. ``inputs`` is a shape without or with batch, ``(3, 224, 224)``; example tensors (one, a tuple, or a dict by
-    name); a dict of shapes by input name; or None for the model's own default. ``axes`` names the axes of the inputs along
-    which fields are measured, ``{"H": 2, "W": 3}``, by input name where there are several.
+    ``model`` is a name or expression (``"vgg16"``, ``"torchvision:resnet50"``, ``"3x3 3x3"``), a ``torch.nn.Module``,
+    or a graph. ``inputs`` is a shape without or with batch, ``(3, 224, 224)``; example tensors (one, a tuple, or a
+    dict by name); a dict of shapes by input name; or None for the model's own default. ``axes`` names the axes of the
+    inputs along which fields are measured, ``{"H": 2, "W": 3}``, by input name where there are several.
 
-    Raises `rfcalc.errors.RfcalcError`: `UsageError` for a request that makes no sense, `LoadError` for a model that cannot
-    be had, `TraceError` for a forward pass that fails.
+    Raises `rfcalc.errors.RfcalcError`: `UsageError` for a request that makes no sense, `LoadError` for a model that
+    cannot be had, `TraceError` for a forward pass that fails.
     """
     from rfcalc.sources import resolve
 

@@ -1,8 +1,8 @@
 """The layer graph: a `networkx.DiGraph` of frozen, torch-free records, saved and loaded as JSON.
 
-Nodes are integers in execution order, each with one `Node` under the attribute ``record``; an edge says that the later op
-reads an output of the earlier one. ``graph.graph`` holds the model's name, its inputs, outputs, parameters, buffers and
-the boolean masks that `Blocked` and `Contract` steps refer to.
+Nodes are integers in execution order, each with one `Node` under the attribute ``record``; an edge says that the later
+op reads an output of the earlier one. ``graph.graph`` holds the model's name, its inputs, outputs, parameters, buffers
+and the boolean masks that `Blocked` and `Contract` steps refer to.
 """
 
 from __future__ import annotations
@@ -25,9 +25,12 @@ SCHEMA = "rfcalc-graph/1"
 
 #: The kinds of op, and which of them are numbered layers (DESIGN section 5).
 NUMBERED_KINDS = frozenset(
-    "input conv conv_transpose pool linear matmul attention recurrent embedding upsample merge fft unknown".split()
+    {"input", "conv", "conv_transpose", "pool", "linear", "matmul", "attention", "recurrent", "embedding"}
+    | {"upsample", "merge", "fft", "unknown"}
 )
-FOLDED_KINDS = frozenset("norm activation dropout elementwise reduction reshape pad cast copy other".split())
+FOLDED_KINDS = frozenset(
+    {"norm", "activation", "dropout", "elementwise", "reduction", "reshape", "pad", "cast", "copy", "other"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,8 @@ class Read:
 class Node:
     """One op of the forward pass, with what it reads and what it costs.
 
-    ``reads[o]`` lists the reads of output ``o``. ``macs`` is None where the op has no rule. ``flops`` are operations other
-    than multiply-adds, by category. ``inexact`` is the reason why the reads are an upper bound, or "".
+    ``reads[o]`` lists the reads of output ``o``. ``macs`` is None where the op has no rule. ``flops`` are operations
+    other than multiply-adds, by category. ``inexact`` is the reason why the reads are an upper bound, or "".
     """
 
     id: int
@@ -230,7 +233,9 @@ _EMPTY: tuple[Any, ...] = ("", (), {})
 
 
 def _encode_node(record: Node) -> dict[str, Any]:
-    row = {key: value for key, value in vars(record).items() if not (value is None or value is False or value in _EMPTY)}
+    row = {
+        key: value for key, value in vars(record).items() if not (value is None or value is False or value in _EMPTY)
+    }
     row["inputs"] = [[ref.node, ref.output] for ref in record.inputs]
     row["outputs"] = [[list(out.shape), out.dtype] for out in record.outputs]
     row["reads"] = [[[read.input, reads.encode(read.steps)] for read in output] for output in record.reads]

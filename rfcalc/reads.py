@@ -2,8 +2,8 @@
 
 An op's rule describes, for every input, how the positions of the output follow from the positions of the input, as a
 short sequence of the steps below. Each step takes an array indexed like the tensor before it to one indexed like the
-tensor after it. Axes are non-negative and refer to the tensor at that point of the sequence. An axis that an output does
-not depend on has extent 1 and broadcasts, so that no step needs to say how far it is repeated.
+tensor after it. Axes are non-negative and refer to the tensor at that point of the sequence. An axis that an output
+does not depend on has extent 1 and broadcasts, so that no step needs to say how far it is repeated.
 
 The steps are plain data: they are stored in the graph, saved as JSON, and understood by the analyses without torch.
 """
@@ -46,7 +46,8 @@ class Transposed:
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """Explicit windows: position u reads every index from ``first[u]`` to ``last[u]`` (adaptive pooling, interpolation).
+    """Explicit windows: position u reads every index from ``first[u]`` to ``last[u]`` (adaptive pooling,
+    interpolation).
 
     ``period`` and ``shift`` extend the pattern beyond the borders: without borders, position ``u + period`` reads what
     position u reads, moved by ``shift``; ``free_first`` and ``free_last`` hold one period of it, before any clamping.
@@ -132,7 +133,8 @@ class Pad:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The input lands at ``offset + step*i`` of an axis of extent ``out``; the rest of it reads nothing from this input.
+    """The input lands at ``offset + step*i`` of an axis of extent ``out``; the rest of it reads nothing from this
+    input.
 
     Concatenation, stack, and the assignment ``x[:, 2:4] = y``.
     """

@@ -26,9 +26,9 @@ SCHEMA = "rfcalc/1"
 class Analysis:
     """Costs and receptive fields of one model on one input.
 
-    ``layers`` are the numbered rows of the table, with the ops that fold into them summed in; ``ops`` gives every op a row
-    of its own. ``analysis["conv1_2"]`` and ``analysis[3]`` are layers by name and by number. ``of`` is the layer that
-    fields are measured in, None for the inputs.
+    ``layers`` are the numbered rows of the table, with the ops that fold into them summed in; ``ops`` gives every op a
+    row of its own. ``analysis["conv1_2"]`` and ``analysis[3]`` are layers by name and by number. ``of`` is the layer
+    that fields are measured in, None for the inputs.
     """
 
     graph: nx.DiGraph[int]
@@ -89,7 +89,12 @@ class Analysis:
         return tuple(self._row_of(ident) for ident in self._idents(text))
 
     def receptive_field(
-        self, layer: str | int, *, of: str | int | None = None, at: Sequence[int] | None = None, source: str | None = None
+        self,
+        layer: str | int,
+        *,
+        of: str | int | None = None,
+        at: Sequence[int] | None = None,
+        source: str | None = None,
     ) -> ReceptiveField:
         """The field of a layer in the input, or in an earlier layer ``of``; ``at`` adds the region of one position.
 

@@ -1,8 +1,8 @@
 """Receptive fields on a layer graph: every op applies its read steps to interval arrays, one source axis at a time.
 
-For each tensor two fields are carried side by side: *full*, the clipped regions with everything read, and *local*, free of
-borders and without what comes in through a reduction over the whole axis (DESIGN section 3). Work grows with the number
-of reads and the extents of the axes, not with paths or pixels.
+For each tensor two fields are carried side by side: *full*, the clipped regions with everything read, and *local*,
+free of borders and without what comes in through a reduction over the whole axis (DESIGN section 3). Work grows with
+the number of reads and the extents of the axes, not with paths or pixels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from rfcalc.analyses import intervals
 from rfcalc.analyses.intervals import Intervals
 from rfcalc.graph import Node, Ref, node
 
-
 #: The union of several fields, kept apart where each depends on axes that another does not (scores of attention see the
 #: query's patch and the key's patch): every step distributes over the union, and the parts stay small.
 Parts: TypeAlias = tuple[Intervals, ...]
@@ -28,7 +27,7 @@ Parts: TypeAlias = tuple[Intervals, ...]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What one tensor sees of one source axis; the flags are bit sets over node ids. ``local`` is () where nothing is."""
+    """What one tensor sees of one source axis, ``local`` () where that is nothing; the flags are sets of node ids."""
 
     full: Parts
     local: Parts
@@ -81,8 +80,8 @@ def trace_axis(
 ) -> Iterator[tuple[Node, tuple[State | None, ...], Mapping[int, Clash]]]:
     """Each node after the source with the state of its outputs, in execution order.
 
-    A state is None where the output sees nothing of the source at all. Tensors are forgotten once nothing reads them any
-    more. ``keep`` restricts the walk to these nodes.
+    A state is None where the output sees nothing of the source at all. Tensors are forgotten once nothing reads them
+    any more. ``keep`` restricts the walk to these nodes.
     """
     walk = _Walk(graph, source, axis, keep)
     return walk.run()
@@ -121,9 +120,7 @@ class _Walk:
                 states.pop(done, None)
             self._seen.clear()
 
-    def _output(
-        self, record: Node, number: int, states: Mapping[int, tuple[State | None, ...]]
-    ) -> State | None:
+    def _output(self, record: Node, number: int, states: Mapping[int, tuple[State | None, ...]]) -> State | None:
         if record.id == self.source.node and number == self.source.output:
             return self.start
         arrived: list[State] = []
@@ -296,4 +293,15 @@ def bits(flags: int) -> Iterator[int]:
         flags ^= low
 
 
-__all__ = ["Clash", "State", "Window", "bits", "combined", "covers", "largest_region", "span_of", "trace_axis", "window_of"]
+__all__ = [
+    "Clash",
+    "State",
+    "Window",
+    "bits",
+    "combined",
+    "covers",
+    "largest_region",
+    "span_of",
+    "trace_axis",
+    "window_of",
+]

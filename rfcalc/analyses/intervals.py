@@ -1,12 +1,12 @@
 """Interval arrays: which span of one source axis each element of a tensor sees, and how the read steps change it.
 
-An `Intervals` holds integer arrays ``lo`` and ``hi`` of the tensor's rank, with extent 1 along every axis that they do not
-depend on. A unit that sees nothing has ``lo > hi``. There are two readings of the same steps:
+An `Intervals` holds integer arrays ``lo`` and ``hi`` of the tensor's rank, with extent 1 along every axis that they do
+not depend on. A unit that sees nothing has ``lo > hi``. There are two readings of the same steps:
 
 - *clipped*: positions outside a tensor hold nothing. This gives the exact region of every unit.
-- *free*: the pattern of an axis is continued beyond its ends, as if the tensor had no borders. ``tags`` says how, for each
-  axis along which the pattern is known to repeat: ``(period, shift)`` means that ``period`` positions further the same is
-  seen ``shift`` source pixels further. This gives the window that papers quote.
+- *free*: the pattern of an axis is continued beyond its ends, as if the tensor had no borders. ``tags`` says how, for
+  each axis along which the pattern is known to repeat: ``(period, shift)`` means that ``period`` positions further the
+  same is seen ``shift`` source pixels further. This gives the window that papers quote.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _unchanging(field: Intervals, axis: int, extent: int, seen: Array | None) ->
 def _window(field: Intervals, step: reads.Window, free: bool) -> Intervals:
     axis, extent = step.axis, field.shape[step.axis]
     if not field.depends(axis):
-        seen = None
+        seen: Array | None = None
         if not free:
             starts = step.stride * np.arange(step.out) - step.before
             taps = starts[:, None] + step.dilation * np.arange(step.kernel)
@@ -179,7 +179,7 @@ def _spans(field: Intervals, step: reads.Spans, free: bool) -> Intervals:
     axis, count = step.axis, len(step.first)
     first, last = np.asarray(step.first), np.asarray(step.last)
     if not field.depends(axis):
-        return _unchanging(field, axis, count, None if free else np.asarray(first <= last)) or field
+        return _unchanging(field, axis, count, None if free else np.less_equal(first, last)) or field
     tag = field.tags.get(axis)
     after: Tag | None = None
     if free and step.period and tag is not None:
@@ -250,7 +250,11 @@ def _contract(field: Intervals, mask: Array) -> Intervals:
     gone = mask[..., None]
     lo = np.where(gone, NOTHING, field.lo[..., None, :, :]).min(axis=-2)
     hi = np.where(gone, -NOTHING, field.hi[..., None, :, :]).max(axis=-2)
-    keep = {axis: tag for axis, tag in field.tags.items() if axis != rank - 2 and (axis == rank - 1 or mask.shape[axis] == 1)}
+    keep = {
+        axis: tag
+        for axis, tag in field.tags.items()
+        if axis != rank - 2 and (axis == rank - 1 or mask.shape[axis] == 1)
+    }
     return shrunk(Intervals(_resized(field.shape, rank - 2, mask.shape[-2]), lo, hi, keep))
 
 
@@ -456,7 +460,7 @@ def place_alone(field: Intervals, step: reads.Place) -> Intervals:
 
 
 def broadcast(field: Intervals, shape: Sequence[int]) -> Intervals:
-    """The field of a tensor repeated to a larger shape: along an axis that is repeated, the position does not matter."""
+    """The field of a tensor repeated to a larger shape: along a repeated axis the position does not matter."""
     if field.shape == tuple(shape):
         return field
     kept = {axis: tag for axis, tag in field.tags.items() if field.shape[axis] == shape[axis]}

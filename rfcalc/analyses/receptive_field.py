@@ -124,7 +124,8 @@ def analyse_source(graph: nx.DiGraph[int], source: Source, wanted: Callable[[Nod
         rows: dict[int, AxisSummary] = {}
         found: Mapping[int, Clash] = {}
         extent = node(graph, source.ref.node).outputs[source.ref.output].shape[axis]
-        for record, states, found in fields.trace_axis(graph, source.ref, axis):
+        for record, states, clashed in fields.trace_axis(graph, source.ref, axis):
+            found = clashed
             if states and states[0] is not None and wanted(record):
                 rows[record.id] = summarise(states[0], extent)
         axes[name], clashes[name] = rows, dict(found)

@@ -1,4 +1,4 @@
-"""What `rfcalc.analyze` returns: frozen records of integers, fractions and names, with `to_dict` for JSON (DESIGN section 7)."""
+"""What `rfcalc.analyze` returns: frozen records of integers, fractions and names, with `to_dict` for JSON."""
 
 from __future__ import annotations
 
@@ -28,20 +28,29 @@ class Misalignment:
 
     layer: str
     axis: str
-    branches: tuple[tuple[Number, Number | None], ...]  #: (stride, centre) of each branch; centre is None without window
+    branches: tuple[
+        tuple[Number, Number | None], ...
+    ]  #: (stride, centre) of each branch; centre is None without window
 
     def to_dict(self) -> dict[str, Any]:
         rows = [{"stride": plain(stride), "center": plain(center)} for stride, center in self.branches]
         return {"layer": self.layer, "axis": self.axis, "branches": rows}
 
 
+#: The fields of a receptive field that JSON always has.
+_FIELDS = (
+    *("status", "whole_input", "size", "size_min", "stride", "start", "center"),
+    *("samples", "local_size", "context", "period"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ReceptiveField:
     """The receptive field of one layer in one source, by source axis (DESIGN section 3); all lengths in source pixels.
 
-    ``size`` and the like have one entry for each of ``axes``. ``stride``, ``start`` and ``center`` are None where no axis
-    has a window, and None in the place of an axis that has none. ``context`` names the layers that bring in the whole axis.
-    ``samples`` counts the indices of the span that are really read, None where it is not known.
+    ``size`` and the like have one entry for each of ``axes``. ``stride``, ``start`` and ``center`` are None where no
+    axis has a window, and None in the place of an axis that has none. ``context`` names the layers that bring in the
+    whole axis. ``samples`` counts the indices of the span that are really read, None where it is not known.
     """
 
     source: str
@@ -64,11 +73,7 @@ class ReceptiveField:
 
     def to_dict(self) -> dict[str, Any]:
         """As in the JSON output."""
-        row: dict[str, Any] = {
-            name: plain(getattr(self, name))
-            for name in "status whole_input size size_min stride start center samples local_size context".split()
-        }
-        row["period"] = list(self.period)
+        row = {name: plain(getattr(self, name)) for name in _FIELDS}
         if self.reasons:
             row["reasons"] = list(self.reasons)
         if self.misaligned:
@@ -125,7 +130,9 @@ class Layer:
     def receptive_field(self) -> ReceptiveField:
         """The field in the only source; with several, use ``receptive_fields[name]``."""
         if len(self.receptive_fields) != 1:
-            raise ValueError(f"{self.name} has fields in {', '.join(self.receptive_fields)}: ask receptive_fields[name]")
+            raise ValueError(
+                f"{self.name} has fields in {', '.join(self.receptive_fields)}: ask receptive_fields[name]"
+            )
         return next(iter(self.receptive_fields.values()))
 
     def to_dict(self) -> dict[str, Any]:
@@ -156,7 +163,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over the whole model. ``status`` is "complete", or "lower_bound" when ``unknown_ops`` (name: calls) is not empty."""
+    """Sums over the whole model.
+
+    ``status`` is "complete", or "lower_bound" when ``unknown_ops`` (name: calls) is not empty.
+    """
 
     params: int
     trainable_params: int

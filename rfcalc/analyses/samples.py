@@ -1,8 +1,8 @@
 """How many indices inside a window are really read: dilation, and strides larger than kernels, leave holes.
 
 A stencil is the set of source indices that each unit of one period reads along one axis, without borders. It is carried
-forward through the ops like the intervals are, as a bit set. Where a unit's set cannot be told from its position along one
-axis alone (channels with different sets that are told apart later, masks, gathers), it is not known.
+forward through the ops like the intervals are, as a bit set. Where a unit's set cannot be told from its position along
+one axis alone (channels with different sets that are told apart later, masks, gathers), it is not known.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from rfcalc.graph import Node, Ref, node, nodes
 class Stencil:
     """Unit u reads ``first + k`` for every set bit k of its phase ``u % period``, moved by ``shift`` each period.
 
-    ``axis`` is the tensor's axis that moves; along the axes in ``varying`` units at one position read different subsets,
-    of which the stencil is the union.
+    ``axis`` is the tensor's axis that moves; along the axes in ``varying`` units at one position read different
+    subsets, of which the stencil is the union.
     """
 
     axis: int

@@ -90,7 +90,7 @@ def _by_layout(x: Arg, size: Sequence[int], strides: Sequence[int], offset: int)
     """The steps of a view by strides of a tensor that fills its memory without gaps; None of any other."""
     if x.strides is None or x.numel == 0 or 0 in size:
         return None
-    order = sorted(range(x.ndim), key=lambda axis: (-x.strides[axis] if x.shape[axis] > 1 else 0))  # type: ignore[index]
+    order = sorted(range(x.ndim), key=lambda axis: -x.strides[axis] if x.shape[axis] > 1 else 0)  # type: ignore[index]
     order.sort(key=lambda axis: x.shape[axis] == 1)
     step = 1
     for axis in reversed(order):

@@ -66,7 +66,7 @@ def group_norm(call: Call) -> Effect:
 
 @rule("torch.local_response_norm")
 def local_response_norm(call: Call) -> Effect:
-    """Local response norm: reads neighbouring channels; square, a mean of n, scale, shift, power and division an element."""
+    """Local response norm: reads n neighbouring channels; n + 5 operations an element."""
     x: Arg = call["input"]
     size: int = call["size"]
     over = Window(1, size, 1, 1, size // 2, x.shape[1])

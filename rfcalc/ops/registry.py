@@ -1,8 +1,8 @@
 """The registry of ops: one rule per op says what each output element reads and what it costs.
 
-A rule is a small function of a `Call` (shapes, dtypes and attributes, no tensors) that returns an `Effect`. It is registered
-under the op's name, ``aten.convolution`` for a dispatcher op (without its overload) or ``torch.linear`` for a composite
-function that the tracer records whole. Registering a name twice is refused.
+A rule is a small function of a `Call` (shapes, dtypes and attributes, no tensors) that returns an `Effect`. It is
+registered under the op's name, ``aten.convolution`` for a dispatcher op (without its overload) or ``torch.linear`` for
+a composite function that the tracer records whole. Registering a name twice is refused.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Arg:
     """A tensor argument as a rule sees it.
 
     ``role`` is "data" (computed in the forward pass, or an input), "param" (a parameter or a view of one) or "const"
-    (depends on neither). ``value()`` gives the numbers of a constant as a numpy array, or None where they are not known.
-    ``strides`` and ``offset`` are the layout in memory, given only to ops that read by layout.
+    (depends on neither). ``value()`` gives the numbers of a constant as a numpy array, or None where they are not
+    known. ``strides`` and ``offset`` are the layout in memory, given only to ops that read by layout.
     ``blocked`` marks the elements known to be minus infinity, or so far below zero that a softmax turns them into 0;
     ``zero`` marks those known to be exactly 0. Both broadcast over the tensor; None means that none is known.
     """
@@ -122,9 +122,10 @@ class Effect:
     """What a rule says of a call.
 
     ``reads``: the reads of every output (one list, shared by all outputs) or, with ``each=True``, one list per output.
-    Arguments that are constants or parameters may be listed; they carry no field. ``macs`` are multiply-adds; ``flops`` all
-    other arithmetic by category (see docs/flops.md). ``formula`` writes the multiply-adds in the lecture's form.
-    ``inexact`` says why the reads are an upper bound. ``blocked`` and ``zero`` describe the first output (see `Arg`).
+    Arguments that are constants or parameters may be listed; they carry no field. ``macs`` are multiply-adds;
+    ``flops`` all other arithmetic by category (see docs/flops.md). ``formula`` writes the multiply-adds in the
+    lecture's form. ``inexact`` says why the reads are an upper bound. ``blocked`` and ``zero`` describe the first
+    output (see `Arg`).
     """
 
     kind: str

@@ -12,6 +12,7 @@ from rfcalc.errors import TraceError, UsageError
 from rfcalc.sources import python, saved, stack, torchvision, zoo
 from rfcalc.sources.loaded import Loaded
 
+
 class Source(Protocol):
     """A form of naming a model: one module of this package."""
 
@@ -34,7 +35,9 @@ def load(spec: str) -> Loaded | nx.DiGraph[int]:
 
     near = difflib.get_close_matches(spec, list(CATALOG), 3, 0.5)
     hint = f"nearest: {', '.join(near)}" if near else "see `rfcalc list` for names"
-    raise UsageError(f"unknown model {spec!r}; {hint} (or torchvision:NAME, package.module:attr, file.py:attr, graph.json)")
+    raise UsageError(
+        f"unknown model {spec!r}; {hint} (or torchvision:NAME, package.module:attr, file.py:attr, graph.json)"
+    )
 
 
 def resolve(model: Any, inputs: Any, *, axes: Any, training: bool) -> nx.DiGraph[int]:

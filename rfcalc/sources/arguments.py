@@ -26,6 +26,6 @@ def arguments(call: str, spec: str) -> tuple[str, dict[str, Any]]:
         found = {item.arg: ast.literal_eval(item.value) for item in tree.keywords if item.arg is not None}
     except (SyntaxError, ValueError):
         raise UsageError(
-            f"{spec}: expected literal keyword arguments, attr(depth=50), found {call[call.index('('):]!r}"
+            f"{spec}: expected literal keyword arguments, attr(depth=50), found {call[call.index('(') :]!r}"
         ) from None
     return ast.unparse(tree.func), found

@@ -28,7 +28,9 @@ def candidates(loaded: Loaded, inputs: Any) -> list[Arguments]:
         return [_by_name(loaded, inputs)]
     if isinstance(inputs, list | tuple):
         return [(tuple(_tensor_or_shape(loaded, item) for item in inputs), {})]
-    raise UsageError(f"cannot use a {type(inputs).__name__} as input: expected a shape, tensors, or a dict by input name")
+    raise UsageError(
+        f"cannot use a {type(inputs).__name__} as input: expected a shape, tensors, or a dict by input name"
+    )
 
 
 def _is_shape(value: Any) -> bool:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Loaded:
     """A model and its default input.
 
-    ``shape`` is the default input's shape without batch, None where the model has none. ``rank`` is the rank of an input
-    with batch, None where it is not known. ``separator`` joins the names of nested modules.
+    ``shape`` is the default input's shape without batch, None where the model has none. ``rank`` is the rank of an
+    input with batch, None where it is not known. ``separator`` joins the names of nested modules.
     """
 
     model: nn.Module

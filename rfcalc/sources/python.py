@@ -40,7 +40,9 @@ def load(spec: str) -> Loaded:
     if isinstance(target, nn.Module):
         return Loaded(target, spec)
     if not callable(target):
-        raise LoadError(f"{spec}: {name} is a {type(target).__name__}, expected a torch.nn.Module or a function that makes one")
+        raise LoadError(
+            f"{spec}: {name} is a {type(target).__name__}, expected a torch.nn.Module or a function that makes one"
+        )
     try:
         model, constants = build_on_meta(lambda: target(**given))
     except Exception as error:
@@ -65,7 +67,11 @@ def _import(where: str, spec: str) -> ModuleType:
     except LoadError:
         raise
     except ModuleNotFoundError as error:
-        hint = "" if ":" in spec and error.name != where.partition(".")[0] else f"; is it installed, or is {where}.py meant?"
+        hint = (
+            ""
+            if ":" in spec and error.name != where.partition(".")[0]
+            else f"; is it installed, or is {where}.py meant?"
+        )
         raise LoadError(f"{spec}: importing {where} failed: {_line(error)}{hint}") from error
     except (Exception, SystemExit) as error:
         raise LoadError(f"{spec}: importing {where} failed: {_line(error)}") from error
@@ -92,9 +98,7 @@ def _offers(home: ModuleType) -> str:
     from torch import nn
 
     def fits(value: Any) -> bool:
-        return isinstance(value, nn.Module) or (
-            callable(value) and getattr(value, "__module__", None) == home.__name__
-        )
+        return isinstance(value, nn.Module) or (callable(value) and getattr(value, "__module__", None) == home.__name__)
 
     names = [name for name, value in vars(home).items() if not name.startswith("_") and fits(value)]
     return f"; it has {', '.join(names[:6])}" if names else ""

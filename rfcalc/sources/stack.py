@@ -35,14 +35,15 @@ def matches(spec: str) -> bool:
 
 
 def parse(spec: str) -> list[Layer]:
-    """The layers of an expression. Raises `UsageError` pointing at the token that is wrong, or whose channels do not chain."""
+    """The layers of an expression. Raises `UsageError` pointing at a token that is wrong or does not chain."""
     layers = [_layer(token, number, spec) for number, token in enumerate(spec.split(), 1)]
     channels: int | None = None
     for number, layer in enumerate(layers, 1):
         if layer.channels is not None:
             if channels is not None and layer.channels[0] != channels:
                 raise UsageError(
-                    f"stack {spec!r}: token {number} takes {layer.channels[0]} channels, the layer before gives {channels}"
+                    f"stack {spec!r}: token {number} takes {layer.channels[0]} channels,"
+                    f" the layer before gives {channels}"
                 )
             channels = layer.channels[1]
     return layers
@@ -62,7 +63,9 @@ def _layer(token: str, number: int, spec: str) -> Layer:
     channels = (int(found["cin"]), int(found["cout"])) if found["cin"] else None
     small = [*kernel, options.get("/", 1), options.get("d", 1), *(channels or ())]
     if min(small) < 1:
-        raise UsageError(f"stack {spec!r}: token {number}, {token!r}: kernel, stride, dilation and channels are at least 1")
+        raise UsageError(
+            f"stack {spec!r}: token {number}, {token!r}: kernel, stride, dilation and channels are at least 1"
+        )
     if pool and channels is not None:
         raise UsageError(f"stack {spec!r}: token {number}, {token!r}: pooling keeps its channels, leave :IN-OUT out")
     padding = options.get("p")

@@ -22,9 +22,7 @@ def build(layers: Sequence[Layer], channels: int) -> nn.Module:
             stack.add_module(name, _pool(layer, before))
             continue
         given, wanted = layer.channels or (channels, channels)
-        stack.add_module(
-            name, nn.Conv2d(given, wanted, layer.kernel, layer.stride, before, layer.dilation, bias=False)
-        )
+        stack.add_module(name, nn.Conv2d(given, wanted, layer.kernel, layer.stride, before, layer.dilation, bias=False))
         channels = wanted
     return stack.eval()
 

@@ -23,7 +23,9 @@ def load(spec: str) -> Loaded:
     try:
         from torchvision import models
     except ImportError:
-        raise LoadError(f"{spec} needs torchvision, which is not installed: pip install 'rfcalc[torchvision]'") from None
+        raise LoadError(
+            f"{spec} needs torchvision, which is not installed: pip install 'rfcalc[torchvision]'"
+        ) from None
     from rfcalc.tracing.construct import build_on_meta
 
     known = models.list_models()

@@ -32,7 +32,7 @@ _TABLE: dict[str, tuple[Sequence[Any], Sequence[str]]] = {
     "torch.batch_norm": ((functional.batch_norm,), (*_NORM, "training", "momentum", "eps")),
     "torch.instance_norm": ((functional.instance_norm,), (*_NORM, "use_input_stats", "momentum", "eps")),
     "torch.rms_norm": (
-        tuple(getattr(home, "rms_norm") for home in (functional, torch) if hasattr(home, "rms_norm")),
+        tuple(home.rms_norm for home in (functional, torch) if hasattr(home, "rms_norm")),
         ("input", "normalized_shape", "weight", "eps"),
     ),
     "torch.scaled_dot_product_attention": (
@@ -62,7 +62,7 @@ def _binder(names: Sequence[str]) -> Binder:
 
 
 def _bind_recurrent(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound | None:
-    packed = len(args) > 1 and isinstance(args[1], torch.Tensor) and isinstance(args[2], list | tuple)
+    packed = len(args) > 3 and isinstance(args[3], list | tuple)  # there the weights come after the batch sizes
     return None if packed else _binder(_RNN)(args, kwargs)  # a packed sequence is left to the dispatcher
 
 

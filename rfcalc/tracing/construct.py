@@ -1,7 +1,7 @@
 """Build a model on the meta device without memory, and keep the numbers of its small constants.
 
-Position grids, relative indices and masks that a constructor computes would be lost on the meta device. While a model is
-built under `Constants`, every small tensor that depends on nothing random is computed for real beside its meta twin.
+Position grids, relative indices and masks that a constructor computes would be lost on the meta device. While a model
+is built under `Constants`, every small tensor that depends on nothing random is computed for real beside its meta twin.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Constants(TorchDispatchMode):
     """Follows a constructor and remembers the numbers of small constants, by tensor."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._known: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor | None:

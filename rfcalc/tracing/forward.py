@@ -20,7 +20,7 @@ from rfcalc.tracing.layout import find_axes
 from rfcalc.tracing.modules import ModuleStack, borrowed, meta_twin
 from rfcalc.tracing.naming import build_nodes
 from rfcalc.tracing.notes import remainder_notes
-from rfcalc.tracing.recorder import CompositeMode, NeedsData, Recorder
+from rfcalc.tracing.recorder import CompositeMode, NeedsDataError, Recorder
 from rfcalc.tracing.values import Value
 
 
@@ -37,9 +37,9 @@ def trace_module(
 ) -> nx.DiGraph[int]:
     """The graph of one forward pass of the model on inputs of these shapes.
 
-    ``args`` and ``kwargs`` are tensors (or nested lists, tuples and dicts of them) on any device, "meta" included; their
-    values are not used unless the model asks for them. The model is as before afterwards, also when its forward raises.
-    Raises `TraceError` naming the layer that failed, what it received and what it needed.
+    ``args`` and ``kwargs`` are tensors (or nested lists, tuples and dicts of them) on any device, "meta" included;
+    their values are not used unless the model asks for them. The model is as before afterwards, also when its forward
+    raises. Raises `TraceError` naming the layer that failed, what it received and what it needed.
     """
     run = _Run(model, tuple(args), dict(kwargs or {}), name or type(model).__name__, training, constants)
     notices: list[str] = []
@@ -58,10 +58,21 @@ def trace_module(
 
 
 def _wants_data(error: Exception) -> bool:
-    if isinstance(error, NeedsData | NotImplementedError):
+    if isinstance(error, NeedsDataError | NotImplementedError):
         return True
     text = f"{type(error).__name__} {error}"
-    return any(mark in text for mark in ("meta tensor", "meta device", "Meta tensor", "device meta", "'meta'", "DataDependent", "data-dependent"))
+    return any(
+        mark in text
+        for mark in (
+            "meta tensor",
+            "meta device",
+            "Meta tensor",
+            "device meta",
+            "'meta'",
+            "DataDependent",
+            "data-dependent",
+        )
+    )
 
 
 class _Run:
@@ -90,10 +101,7 @@ class _Run:
 
         def exchange(name: str, tensor: torch.Tensor) -> torch.Tensor:
             known = self.constants.of(tensor) if self.constants is not None else None
-            if meta:
-                made = tensor if tensor.is_meta else meta_twin(name, tensor)
-            else:
-                made = _real_twin(tensor, known)
+            made = (tensor if tensor.is_meta else meta_twin(name, tensor)) if meta else _real_twin(tensor, known)
             if id(tensor) in parameters:
                 recorder.bind(made, Value("param", params=(name,)))
             else:
@@ -122,7 +130,9 @@ class _Run:
         if len(self.args) == 1 and not self.kwargs and isinstance(self.args[0], torch.Tensor):
             return [("input", self.args[0])]
         try:
-            names = [p.name for p in inspect.signature(self.model.forward).parameters.values() if p.kind < p.KEYWORD_ONLY]
+            names = [
+                p.name for p in inspect.signature(self.model.forward).parameters.values() if p.kind < p.KEYWORD_ONLY
+            ]
         except (TypeError, ValueError):
             names = []
         names += [f"input{number}" for number in range(len(names), len(self.args))]
@@ -142,9 +152,7 @@ class _Run:
 
     # --- results ------------------------------------------------------------------------------------------------------
 
-    def graph(
-        self, notices: Sequence[str], axes: Mapping[str, Mapping[str, int]], separator: str
-    ) -> nx.DiGraph[int]:
+    def graph(self, notices: Sequence[str], axes: Mapping[str, Mapping[str, int]], separator: str) -> nx.DiGraph[int]:
         """The graph of the recorded pass."""
         modules = {name: type(module).__name__ for name, module in self.model.named_modules()}
         nodes = build_nodes(self.recorder.tape.records, modules, separator)
@@ -160,16 +168,16 @@ class _Run:
             meta={"torch": torch.__version__, "training": self.training, "notices": list(notices)},
         )
 
-    def _input(
-        self, nodes: Sequence[Node], name: str, ref: Ref, axes: Mapping[str, Mapping[str, int]]
-    ) -> InputInfo:
+    def _input(self, nodes: Sequence[Node], name: str, ref: Ref, axes: Mapping[str, Mapping[str, int]]) -> InputInfo:
         out = nodes[ref.node].outputs[0]
         chosen = axes.get(name, axes.get("", None))
         if chosen is None:
             chosen = find_axes(nodes, ref.node)
         for axis, number in chosen.items():
             if not 0 <= number < len(out.shape):
-                raise UsageError(f"input {name!r} has shape {_dims(out.shape)}: there is no axis {number} to call {axis}")
+                raise UsageError(
+                    f"input {name!r} has shape {_dims(out.shape)}: there is no axis {number} to call {axis}"
+                )
         return InputInfo(name, ref.node, out.shape, out.dtype, dict(chosen))
 
     def explain(self, error: Exception) -> Exception:

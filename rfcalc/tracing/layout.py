@@ -13,8 +13,8 @@ _NAMES = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}
 def find_axes(nodes: Sequence[Node], source: int) -> dict[str, int]:
     """Names and numbers of the spatial (or sequence) axes of an input, in the order of the tensor.
 
-    The first op that slides a window or contracts an axis decides: windowed axes are spatial; where an axis is contracted
-    first (linear, embedding, recurrence), every axis but it and the batch is a position.
+    The first op that slides a window or contracts an axis decides: windowed axes are spatial; where an axis is
+    contracted first (linear, embedding, recurrence), every axis but it and the batch is a position.
     """
     info = nodes[source].outputs[0]
     rank = len(info.shape)

@@ -76,11 +76,13 @@ def borrowed(
 ) -> Iterator[None]:
     """Run the model in the given mode with its parameters and buffers exchanged; everything is put back afterwards.
 
-    What forward stores in a module's attributes (caches of grids, counters) is undone too. ``exchange`` takes the qualified
-    name and the tensor; tensors that are shared are exchanged once. None leaves the tensors as they are.
+    What forward stores in a module's attributes (caches of grids, counters) is undone too. ``exchange`` takes the
+    qualified name and the tensor; tensors that are shared are exchanged once. None leaves the tensors as they are.
     """
     modules = list(model.modules())
-    saved = [(module, dict(module.__dict__), {key: dict(getattr(module, key)) for key in _REGISTRIES}) for module in modules]
+    saved = [
+        (module, dict(module.__dict__), {key: dict(getattr(module, key)) for key in _REGISTRIES}) for module in modules
+    ]
     made: dict[int, torch.Tensor] = {}
     try:
         for prefix, module in model.named_modules():
@@ -108,7 +110,9 @@ def borrowed(
 def meta_twin(name: str, tensor: torch.Tensor) -> torch.Tensor:
     """A tensor like the given one, without storage. Raises LoadError for a parameter that has no shape yet."""
     if nn.parameter.is_lazy(tensor):
-        raise LoadError(f"parameter {name} has no shape yet (a lazy module): run the model once on an example, then ask again")
+        raise LoadError(
+            f"parameter {name} has no shape yet (a lazy module): run the model once on an example, then ask again"
+        )
     with torch.no_grad():
         twin = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
     if isinstance(tensor, nn.Parameter):

@@ -12,7 +12,12 @@ from rfcalc.tracing.recorder import Record
 def remainder_notes(records: Sequence[Record], record: Record) -> tuple[str, ...]:
     """A note for each axis on which real input, not only padding, is left unread by a convolution or pooling."""
     attrs = record.effect.attrs
-    if record.effect.kind not in ("conv", "pool") or not record.inputs or "stride" not in attrs or attrs.get("ceil_mode"):
+    if (
+        record.effect.kind not in ("conv", "pool")
+        or not record.inputs
+        or "stride" not in attrs
+        or attrs.get("ceil_mode")
+    ):
         return ()
     source = record.inputs[0]
     kernel = list(attrs["kernel"])
@@ -32,6 +37,6 @@ def _remainder(extent: int, kernel: int, stride: int, padding: int, dilation: in
     whole = Fraction(extent + 2 * padding - span, stride) + 1
     fits = extent - left, extent - left + stride
     return (
-        f"({inside})/{stride} + 1 = {float(whole):g} is no integer: the last {left - padding} of {extent} are never read;"
-        f" sizes {fits[0]} and {fits[1]} divide evenly"
+        f"({inside})/{stride} + 1 = {float(whole):g} is no integer: the last {left - padding} of {extent}"
+        f" are never read; sizes {fits[0]} and {fits[1]} divide evenly"
     )

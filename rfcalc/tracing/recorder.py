@@ -1,7 +1,7 @@
 """The tracer: one forward pass under a dispatch mode and a function mode, every op recorded as a `Record`.
 
-`Recorder` sees each aten op with its real arguments, whatever the Python control flow. Ops on constants alone are computed
-for real and leave no record; so do views and casts of parameters.
+`Recorder` sees each aten op with its real arguments, whatever the Python control flow. Ops on constants alone are
+computed for real and leave no record; so do views and casts of parameters.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rfcalc.tracing.values import LARGEST_CONSTANT, Slot, Value, invert
 _VIEW_KINDS = frozenset({"reshape", "copy", "cast"})
 
 
-class NeedsData(Exception):
+class NeedsDataError(Exception):
     """The forward pass asked for numbers that only real data has."""
 
 
@@ -76,7 +76,7 @@ class Recorder(TorchDispatchMode):
     """Records every op. ``meta``: tensors without storage take the place of real ones."""
 
     def __init__(self, stack: ModuleStack, *, meta: bool = True) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.tape = Tape()
         self.meta = meta
         self._stack = stack
@@ -188,7 +188,9 @@ class Recorder(TorchDispatchMode):
                 return tuple(convert(item) for item in value)
             return value
 
-        call = Call(op, {name: convert(value) for name, value in named.items()}, [info(out) for out in outs], self.tape.intern)
+        call = Call(
+            op, {name: convert(value) for name, value in named.items()}, [info(out) for out in outs], self.tape.intern
+        )
         rule = lookup(op) or lookup(op.removesuffix("_"))
         effect = rule(call) if rule is not None else _everything(op, call)
         role = "data" if any(value.role == "data" for _, value in args) else "param"
@@ -263,7 +265,7 @@ class Recorder(TorchDispatchMode):
         held = [self.value_of(tensor) for tensor in _tensors(args)]
         real = [value.real for value in held]
         if any(item is None for item in real):
-            raise NeedsData(str(func))
+            raise NeedsDataError(str(func))
         return func(*_replace(args, iter(real)), **kwargs)
 
     def _fold(self, schema: Schema, func: Any, args: Any, kwargs: dict[str, Any], result: Any) -> None:
@@ -277,13 +279,18 @@ class Recorder(TorchDispatchMode):
         small = all(out.numel() <= LARGEST_CONSTANT for out in outs)
         if not self.meta:
             real = [None if schema.random else out for out in outs]
-        elif small and not schema.random and all(value.real is not None for value in held) and not (lent and schema.writes):
+        elif (
+            small
+            and not schema.random
+            and all(value.real is not None for value in held)
+            and not (lent and schema.writes)
+        ):
             numbers = iter([value.real for value in held])
             here = {name: _replace(value, numbers) for name, value in kwargs.items()} if kwargs else {}
             positional = _replace(args, iter([value.real for value in held]))
             here.update({"device": torch.device("cpu")} if "device" in here else {})
             real = list(_tensors((func(*positional, **here),)))
-        written = [tensor for tensor in _tensors(schema.written(args, kwargs))]
+        written = list(_tensors(schema.written(args, kwargs)))
         for tensor in written:
             slot = self._slot(tensor)
             if schema.random or all(item is None for item in real):
@@ -344,16 +351,21 @@ class Recorder(TorchDispatchMode):
         old = Arg(shape)
         inverse = invert(child.steps, shape)
         if inverse is None:
-            effect = Effect("merge", [_all_of(new, len(shape)), (old, ())], inexact="written through a view that is no box")
+            effect = Effect(
+                "merge", [_all_of(new, len(shape)), (old, ())], inexact="written through a view that is no box"
+            )
         else:
             back, keep = inverse
-            effect = Effect("merge" if keep and parent.value.ref else "copy", [(new, back), *([(old, keep)] if keep else [])])
+            effect = Effect(
+                "merge" if keep and parent.value.ref else "copy", [(new, back), *([(old, keep)] if keep else [])]
+            )
         args = [(new, child.value), (old, parent.value)]
         ref = self._node("aten.copy_slice", effect, args, [parent.tensor])
         role = "data" if "data" in (child.value.role, parent.value.role) else "param"
         return Value(role, ref)
 
-    # --- composite functions --------------------------------------------------------------------------------------------
+    # --- composite functions
+    # --------------------------------------------------------------------------------------------
 
     def whole(self, name: str, named: Mapping[str, Any], run: Callable[..., Any]) -> Any:
         """Run a composite function unseen and record it as one op."""

@@ -1,4 +1,4 @@
-"""What the dispatcher's schema says of an op: its name, its arguments, what it writes and what its results are views of."""
+"""What the dispatcher's schema says of an op: name, arguments, what it writes, what its results are views of."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import torch
 #: Ops that turn a tensor into a Python number.
 _SCALAR = frozenset({"aten._local_scalar_dense", "aten.item", "aten.equal", "aten.is_nonzero", "aten.allclose"})
 
-
 #: Ops that take a tensor only for its shape: what they make is a constant.
 _LIKE = frozenset(
-    f"aten.{name}"
-    for name in "new_zeros new_ones new_full new_empty zeros_like ones_like full_like empty_like new_empty_strided".split()
+    {"aten.new_zeros", "aten.new_ones", "aten.new_full", "aten.new_empty", "aten.new_empty_strided"}
+    | {"aten.zeros_like", "aten.ones_like", "aten.full_like", "aten.empty_like"}
 )
 
 

@@ -1,8 +1,9 @@
-"""What the tracer knows of every tensor: which value it holds now, through views and in-place writes, and known constants.
+"""What the tracer knows of every tensor: which value it holds now, through views and in-place writes, and known
+constants.
 
 A tensor is one `Slot`. A view's slot points to the slot it was taken from. Writing into a view writes through to its
-parents; a view that is read after one of its parents was written is derived anew. This is what makes ``x[:, :2] = y`` and
-``relu_`` right without running the model through a functionalising transform.
+parents; a view that is read after one of its parents was written is derived anew. This is what makes ``x[:, :2] = y``
+and ``relu_`` right without running the model through a functionalising transform.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ class Value:
     """The content of a tensor at one moment.
 
     ``role`` as in `rfcalc.ops.Arg`. ``ref`` is the node output that computed it, None for raw parameters and constants.
-    ``params`` are the parameters that it is, or is a pure view of. ``real`` holds a constant's numbers; ``borrowed`` says
-    that they lie in memory of the user's, which is never written.
+    ``params`` are the parameters that it is, or is a pure view of. ``real`` holds a constant's numbers; ``borrowed``
+    says that they lie in memory of the user's, which is never written.
     """
 
     role: str

@@ -29,9 +29,7 @@ def changed(tensor: torch.Tensor, call: Outputs, amounts: Sequence[float] = AMOU
     return seen
 
 
-def hold(
-    ruled: Ruled, tensors: Sequence[torch.Tensor], call: Outputs, amounts: Sequence[float] = AMOUNTS
-) -> None:
+def hold(ruled: Ruled, tensors: Sequence[torch.Tensor], call: Outputs, amounts: Sequence[float] = AMOUNTS) -> None:
     """The rule says of each tensor exactly what the witness sees (or contains it, where it is inexact)."""
     for tensor in tensors:
         for output, found in enumerate(changed(tensor, call, amounts)):

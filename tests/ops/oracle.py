@@ -1,8 +1,8 @@
 """The meaning of every step, spelled out slowly, and rules held against a poisoned call of the real op.
 
 `support` follows steps on explicit sets: a boolean array with one last axis over all elements of the source. It shares
-nothing with the interval arithmetic of `rfcalc.analyses`. `check_op` runs the real torch op with one input element set to
-NaN at a time and compares which outputs become NaN with what the rule says is read.
+nothing with the interval arithmetic of `rfcalc.analyses`. `check_op` runs the real torch op with one input element set
+to NaN at a time and compares which outputs become NaN with what the rule says is read.
 """
 
 from __future__ import annotations
@@ -55,9 +55,7 @@ def _apply(sets: np.ndarray, step: reads.Step, masks: Mapping[int, np.ndarray]) 
             return sets.any(axis=axes, keepdims=True) if axes else sets
         case reads.Group(axis, groups, out):
             size = sets.shape[axis] // groups
-            return _gather(
-                sets, axis, [[c // (out // groups) * size + k for k in range(size)] for c in range(out)]
-            )
+            return _gather(sets, axis, [[c // (out // groups) * size + k for k in range(size)] for c in range(out)])
         case reads.Reshape(shape_in, shape_out):
             return np.broadcast_to(sets, (*shape_in, sets.shape[-1])).reshape(*shape_out, -1)
         case reads.Permute(axes):
@@ -144,11 +142,14 @@ def effect_of(
     return effect, masks, tensors
 
 
-def check_op(op: Any, *args: Any, const: Sequence[torch.Tensor] = (), outputs: int | None = None, **kwargs: Any) -> Effect:
+def check_op(
+    op: Any, *args: Any, const: Sequence[torch.Tensor] = (), outputs: int | None = None, **kwargs: Any
+) -> Effect:
     """Hold the rule of an aten overload against a poisoned call; returns the effect for checks of its costs.
 
-    Poisons every element of every floating-point tensor argument that is not in ``const``, one at a time, and compares with
-    the rule's reads: equal, or (where the effect is ``inexact``) contained in them. ``outputs``: check only the first ones.
+    Poisons every element of every floating-point tensor argument that is not in ``const``, one at a time, and compares
+    with the rule's reads: equal, or (where the effect is ``inexact``) contained in them. ``outputs``: check only the
+    first ones.
     """
     named = bind(op, args, kwargs)
     outs = _tuple(op(*args, **kwargs))
@@ -157,7 +158,11 @@ def check_op(op: Any, *args: Any, const: Sequence[torch.Tensor] = (), outputs: i
 
 
 def check_call(
-    name: str, named: Mapping[str, Any], outs: Sequence[torch.Tensor], again: Any, const: Sequence[torch.Tensor] = (),
+    name: str,
+    named: Mapping[str, Any],
+    outs: Sequence[torch.Tensor],
+    again: Any,
+    const: Sequence[torch.Tensor] = (),
     outputs: int | None = None,
 ) -> Effect:
     """As `check_op`, for any callable ``again`` (a composite function) recorded under ``name``."""
@@ -172,7 +177,9 @@ def check_call(
             told = np.zeros((*out.shape, tensor.numel()), dtype=bool)
             for arg, steps in effect.reads_of(o):
                 if tensors[id(arg)] is tensor:
-                    told |= np.broadcast_to(support(arg.shape, steps, masks), told.shape)
+                    found = support(arg.shape, steps, masks)
+                    assert found.ndim == told.ndim, f"{name}: reads of output {o} end at rank {found.ndim - 1}"
+                    told |= np.broadcast_to(found, told.shape)
             if effect.inexact:
                 assert not (seen[o] & ~told).any(), f"{name}: output {o} reads more than the rule says"
             else:

@@ -78,6 +78,17 @@ def test_instance_norm(shape):
     assert effect.attrs == {"num_features": shape[1]}
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_local_response_norm(size):
+    x = torch.rand(1, 4, 2, 2)
+    call = lambda: (F.local_response_norm(x, size),)  # noqa: E731
+
+    effect = check_call("torch.local_response_norm", {"input": x, "size": size}, call(), call)
+
+    assert effect.inexact == ""
+    assert effect.flops == {"norm": (size + 5) * x.numel()}
+
+
 # --- batch norm -------------------------------------------------------------------------------------------------------
 
 

@@ -256,11 +256,13 @@ def vision(name, *args, const=()):
 
 
 def deform(filters, channels, groups, offset_groups, use_mask):
-    x = torch.rand(1, channels, 4, 5)
+    x = torch.rand(1, channels, 4, 5, dtype=torch.float64)
     weight, bias = torch.rand(filters, channels // groups, 2, 2), torch.rand(filters)
     # Fractions well inside: every corner of every sample has a weight, and none of them lies on a border.
-    offset = torch.rand(1, 2 * offset_groups * 4, 3, 4) * 0.1 + 0.1
+    offset = torch.rand(1, 2 * offset_groups * 4, 3, 4, dtype=torch.float64) * 0.1 + 0.1
     mask = torch.rand(1, offset_groups * 4, 3, 4) if use_mask else torch.zeros(1, 1)
+    # float64, so that no small change is lost in rounding.
+    weight, bias, mask = weight.double(), bias.double(), mask.double()
     return x, weight, offset, mask, bias, 1, 1, 0, 0, 1, 1, groups, offset_groups, use_mask
 
 
