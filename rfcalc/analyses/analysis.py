@@ -290,7 +290,10 @@ class Analysis:
         found = item.tensor_axes(layer.node)
         if len(found) == len(item.source.axes):
             return tuple(sorted(set(found.values())))
-        rank = len(layer.output_shape)
+        source = node(self.graph, item.source.ref.node).outputs[item.source.ref.output].shape
+        rank, own = len(layer.output_shape), sorted(set(item.source.axes.values()))
+        if rank == len(source) and item.varies(layer.node) >= set(own):
+            return tuple(own)
         return tuple(range(2, rank)) if rank > 3 else (1,) if rank == 3 else ()
 
     def _patches(self, layer: Layer) -> tuple[Patch, ...]:

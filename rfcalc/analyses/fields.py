@@ -16,13 +16,10 @@ import networkx as nx
 import numpy as np
 
 from rfcalc import reads
-from rfcalc.analyses import intervals
+from rfcalc.analyses import intervals, joins
 from rfcalc.analyses.intervals import Intervals
-from rfcalc.graph import Node, Ref, node
-
-#: The union of several fields, kept apart where each depends on axes that another does not (scores of attention see the
-#: query's patch and the key's patch): every step distributes over the union, and the parts stay small.
-Parts: TypeAlias = tuple[Intervals, ...]
+from rfcalc.analyses.joins import Parts, combined, merge
+from rfcalc.graph import Node, Read, Ref, node
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +84,16 @@ def trace_axis(
     return walk.run()
 
 
+#: What reaches an output: the state of one input and the steps by which it is read.
+Found: TypeAlias = tuple[State, reads.Steps]
+
+
+def _held(record: Node, read: Read, states: Mapping[int, tuple[State | None, ...]]) -> State | None:
+    ref = record.inputs[read.input]
+    held = states.get(ref.node)
+    return held[ref.output] if held is not None else None
+
+
 class _Walk:
     def __init__(self, graph: nx.DiGraph[int], source: Ref, axis: int, keep: Collection[int] | None) -> None:
         self.graph = graph
@@ -126,14 +133,33 @@ class _Walk:
         arrived: list[State] = []
         rows = record.reads[number] if number < len(record.reads) else ()
         shape = record.outputs[number].shape
-        for read in rows:
-            ref = record.inputs[read.input]
-            held = states.get(ref.node)
-            state = held[ref.output] if held is not None else None
-            if state is not None:
-                arrived.append(self._through(record, state, read.steps, shape, alone=len(rows) == 1))
+        found = [(state, read.steps) for read in rows if (state := _held(record, read, states)) is not None]
+        if len(found) > 1:
+            together = self._concatenated(record, found, shape)
+            if together is not None:
+                return together
+        for state, steps in found:
+            arrived.append(self._through(record, state, steps, shape, alone=len(rows) == 1))
         arrived = [state for state in arrived if not all(intervals.is_nothing(part) for part in state.full)]
         return self._joined(record, arrived) if arrived else None
+
+    def _concatenated(self, record: Node, found: Sequence[Found], shape: tuple[int, ...]) -> State | None:
+        """The state of a concatenation, put together once for all inputs; None where the reads are no such thing."""
+        places = [steps[-1] for _, steps in found if steps and isinstance(steps[-1], reads.Place)]
+        if len(places) < len(found) or any(item.axis != places[0].axis or item.step != 1 for item in places):
+            return None
+        axis = places[0].axis
+        arrived = []
+        for (state, steps), place in zip(found, places, strict=True):
+            before = (*shape[:axis], place.size, *shape[axis + 1 :])
+            arrived.append(self._through(record, state, steps[:-1], before, alone=False))
+        if any(len(state.full) > 1 or len(state.local) > 1 for state in arrived):
+            return None
+        pairs = list(zip(arrived, places, strict=True))
+        full = self._merged((joins.concatenate([(state.full[0], place) for state, place in pairs], shape, axis),))
+        own = [(state.local[0], place) for state, place in pairs if state.local]
+        local = (joins.concatenate(own, shape, axis),) if own else ()
+        return self._flagged(record, arrived, full, local)
 
     def _through(self, record: Node, state: State, steps: reads.Steps, shape: Sequence[int], alone: bool) -> State:
         full, local, context = state.full, state.local, state.context
@@ -196,13 +222,16 @@ class _Walk:
         if len(arrived) == 1:
             return arrived[0]
         full = self._merged(tuple(part for state in arrived for part in state.full))
-        parts = tuple(part for state in arrived for part in state.local)
+        return self._flagged(record, arrived, full, merge(tuple(part for state in arrived for part in state.local)))
+
+    def _flagged(self, record: Node, arrived: Sequence[State], full: Parts, local: Parts) -> State:
+        """The state with what is known of the branches it joins."""
         misaligned = 0 if self._aligned(record, arrived) else 1 << record.id
         flags = [0, 0, misaligned, 0]
         for state in arrived:
             for at, seen in enumerate((state.context, state.inexact, state.misaligned, state.masked)):
                 flags[at] |= seen
-        return State(full, merge(parts), *flags)
+        return State(full, local, *flags)
 
     def _aligned(self, record: Node, arrived: Sequence[State]) -> bool:
         """Whether all branches move alike; otherwise the clash is noted."""
@@ -215,25 +244,6 @@ class _Walk:
             return True
         self.clashes[record.id] = Clash(record.id, facts)
         return False
-
-
-def merge(parts: Parts) -> Parts:
-    """The same union in as few parts as possible without making any array larger than the largest of them."""
-    if len(parts) < 2:
-        return parts
-    by_axes: dict[frozenset[int], list[Intervals]] = {}
-    for part in parts:
-        by_axes.setdefault(frozenset(k for k, extent in enumerate(part.lo.shape) if extent > 1), []).append(part)
-    kept: dict[frozenset[int], list[Intervals]] = {}
-    for axes in sorted(by_axes, key=len, reverse=True):
-        home = next((other for other in kept if axes <= other), axes)
-        kept.setdefault(home, []).extend(by_axes[axes])
-    return tuple(intervals.union(group) if len(group) > 1 else group[0] for group in kept.values())
-
-
-def combined(parts: Parts) -> Intervals:
-    """All parts as one field."""
-    return parts[0] if len(parts) == 1 else intervals.union(parts)
 
 
 # --- what a state says ------------------------------------------------------------------------------------------------
@@ -298,7 +308,6 @@ __all__ = [
     "State",
     "Window",
     "bits",
-    "combined",
     "covers",
     "largest_region",
     "span_of",

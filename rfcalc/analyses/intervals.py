@@ -11,9 +11,8 @@ not depend on. A unit that sees nothing has ``lo > hi``. There are two readings 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from math import gcd, prod
 from typing import TypeAlias
 
@@ -207,7 +206,7 @@ def _take(field: Intervals, axis: int, indices: Array, tag: Tag | None = None) -
         gone = (indices < 0).reshape([-1 if k == axis else 1 for k in range(field.rank)])
         low, high = np.where(gone, NOTHING, low), np.where(gone, -NOTHING, high)
     made = _with(field, axis, len(indices), low, high, tag)
-    return made if tag is not None else retagged(made, axis)
+    return retagged(made, axis) if tag is None and axis in field.tags else made
 
 
 def _pad(field: Intervals, step: reads.Pad, free: bool) -> Intervals:
@@ -356,7 +355,8 @@ def _reshape(field: Intervals, shape_in: Sequence[int], shape_out: Sequence[int]
         return Intervals(tuple(shape_out), nothing, -nothing, {})
     extents_in, extents_out = list(field.lo.shape), [1] * len(shape_out)
     tags: dict[int, Tag] = {}
-    fresh: list[int] = []
+    changed: list[int] = []
+    moving: list[int] = []
     for left, right in groups_of(shape_in, shape_out):
         if len(left) == 1 and len(right) == 1:
             extents_out[right[0]] = extents_in[left[0]]
@@ -368,14 +368,16 @@ def _reshape(field: Intervals, shape_in: Sequence[int], shape_out: Sequence[int]
             for axis in right:
                 extents_out[axis] = shape_out[axis]
             tags.update(_tags_of_run(field, left, right, shape_in, shape_out))
-            fresh += right
+            changed += right
+            if any(axis in field.tags for axis in left):
+                moving += right
     lo = np.broadcast_to(field.lo, extents_in).reshape(extents_out)
     hi = np.broadcast_to(field.hi, extents_in).reshape(extents_out)
     made = Intervals(tuple(shape_out), lo, hi, tags)
-    if fresh:
-        made = shrunk(made, fresh)
-        for axis in fresh:
-            made = retagged(made, axis)
+    if changed:
+        made = shrunk(made, changed)
+    for axis in moving:
+        made = retagged(made, axis)
     return made
 
 
@@ -413,7 +415,7 @@ def _finest(field: Intervals, wide: list[int], shape_in: Sequence[int], tag: Tag
     return inner if outer[0] == 1 and extent % period == 0 and extent // period * shift == outer[1] else tag
 
 
-# --- steps and unions -------------------------------------------------------------------------------------------------
+# --- steps ------------------------------------------------------------------------------------------------------------
 
 
 def apply(field: Intervals, step: reads.Step, masks: Mapping[int, Array], *, free: bool) -> Intervals:
@@ -465,27 +467,3 @@ def broadcast(field: Intervals, shape: Sequence[int]) -> Intervals:
         return field
     kept = {axis: tag for axis, tag in field.tags.items() if field.shape[axis] == shape[axis]}
     return Intervals(tuple(shape), field.lo, field.hi, kept)
-
-
-def union(fields: Sequence[Intervals], on_clash: Callable[[int], None] | None = None) -> Intervals:
-    """What the fields see together; ``on_clash`` is told the axes along which their patterns do not go together."""
-    lo, hi = fields[0].lo, fields[0].hi
-    for field in fields[1:]:
-        if field.lo is not lo or field.hi is not hi:
-            lo, hi = np.minimum(lo, field.lo), np.maximum(hi, field.hi)
-    first = fields[0].tags
-    if all(field.tags == first for field in fields):
-        return Intervals(fields[0].shape, lo, hi, first)
-    tags: dict[int, Tag] = {}
-    for axis in sorted({axis for field in fields for axis in field.tags}):
-        every = [field.tags.get(axis) for field in fields]
-        known = [tag for tag in every if tag is not None]
-        if len(known) == len(every) and all(a[0] * b[1] == a[1] * b[0] for a, b in pairwise(known)):
-            period = known[0][0]
-            for other, _ in known:
-                period = period * other // gcd(period, other)
-            if period <= fields[0].shape[axis]:
-                tags[axis] = (period, known[0][1] * period // known[0][0])
-        elif on_clash is not None and len(known) > 1:
-            on_clash(axis)
-    return Intervals(fields[0].shape, lo, hi, tags)

@@ -10,7 +10,7 @@ from functools import cached_property
 import networkx as nx
 import numpy as np
 
-from rfcalc.analyses import fields
+from rfcalc.analyses import fields, joins
 from rfcalc.analyses.fields import Clash, State, Window
 from rfcalc.analyses.results import Misalignment, Number, ReceptiveField, Region
 from rfcalc.analyses.samples import sample_counts
@@ -83,6 +83,11 @@ class SourceFields:
         found = {name: self.axes[name].get(ident, _UNSEEN).window for name in self.source.axes}
         return {name: window.axis for name, window in found.items() if window is not None}
 
+    def varies(self, ident: int) -> frozenset[int]:
+        """The axes of the node's tensor along which its local field differs from position to position."""
+        rows = (self.axes[name].get(ident, _UNSEEN) for name in self.source.axes)
+        return frozenset(axis for row in rows for axis in row.varies)
+
     def _samples(self, ident: int, windows: Sequence[Window | None]) -> tuple[int | None, ...] | None:
         if not any(windows):
             return None
@@ -134,12 +139,12 @@ def analyse_source(graph: nx.DiGraph[int], source: Source, wanted: Callable[[Nod
 
 def summarise(state: State, extent: int) -> AxisSummary:
     """The facts of one state that reports need."""
-    full = fields.combined(state.full)
+    full = joins.combined(state.full)
     size, size_min = fields.largest_region(full)
     local, window = 0, None
     varies: frozenset[int] = frozenset()
     if state.local:
-        free = fields.combined(state.local)
+        free = joins.combined(state.local)
         varies = frozenset(axis for axis, length in enumerate(free.lo.shape) if length > 1)
         window = fields.window_of(free)
         local = max(window.sizes) if window is not None else fields.span_of(free, extent)
@@ -175,7 +180,7 @@ def _arrays(record: Node, state: State | None) -> tuple[np.ndarray, np.ndarray]:
     if state is None:
         shape = (1,) * len(record.shape)
         return np.full(shape, 1, dtype=np.int64), np.full(shape, 0, dtype=np.int64)
-    full = fields.combined(state.full)
+    full = joins.combined(state.full)
     nothing = full.lo > full.hi
     return np.where(nothing, 1, full.lo), np.where(nothing, 0, full.hi)
 

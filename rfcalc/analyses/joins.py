@@ -1,0 +1,74 @@
+"""Unions of fields: what several branches see together, and concatenations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import lcm
+from typing import TypeAlias
+
+import numpy as np
+
+from rfcalc.analyses.intervals import NOTHING, Intervals, Tag, shrunk
+from rfcalc.reads import Place
+
+#: The union of several fields, kept apart where each depends on axes that another does not (scores of attention see the
+#: query's patch and the key's patch): every step distributes over the union, and the parts stay small.
+Parts: TypeAlias = tuple[Intervals, ...]
+
+
+def union(fields: Sequence[Intervals]) -> Intervals:
+    """What fields of one shape see together."""
+    lo, hi = fields[0].lo, fields[0].hi
+    for field in fields[1:]:
+        if field.lo is not lo or field.hi is not hi:
+            lo, hi = np.minimum(lo, field.lo), np.maximum(hi, field.hi)
+    return Intervals(fields[0].shape, lo, hi, _common_tags(fields, fields[0].shape))
+
+
+def _common_tags(fields: Sequence[Intervals], shape: Sequence[int]) -> dict[int, Tag]:
+    """The tags of a union: along each axis where all fields move at one rate, over a common period."""
+    first = fields[0].tags
+    if all(field.tags == first for field in fields):
+        return dict(first)
+    tags: dict[int, Tag] = {}
+    for axis in sorted({axis for field in fields for axis in field.tags}):
+        known = [tag for field in fields if (tag := field.tags.get(axis)) is not None]
+        if len(known) == len(fields) and all(a[0] * b[1] == a[1] * b[0] for a, b in pairwise(known)):
+            period = lcm(*(other for other, _ in known))
+            if period <= shape[axis]:
+                tags[axis] = (period, known[0][1] * period // known[0][0])
+    return tags
+
+
+def concatenate(fields: Sequence[tuple[Intervals, Place]], shape: tuple[int, ...], axis: int) -> Intervals:
+    """The fields side by side along the axis; what none of them fills sees nothing."""
+    wide = [max(extents) for extents in zip(*(field.lo.shape for field, _ in fields), strict=True)]
+    wide[axis] = shape[axis]
+    lo = np.full(wide, NOTHING, dtype=np.int64)
+    hi = np.full(wide, -NOTHING, dtype=np.int64)
+    for field, place in fields:
+        where = (*(slice(None),) * axis, slice(place.offset, place.offset + place.size))
+        lo[where], hi[where] = field.lo, field.hi
+    tags = _common_tags([field for field, _ in fields], shape)
+    tags.pop(axis, None)
+    return shrunk(Intervals(shape, lo, hi, tags), (axis,))
+
+
+def merge(parts: Parts) -> Parts:
+    """The same union in as few parts as possible without making any array larger than the largest of them."""
+    if len(parts) < 2:
+        return parts
+    by_axes: dict[frozenset[int], list[Intervals]] = {}
+    for part in parts:
+        by_axes.setdefault(frozenset(k for k, extent in enumerate(part.lo.shape) if extent > 1), []).append(part)
+    kept: dict[frozenset[int], list[Intervals]] = {}
+    for axes in sorted(by_axes, key=len, reverse=True):
+        home = next((other for other in kept if axes <= other), axes)
+        kept.setdefault(home, []).extend(by_axes[axes])
+    return tuple(union(group) if len(group) > 1 else group[0] for group in kept.values())
+
+
+def combined(parts: Parts) -> Intervals:
+    """All parts as one field."""
+    return parts[0] if len(parts) == 1 else union(parts)
