@@ -14,7 +14,15 @@ import networkx as nx
 import numpy as np
 
 from rfcalc.analyses import cost
-from rfcalc.analyses.receptive_field import Source, SourceFields, analyse_source, regions, unit_region
+from rfcalc.analyses.receptive_field import (
+    Source,
+    SourceFields,
+    affected,
+    analyse_source,
+    hull,
+    regions,
+    unit_region,
+)
 from rfcalc.analyses.results import Layer, Patch, ReceptiveField, Totals
 from rfcalc.errors import UsageError
 from rfcalc.graph import InputInfo, Node, Ref, node, nodes
@@ -127,6 +135,35 @@ class Analysis:
     def with_region(self, layers: Sequence[Layer], at: Sequence[int]) -> tuple[Layer, ...]:
         """The layers with the region of the unit at one position. Raises `UsageError` for a position outside."""
         return tuple(self._at(layer, tuple(at)) for layer in layers)
+
+    def affects(
+        self, layer: str | int, at: Sequence[int], *, source: str | None = None
+    ) -> tuple[tuple[int, int] | None, ...]:
+        """The projective field: the positions of a layer that the source's pixel ``at`` can change.
+
+        (first, last) along each axis of the layer that a position counts along, None where the pixel changes nothing.
+        """
+        chosen = self._source(source)
+        found = self.with_affects(self.select(str(layer))[-1:], at, source=chosen.name)[0]
+        return found.receptive_fields[chosen.name].affects or ()
+
+    def with_affects(
+        self, layers: Sequence[Layer], at: Sequence[int], *, source: str | None = None
+    ) -> tuple[Layer, ...]:
+        """The layers with the positions that one pixel of the source can change.
+
+        Raises `UsageError` for a pixel outside the source.
+        """
+        changed = {layer.node: dict(layer.receptive_fields) for layer in layers}
+        for item in self._sources if source is None else (self._source(source),):
+            self._check_pixel(item, at)
+            hits = affected(self.graph, item, at)
+            for layer in layers:
+                fields = self._fields_for(node(self.graph, layer.node))
+                own = next(one for one in fields if one.source.name == item.name)
+                region = self._hulls(own, layer, hits.get(layer.node))
+                changed[layer.node][item.name] = replace(changed[layer.node][item.name], affects=region)
+        return tuple(replace(layer, receptive_fields=changed[layer.node]) for layer in layers)
 
     def with_reads(self, layers: Sequence[Layer]) -> tuple[Layer, ...]:
         """The layers with the patch of every earlier numbered layer that one of their interior units uses."""
@@ -295,6 +332,23 @@ class Analysis:
         if rank == len(source) and item.varies(layer.node) >= set(own):
             return tuple(own)
         return tuple(range(2, rank)) if rank > 3 else (1,) if rank == 3 else ()
+
+    def _check_pixel(self, source: Source, at: Sequence[int]) -> None:
+        shape = node(self.graph, source.ref.node).outputs[source.ref.output].shape
+        extents = {name: shape[axis] for name, axis in source.axes.items()}
+        if len(at) != len(extents):
+            raise UsageError(f"--affects needs {len(extents)} numbers for {source.name}, got {len(at)}")
+        for position, (name, extent) in zip(at, extents.items(), strict=True):
+            if not 0 <= position < extent:
+                raise UsageError(
+                    f"--affects {','.join(map(str, at))} is outside {source.name}: {name} runs from 0 to {extent - 1}"
+                )
+
+    def _hulls(self, item: SourceFields, layer: Layer, hit: np.ndarray | None) -> tuple[tuple[int, int] | None, ...]:
+        axes = self._position_axes(item, layer)
+        if hit is None:
+            return (None,) * len(axes)
+        return tuple(hull(hit, axis, layer.output_shape[axis]) for axis in axes)
 
     def _patches(self, layer: Layer) -> tuple[Patch, ...]:
         before = nx.ancestors(self.graph, layer.node)

@@ -80,8 +80,21 @@ def trace_axis(
     A state is None where the output sees nothing of the source at all. Tensors are forgotten once nothing reads them
     any more. ``keep`` restricts the walk to these nodes.
     """
-    walk = _Walk(graph, source, axis, keep)
-    return walk.run()
+    shape = node(graph, source.node).outputs[source.output].shape
+    start = intervals.source(shape, axis)
+    return _Walk(graph, source, State((start,), (start,)), shape[axis], keep).run()
+
+
+def trace_point(
+    graph: nx.DiGraph[int], source: Ref, position: Mapping[int, int]
+) -> Iterator[tuple[Node, tuple[State | None, ...]]]:
+    """Each node with the states of its outputs, in which exactly the elements that one place can change see anything.
+
+    ``position`` gives an index for each axis of the source that the place is fixed along.
+    """
+    start = intervals.point(node(graph, source.node).outputs[source.output].shape, position)
+    for record, states, _ in _Walk(graph, source, State((start,), ()), 2, None).run():
+        yield record, states
 
 
 #: What reaches an output: the state of one input and the steps by which it is read.
@@ -95,14 +108,14 @@ def _held(record: Node, read: Read, states: Mapping[int, tuple[State | None, ...
 
 
 class _Walk:
-    def __init__(self, graph: nx.DiGraph[int], source: Ref, axis: int, keep: Collection[int] | None) -> None:
+    def __init__(
+        self, graph: nx.DiGraph[int], source: Ref, start: State, extent: int, keep: Collection[int] | None
+    ) -> None:
         self.graph = graph
         self.masks: Mapping[int, np.ndarray] = graph.graph["masks"]
         self.source = source
-        shape = node(graph, source.node).outputs[source.output].shape
-        self.extent = shape[axis]
-        start = intervals.source(shape, axis)
-        self.start = State((start,), (start,))
+        self.extent = extent
+        self.start = start
         self.keep = keep
         self.clashes: dict[int, Clash] = {}
         self._seen: dict[tuple[int, int, bool], tuple[Intervals, reads.Step, Intervals]] = {}
@@ -312,5 +325,6 @@ __all__ = [
     "largest_region",
     "span_of",
     "trace_axis",
+    "trace_point",
     "window_of",
 ]

@@ -53,6 +53,17 @@ def source(shape: Sequence[int], axis: int) -> Intervals:
     return Intervals(tuple(shape), row, row, {axis: (1, 1)})
 
 
+def point(shape: Sequence[int], position: Mapping[int, int]) -> Intervals:
+    """One place of a source: its own elements see index 0 of it, all others nothing."""
+    lo = np.zeros((1,) * len(shape), dtype=np.int64)
+    hit = np.ones((1,) * len(shape), dtype=bool)
+    for axis, at in position.items():
+        row = np.zeros(shape[axis], dtype=bool)
+        row[at] = True
+        hit = hit & row.reshape([-1 if k == axis else 1 for k in range(len(shape))])
+    return Intervals(tuple(shape), np.where(hit, lo, NOTHING), np.where(hit, lo, -NOTHING), {})
+
+
 def everything(shape: Sequence[int], extent: int) -> Intervals:
     """Every unit sees the whole source axis."""
     lo = np.zeros((1,) * len(shape), dtype=np.int64)
@@ -138,7 +149,7 @@ def _window(field: Intervals, step: reads.Window, free: bool) -> Intervals:
         if not free:
             starts = step.stride * np.arange(step.out) - step.before
             taps = starts[:, None] + step.dilation * np.arange(step.kernel)
-            seen = ((taps >= 0) & (taps < extent)).any(axis=1)
+            seen = np.any((taps >= 0) & (taps < extent), axis=1)
         return _unchanging(field, axis, step.out, seen) or field
     first, reach = -step.before, step.stride * (step.out - 1)
     lo, hi = _extended(field, axis, first, first + reach + step.dilation * (step.kernel - 1), free)

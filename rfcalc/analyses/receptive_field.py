@@ -185,6 +185,27 @@ def _arrays(record: Node, state: State | None) -> tuple[np.ndarray, np.ndarray]:
     return np.where(nothing, 1, full.lo), np.where(nothing, 0, full.hi)
 
 
+def affected(graph: nx.DiGraph[int], source: Source, at: Sequence[int]) -> dict[int, np.ndarray]:
+    """For each node that one place of the source can change: which elements of its first output, broadcastable."""
+    position = dict(zip(source.axes.values(), at, strict=True))
+    found: dict[int, np.ndarray] = {}
+    for record, states in fields.trace_point(graph, source.ref, position):
+        if states and states[0] is not None:
+            hit = joins.combined(states[0].full)
+            found[record.id] = hit.lo <= hit.hi
+    return found
+
+
+def hull(hit: np.ndarray, axis: int, extent: int) -> Region:
+    """First and last position along one axis that is marked anywhere; the mark may broadcast along it."""
+    if not hit.any():
+        return None
+    if hit.shape[axis] == 1:
+        return 0, extent - 1
+    seen = np.flatnonzero(hit.any(axis=tuple(k for k in range(hit.ndim) if k != axis)))
+    return int(seen[0]), int(seen[-1])
+
+
 def unit_region(lo: np.ndarray, hi: np.ndarray, position: Mapping[int, int]) -> Region:
     """The region of one position (tensor axis to index), as the hull over all other axes."""
     for axis, at in position.items():

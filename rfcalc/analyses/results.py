@@ -70,6 +70,7 @@ class ReceptiveField:
     misaligned: tuple[Misalignment, ...] = ()
     masked: bool = False
     region: tuple[Region, ...] | None = None  #: of the unit asked for by ``at``
+    affects: tuple[Region, ...] | None = None  #: positions of the layer that the source pixel asked for can change
 
     def to_dict(self) -> dict[str, Any]:
         """As in the JSON output."""
@@ -82,6 +83,8 @@ class ReceptiveField:
             row["masked"] = True
         if self.region is not None:
             row["region"] = plain(self.region)
+        if self.affects is not None:
+            row["affects"] = plain(self.affects)
         return row
 
 

@@ -12,7 +12,7 @@ Shape = tuple[int, ...]
 _EXTENT = re.compile(r"[0-9]{1,9}")
 _INPUT_FORM = "write --input 3x224x224 (a batch may precede: 8x3x224x224), or NAME=SHAPE for one of several inputs"
 _AXES_FORM = "write --axes H=2,W=3 (a name and the axis of the input it stands for)"
-_AT_FORM = "write --at Y,X (a position in the layer's output for each axis, counted from 0)"
+_AT_FORM = "Y,X (a position in the layer's output for each axis, counted from 0)"
 
 
 def parse_inputs(values: Sequence[str]) -> Shape | dict[str, Shape] | None:
@@ -64,14 +64,15 @@ def parse_axes(text: str | None) -> dict[str, int] | None:
     return axes
 
 
-def parse_position(text: str | None) -> tuple[int, ...] | None:
+def parse_position(text: str | None, option: str = "--at") -> tuple[int, ...] | None:
     """``7,7`` as a tuple."""
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
     for part in parts:
         if not _EXTENT.fullmatch(part):
-            raise UsageError(f"--at {quoted(text)}: {quoted(part, always=True)} is no position; {_AT_FORM}")
+            wrong = f"{option} {quoted(text)}: {quoted(part, always=True)} is no position"
+            raise UsageError(f"{wrong}; write {option} {_AT_FORM}")
     return tuple(int(part) for part in parts)
 
 

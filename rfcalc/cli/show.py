@@ -35,15 +35,23 @@ HELP = f"""What the layers of MODEL see and cost: receptive field, parameters, m
 @click.option("--layer", metavar="L", help="Only layer L: its number in the table, its name, or a glob over names.")
 @click.option("--of", metavar="L", help="Measure fields in the output of layer L instead of the input.")
 @click.option("--at", metavar="Y,X", help="Show the region that the unit at this position of the layer sees.")
+@click.option("--affects", metavar="Y,X", help="Show which positions of each layer this pixel of the input can change.")
 @click.option("--all", "every", is_flag=True, help="A row for every op, norms and activations too.")
 @output_options
 @strict_option
 @debug_option
 def command(
-    request: Request, layer: str | None, of: str | None, at: str | None, every: bool, output: Output, strict: bool
+    request: Request,
+    layer: str | None,
+    of: str | None,
+    at: str | None,
+    affects: str | None,
+    every: bool,
+    output: Output,
+    strict: bool,
 ) -> int:
     """Analyze, choose the layers, print."""
-    position = parse_position(at)
+    position, pixel = parse_position(at), parse_position(affects, "--affects")
     if every and layer is not None:
         raise UsageError("--all and --layer exclude each other: --all shows every op, --layer chooses; leave one out")
     analysis = request.analyze(of)
@@ -52,6 +60,8 @@ def command(
     layers = chosen(analysis, layer, every)
     if position is not None:
         layers = with_regions(analysis, layers, position)
+    if pixel is not None:
+        layers = analysis.with_affects(layers, pixel)
     if layer is None:
         output.emit(overview(analysis, layers))
     else:

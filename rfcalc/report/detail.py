@@ -53,6 +53,8 @@ def field_facts(name: str, field: ReceptiveField, at: Sequence[int] | None = Non
         facts.append(("samples", _samples(field)))
     if field.region is not None:
         facts.append((f"region at {text.comma(at)}" if at else "region", _region(field)))
+    if field.affects is not None:
+        facts.append(("affected", f"{text.affects(field)}: the positions that the chosen pixel can change"))
     facts.append(("status", _status(field)))
     if field.context:
         facts.append(("whole axis by", text.listed(field.context, 8)))

@@ -70,13 +70,18 @@ def sources(layers: Iterable[Layer]) -> list[str]:
 def layer_table(layers: Sequence[Layer], total_macs: int) -> Table:
     """The table of layers: number, name, kind, shape, one field for each source, parameters and multiply-adds."""
     names = sources(layers)
-    regions = any(field.region is not None for layer in layers for field in layer.receptive_fields.values())
+    fields = [field for layer in layers for field in layer.receptive_fields.values()]
+    extra: list[tuple[str, Callable[[ReceptiveField | None], str]]] = []
+    if any(field.region is not None for field in fields):
+        extra.append(("region", text.region))
+    if any(field.affects is not None for field in fields):
+        extra.append(("affected", text.affects))
     cells: list[Cell] = [
         (Column("#", _index, right=True), lambda layer: layer.index),
         (Column("layer", shorten=4), lambda layer: layer.name),
         (Column("kind", drop=3), lambda layer: layer.kind),
         (Column("output", text.cross, drop=6), lambda layer: layer.output_shape),
-        *(cell for name in names for cell in _field_cells(name, f" in {name}" if len(names) > 1 else "", regions)),
+        *(cell for name in names for cell in _field_cells(name, f" in {name}" if len(names) > 1 else "", extra)),
         (Column("params", text.count, right=True, drop=7), lambda layer: layer.params),
         (Column("multiply-adds", text.count, right=True, drop=8), lambda layer: layer.macs),
         (Column("share", text.share, right=True, drop=2), lambda layer: _share(layer, total_macs)),
@@ -85,14 +90,15 @@ def layer_table(layers: Sequence[Layer], total_macs: int) -> Table:
     return Table(tuple(column for column, _ in cells), rows)
 
 
-def _field_cells(name: str, suffix: str, regions: bool) -> list[Cell]:
+def _field_cells(
+    name: str, suffix: str, extra: Sequence[tuple[str, Callable[[ReceptiveField | None], str]]]
+) -> list[Cell]:
     columns = [
         Column(f"field{suffix}", text.size, right=True),
         Column(f"stride{suffix}", text.stride, right=True, drop=5),
         Column(f"start{suffix}", text.start, right=True, drop=1),
     ]
-    if regions:
-        columns.append(Column(f"region{suffix}", text.region, right=True))
+    columns += [Column(f"{title}{suffix}", show, right=True) for title, show in extra]
     return [(column, lambda layer: layer.receptive_fields.get(name)) for column in columns]
 
 

@@ -16,12 +16,13 @@ def layer_records(layers: Sequence[Layer]) -> list[dict[str, Any]]:
     for layer in layers:
         for name, field in layer.receptive_fields.items():
             axes[name] = axes.get(name) or field.axes
-    regions = any(field.region is not None for layer in layers for field in layer.receptive_fields.values())
+    fields = [field for layer in layers for field in layer.receptive_fields.values()]
+    spans = [name for name in ("region", "affects") if any(getattr(field, name) is not None for field in fields)]
     patches = any(layer.reads is not None for layer in layers)
-    return [_record(layer, axes, regions, patches) for layer in layers]
+    return [_record(layer, axes, spans, patches) for layer in layers]
 
 
-def _record(layer: Layer, axes: Mapping[str, tuple[str, ...]], regions: bool, patches: bool) -> dict[str, Any]:
+def _record(layer: Layer, axes: Mapping[str, tuple[str, ...]], spans: Sequence[str], patches: bool) -> dict[str, Any]:
     record: dict[str, Any] = {
         "index": layer.index,
         "name": layer.name,
@@ -38,7 +39,7 @@ def _record(layer: Layer, axes: Mapping[str, tuple[str, ...]], regions: bool, pa
     }
     for name, names in axes.items():
         prefix = f"{name}." if len(axes) > 1 else ""
-        columns = _field(layer.receptive_fields.get(name), names, regions)
+        columns = _field(layer.receptive_fields.get(name), names, spans)
         record.update({prefix + key: value for key, value in columns.items()})
     if patches:
         record["reads"] = _joined([f"{patch.name}:{_shape(patch.size)}" for patch in layer.reads or ()])
@@ -47,7 +48,7 @@ def _record(layer: Layer, axes: Mapping[str, tuple[str, ...]], regions: bool, pa
     return record
 
 
-def _field(field: ReceptiveField | None, axes: Sequence[str], regions: bool) -> dict[str, Any]:
+def _field(field: ReceptiveField | None, axes: Sequence[str], spans: Sequence[str]) -> dict[str, Any]:
     row: dict[str, Any] = {
         "status": field and field.status,
         "whole_input": None if field is None else field.whole_input,
@@ -56,12 +57,12 @@ def _field(field: ReceptiveField | None, axes: Sequence[str], regions: bool) -> 
         values = getattr(field, name, None) or ()
         for place, axis in enumerate(axes):
             row[f"{name}_{axis}"] = plain(values[place]) if place < len(values) else None
-    if regions:
-        intervals = (field.region if field else None) or ()
+    for kind in spans:
+        found = (getattr(field, kind) if field else None) or ()
         for place, axis in enumerate(axes):
-            first, last = (intervals[place] if place < len(intervals) else None) or (None, None)
-            row[f"region_first_{axis}"] = first
-            row[f"region_last_{axis}"] = last
+            first, last = (found[place] if place < len(found) else None) or (None, None)
+            row[f"{kind}_first_{axis}"] = first
+            row[f"{kind}_last_{axis}"] = last
     row["context"] = _joined(field.context if field else ())
     row["reasons"] = _joined(field.reasons if field else ())
     return row

@@ -120,9 +120,17 @@ def start(field: ReceptiveField | None) -> str:
 
 def region(field: ReceptiveField | None) -> str:
     """First and last index seen along each axis, ``0..2 x 3..7``."""
-    if field is None or field.region is None:
-        return NOTHING
-    return " x ".join(_interval(interval) for interval in field.region) or NOTHING
+    return intervals(None if field is None else field.region)
+
+
+def affects(field: ReceptiveField | None) -> str:
+    """First and last position that the chosen pixel can change, ``0..2 x 3..7``."""
+    return intervals(None if field is None else field.affects)
+
+
+def intervals(spans: Sequence[Region] | None) -> str:
+    """Spans along several axes."""
+    return " x ".join(_interval(span) for span in spans or ()) or NOTHING
 
 
 def _interval(interval: Region) -> str:
