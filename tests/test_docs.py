@@ -1,0 +1,252 @@
+"""Everything that the documents show is done here: commands, their output, Python, examples, links.
+
+A fenced block of a document is one of
+
+``console``
+    lines ``$ command``, each followed by what it prints (both streams, as on a terminal);
+``python``
+    a program, or a session with ``>>>``; all blocks of a document share their names;
+``json FILE``
+    the content of a file that a command before it wrote, whatever its layout;
+``sh``
+    how to install and to check; every step is one of .ci/run.
+
+``...`` in an expected output stands for anything. All of it runs in an empty directory that holds ``examples``, as the
+checkout does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import io
+import json
+import os
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from rfcalc.cli import cli
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
+
+_FENCE = re.compile(r"^```(?P<info>[^`\n]+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: what it is, what follows that word, its text and the line on which it begins."""
+
+    kind: str
+    argument: str
+    text: str
+    line: int
+
+
+def blocks(text: str) -> list[Block]:
+    """The fenced blocks of a document."""
+    found = []
+    for match in _FENCE.finditer(text):
+        kind, _, argument = match["info"].partition(" ")
+        found.append(Block(kind, argument, match["text"], text[: match.start()].count("\n") + 1))
+    return found
+
+
+# --- running ----------------------------------------------------------------------------------------------------------
+
+
+def commands(block: Block) -> Iterator[tuple[str, str]]:
+    """Each command of a console block with the output that it is to print."""
+    for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+        command, _, output = part.partition("\n")
+        yield command, output
+
+
+def execute(command: str) -> str:
+    """What a command prints. A plain ``rfcalc`` or ``python FILE`` runs in this process, which has torch already."""
+    words = list(shlex.shlex(command, posix=True, punctuation_chars=True))
+    plain = not any(set(word) <= set("();<>|&") for word in words)
+    given = shlex.split(command)
+    if plain and given[0] == "rfcalc":
+        done = CliRunner().invoke(cli, given[1:], prog_name="rfcalc")
+        return done.output + (f"exit status {done.exit_code}\n" if done.exit_code else "")
+    if plain and given[0] == "python":
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            runpy.run_path(given[1], run_name="__main__")
+        return printed.getvalue()
+    shell = subprocess.run(
+        ["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
+    )
+    return shell.stdout + (f"exit status {shell.returncode}\n" if shell.returncode else "")
+
+
+def same(expected: str, got: str) -> bool:
+    """Whether an output is the expected one, in which ``...`` stands for anything."""
+    return doctest.OutputChecker().check_output(expected.rstrip(), got.rstrip(), doctest.ELLIPSIS)
+
+
+def check_console(block: Block, names: dict[str, Any]) -> Iterator[str]:
+    for command, expected in commands(block):
+        got = execute(command)
+        if not same(expected, got):
+            yield f"$ {command}\n--- the text shows\n{expected.rstrip()}\n--- it prints\n{got.rstrip()}"
+
+
+def check_python(block: Block, names: dict[str, Any]) -> Iterator[str]:
+    if ">>>" not in block.text:
+        exec(compile(block.text, "the block", "exec"), names)
+        return
+    report = io.StringIO()
+    session = doctest.DocTestParser().get_doctest(block.text, names, "the block", None, block.line)
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(session, out=report.write, clear_globs=False)
+    names.update(session.globs)
+    if report.getvalue():
+        yield report.getvalue()
+
+
+def check_json(block: Block, names: dict[str, Any]) -> Iterator[str]:
+    found = json.loads(Path(block.argument).read_text(encoding="utf-8"))
+    if json.loads(block.text) != found:
+        yield f"{block.argument} holds\n{json.dumps(found)}"
+
+
+def check_steps(block: Block, names: dict[str, Any]) -> Iterator[str]:
+    for step in steps(block.text):
+        if step not in ci_steps():
+            yield f"{step!r} is no step of .ci/run"
+
+
+CHECKS: dict[str, Callable[[Block, dict[str, Any]], Iterator[str]]] = {
+    "console": check_console,
+    "python": check_python,
+    "json": check_json,
+    "sh": check_steps,
+}
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty directory with the examples, in which ``rfcalc`` and ``python`` are those of this environment."""
+    here, programs = tmp_path / "here", tmp_path / "bin"
+    here.mkdir()
+    programs.mkdir()
+    (here / "examples").symlink_to(ROOT / "examples")
+    for name, call in {"python": '"$@"', "rfcalc": '-m rfcalc "$@"'}.items():
+        (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {call}\n', encoding="utf-8")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+    for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(here)
+    return here
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.usefixtures("workplace")
+def test_document(path: Path) -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    wrong = []
+    for block in blocks(path.read_text(encoding="utf-8")):
+        found = [f"{path.name}:{block.line}: {text}" for text in CHECKS[block.kind](block, names)]
+        wrong += found
+    assert not wrong, "\n\n".join(["the document says otherwise", *wrong])
+
+
+# --- the documents themselves -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_every_block_is_checked(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+
+    assert {block.kind for block in blocks(text)} <= set(CHECKS)
+    assert len(re.findall(r"^ *```", text, re.MULTILINE)) == 2 * len(blocks(text))
+    for block in blocks(text):
+        if block.kind == "console":
+            assert block.text.startswith("$ ")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path) -> None:
+    links = _LINK.findall(path.read_text(encoding="utf-8"))
+
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_every_example_and_document_is_shown() -> None:
+    found = [block for path in DOCUMENTS for block in blocks(path.read_text(encoding="utf-8"))]
+    shown = {command for block in found for command, _ in commands(block)}
+    linked = set(_LINK.findall(README.read_text(encoding="utf-8")))
+
+    assert [name for name in EXAMPLES if f"python examples/{name}" not in shown] == []
+    assert [path.name for path in DOCUMENTS[2:] if f"docs/{path.name}" not in linked] == []
+
+
+def test_the_readme_knows_every_command_and_which_are_missing() -> None:
+    text = README.read_text(encoding="utf-8")
+    missing = set(re.findall(r"`rfcalc\s+(\w+)`", text[text.index("Not yet") :].split("\n\n")[0]))
+
+    assert missing
+    assert missing.isdisjoint(cli.commands)
+    assert [name for name in cli.commands if f"`rfcalc {name}" not in text] == []
+
+
+# --- installing -------------------------------------------------------------------------------------------------------
+
+
+def steps(text: str) -> list[str]:
+    """The single commands of lines that join several with ``&&``."""
+    return [step.strip() for line in text.splitlines() for step in line.split("&&")]
+
+
+def ci_steps() -> list[str]:
+    """The lines of .ci/run."""
+    return (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_readme_has_two_commands_and_ci_runs_them_in_their_order() -> None:
+    found = blocks(README.read_text(encoding="utf-8"))
+    first, second = (block.text.strip() for block in found if block.kind == "sh")
+    wanted = [*steps(first), *steps(second)]
+
+    assert [step for step in ci_steps() if step in wanted] == wanted
+    assert "\n" not in first + second
+    assert steps(first)[-1] == "rfcalc vgg16 --layer 3"
+    assert steps(second)[-1] == "pytest"
+
+
+def test_the_first_output_is_that_of_the_first_command() -> None:
+    found = blocks(README.read_text(encoding="utf-8"))
+
+    assert found[0].text.startswith("$ rfcalc vgg16 --layer 3\n")
+
+
+def test_extras_exist() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    named = re.findall(r"pip install '\.\[(\w+)\]'", "\n".join(ci_steps()))
+
+    assert named
+    assert set(named) <= set(extras)
+
+
+def test_the_changelog_has_this_version() -> None:
+    from rfcalc import __version__
+
+    assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
