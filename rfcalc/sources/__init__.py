@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 import networkx as nx
 
 from rfcalc.errors import TraceError, UsageError
-from rfcalc.sources import python, saved, stack, torchvision, zoo
+from rfcalc.sources import python, saved, stack, timm, torchvision, zoo
 from rfcalc.sources.loaded import Loaded
 
 
@@ -23,7 +23,7 @@ class Source(Protocol):
         """The model it names, or its graph."""
 
 
-_SOURCES = cast("tuple[Source, ...]", (zoo, stack, saved, torchvision, python))
+_SOURCES = cast("tuple[Source, ...]", (zoo, stack, saved, torchvision, timm, python))
 
 
 def load(spec: str) -> Loaded | nx.DiGraph[int]:
@@ -36,7 +36,7 @@ def load(spec: str) -> Loaded | nx.DiGraph[int]:
     near = difflib.get_close_matches(spec, list(CATALOG), 3, 0.5)
     hint = f"nearest: {', '.join(near)}" if near else "see `rfcalc list` for names"
     raise UsageError(
-        f"unknown model {spec!r}; {hint} (or torchvision:NAME, package.module:attr, file.py:attr, graph.json)"
+        f"unknown model {spec!r}; {hint} (or torchvision:NAME, timm:NAME, package.module:attr, file.py:attr, graph.json)"
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from rfcalc.errors import UsageError
 from rfcalc.sources.loaded import Loaded
@@ -15,19 +16,24 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def candidates(loaded: Loaded, inputs: Any) -> list[Arguments]:
-    """The arguments to try in turn: a shape of a model whose rank is not known may or may not hold the batch."""
+    """The arguments to try in turn.
+
+    A shape of a model whose rank is not known may or may not hold the batch, and a model with embeddings may want token
+    ids where others want numbers.
+    """
     if inputs is None:
         if loaded.shape is None:
             raise UsageError(f"{loaded.name} has no default input: give its shape, --input 3x224x224")
         inputs = loaded.shape
-    if _is_shape(inputs):
-        return [((_tensor(loaded, shape),), {}) for shape in _shapes(loaded, tuple(inputs))]
     if isinstance(inputs, torch.Tensor):
         return [((inputs,), {})]
+    if _is_shape(inputs):
+        shapes = _shapes(loaded, tuple(inputs))
+        return [((_tensor(shape, dtype),), {}) for dtype in _dtypes(loaded) for shape in shapes]
     if isinstance(inputs, Mapping):
-        return [_by_name(loaded, inputs)]
+        return [_by_name(loaded, inputs, dtype) for dtype in _dtypes(loaded)]
     if isinstance(inputs, list | tuple):
-        return [(tuple(_tensor_or_shape(loaded, item) for item in inputs), {})]
+        return [(tuple(_tensor_or_shape(loaded, item, dtype) for item in inputs), {}) for dtype in _dtypes(loaded)]
     raise UsageError(
         f"cannot use a {type(inputs).__name__} as input: expected a shape, tensors, or a dict by input name"
     )
@@ -52,22 +58,28 @@ def _shapes(loaded: Loaded, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     return [batched, shape] if len(shape) < 4 else [shape, batched] if len(shape) == 4 else [shape]
 
 
-def _tensor(loaded: Loaded, shape: Sequence[int]) -> torch.Tensor:
-    """An example input without storage, of the dtype of the model's weights."""
+def _dtypes(loaded: Loaded) -> list[torch.dtype]:
+    """The dtypes an example input may have: that of the model's weights, and that of token ids."""
     floats = (p.dtype for p in loaded.model.parameters() if p.is_floating_point())
-    return torch.empty(tuple(shape), dtype=next(floats, torch.float32), device="meta")
+    embeds = any(isinstance(module, nn.Embedding | nn.EmbeddingBag) for module in loaded.model.modules())
+    return [next(floats, torch.float32), *([torch.int64] if embeds else [])]
 
 
-def _tensor_or_shape(loaded: Loaded, value: Any) -> Any:
+def _tensor(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    """An example input without storage."""
+    return torch.empty(tuple(shape), dtype=dtype, device="meta")
+
+
+def _tensor_or_shape(loaded: Loaded, value: Any, dtype: torch.dtype) -> Any:
     if _is_shape(value):
         # A shape among several inputs holds its batch unless all of the model's inputs are known to have one more axis.
-        return _tensor(loaded, value if loaded.rank == len(value) or len(value) > 3 else (1, *value))
+        return _tensor(value if loaded.rank == len(value) or len(value) > 3 else (1, *value), dtype)
     return value
 
 
-def _by_name(loaded: Loaded, inputs: Mapping[str, Any]) -> Arguments:
+def _by_name(loaded: Loaded, inputs: Mapping[str, Any], dtype: torch.dtype) -> Arguments:
     """Inputs by the names of forward's parameters; the only input may also be called ``input``, as in the tables."""
-    values = {name: _tensor_or_shape(loaded, value) for name, value in inputs.items()}
+    values = {name: _tensor_or_shape(loaded, value, dtype) for name, value in inputs.items()}
     try:
         parameters = inspect.signature(loaded.model.forward).parameters
     except (TypeError, ValueError):

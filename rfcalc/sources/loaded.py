@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ class Loaded:
     shape: tuple[int, ...] | None = None
     constants: Constants | None = None
     separator: str = "."
-    dtypes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rank(self) -> int | None:

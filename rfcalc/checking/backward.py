@@ -1,0 +1,114 @@
+"""Multiply-adds of the backward pass (``--training``): what differentiation has to do, against what torch ran."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import networkx as nx
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
+
+from rfcalc.checking import device as devices
+from rfcalc.checking.results import Check, Difference
+from rfcalc.checking.subject import Subject
+from rfcalc.checking.survey import Survey
+from rfcalc.graph import Node
+from rfcalc.tracing.forward import tensors_in
+
+_PRODUCTS = frozenset({"conv", "conv_transpose", "linear", "matmul", "attention"})
+
+
+class _Excess(TorchDispatchMode):
+    """Adds up what torch counts too much: it takes the weight gradient of a grouped convolution for a full one."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.convolution_backward.default and args[9] > 1 and args[10][1]:
+            weight_only = [*args[:10], [False, True, False]]
+            counted = int(flop_registry[torch.ops.aten.convolution_backward](*weight_only, out_val=out))
+            if counted > self._right(args):
+                self.flops += counted - counted // int(args[9])
+        return out
+
+    @staticmethod
+    def _right(args: Sequence[Any]) -> int:
+        """FLOPs of the weight gradient of a grouped convolution: each weight meets each output position once."""
+        grad, x, weight = args[0], args[1], args[2]
+        positions = (x if args[7] else grad).shape
+        return int(2 * weight.numel() * positions[0] * positions[2:].numel())
+
+
+def check_backward(survey: Survey) -> Check:
+    """The multiply-adds of one backward pass, as a total; the known fault of torch's counter is taken out and named."""
+    expected, unknown = _expected(survey.subject)
+    try:
+        seen, excess = _measured(survey)
+    except Exception as error:
+        text = (str(error).splitlines() or [""])[0]
+        note = f"the backward pass could not be run: {type(error).__name__}: {text}"
+        return Check("backward_macs", 0, 0, (), (note,))
+    notes = [f"FlopCounterMode prints {seen:,} multiply-adds for the backward pass"]
+    if excess:
+        notes.append(
+            f"of these {excess:,} are a fault of torch's counter: it ignores groups in a convolution's weight gradient"
+        )
+    if unknown:
+        ops = ", ".join(unknown)
+        notes.append(f"not compared: no rule says what going back through {ops} costs; all other ops: {expected:,}")
+        return Check("backward_macs", 0, 0, (), tuple(notes))
+    if expected == seen - excess:
+        return Check("backward_macs", 1, 1, (), tuple(notes))
+    return Check("backward_macs", 1, 0, (Difference("(total)", expected, seen - excess),), tuple(notes))
+
+
+def _expected(subject: Subject) -> tuple[int, list[str]]:
+    """Each product is done once more for each of its two factors that needs a gradient."""
+    trainable = {row.name for row in subject.graph.graph["params"] if row.trainable}
+    matrices = {row.name for row in subject.graph.graph["params"] if len(row.shape) > 1}
+    useful: set[int] = set()
+    for ref in subject.graph.graph["outputs"]:
+        useful |= {ref.node, *nx.ancestors(subject.graph, ref.node)}
+    needs: list[bool] = []
+    total = 0
+    unknown: set[str] = set()
+    for record in subject.records:
+        before = [needs[ref.node] for ref in record.inputs]
+        needs.append(any(before) or any(name in trainable for name in record.params))
+        if not record.macs or record.id not in useful or not needs[-1]:
+            continue
+        if record.kind not in _PRODUCTS:
+            unknown.add(record.op)
+            continue
+        total += record.macs * _factors(record, before, trainable & matrices)
+    return total, sorted(unknown)
+
+
+def _factors(record: Node, before: Sequence[bool], weights: set[str]) -> int:
+    if record.kind == "attention":
+        return 2 if any(before) else 0
+    return min(2, sum(before) + any(name in weights for name in record.params))
+
+
+def _measured(survey: Survey) -> tuple[int, int]:
+    """Multiply-adds that torch counts for the backward pass, and how many of them are its counter's fault."""
+    subject, twins = survey.subject, survey.twins
+    args, kwargs = survey.inputs.arguments()
+    counter, excess = FlopCounterMode(display=False), _Excess()
+    with torch.enable_grad(), devices.random_state(twins.device), devices.honest(), twins.installed():
+        outputs = [tensor for tensor in tensors_in(subject.model(*args, **kwargs)) if tensor.requires_grad]
+        loss = torch.stack([tensor.sum().double() for tensor in outputs]).sum()
+        with counter, excess:
+            torch.autograd.backward(loss)
+        for module in subject.model.modules():
+            for twin in module._parameters.values():
+                if twin is not None:
+                    twin.grad = None
+    return int(counter.get_total_flops()) // 2, excess.flops // 2

@@ -1,0 +1,141 @@
+"""Many poisoned inputs at once: whether a model keeps the examples of a batch apart, and where each node holds them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from rfcalc.checking.subject import Subject
+from rfcalc.checking.twins import Inputs, Twins
+from rfcalc.checking.witness import run
+from rfcalc.graph import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tensor holds the copies of a stack: along ``axis`` (None: shared), outermost or innermost there."""
+
+    axis: int | None
+    inner: bool = False
+
+    def split(self, tensor: torch.Tensor, shape: Sequence[int], copies: int) -> torch.Tensor:
+        """The tensor with the copies along a new first axis."""
+        if self.axis is None:
+            return tensor.unsqueeze(0).expand(copies, *tensor.shape)
+        at = self.axis
+        if self.inner:
+            return tensor.reshape(*shape[: at + 1], copies, *shape[at + 1 :]).movedim(at + 1, 0)
+        return tensor.reshape(*shape[:at], copies, *shape[at:]).movedim(at, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Stacking:
+    """How a pass on several copies relates to the graph: the ops that run, the node each stands for, where copies lie.
+
+    ``nodes`` has None for an op that a single copy does not need (a copy in memory before a reshape).
+    """
+
+    ops: tuple[str, ...]
+    nodes: tuple[int | None, ...]
+    places: Mapping[tuple[int, int], Place]
+
+
+def single(ops: Sequence[str]) -> Stacking:
+    """The stacking of one copy."""
+    return Stacking(tuple(ops), tuple(range(len(ops))), {})
+
+
+#: Ops that do the same and run in each other's place, depending on the strides of a tensor or the device.
+_SAME = {"aten._unsafe_view": "aten.view", "aten.reshape": "aten.view", "aten.fill_": "aten.copy_"}
+_COPIES = frozenset({"aten.clone", "aten.contiguous"})
+
+
+def same_op(left: str, right: str) -> bool:
+    """Whether two ops are the same work under two names."""
+    return _SAME.get(left, left) == _SAME.get(right, right)
+
+
+@dataclass
+class _Finder:
+    """Follows a stack of two, the second poisoned throughout, along the ops of a single pass."""
+
+    records: Sequence[Node]
+    single: Sequence[str]
+    ops: list[str] = field(default_factory=list)
+    nodes: list[int | None] = field(default_factory=list)
+    places: dict[tuple[int, int], Place] = field(default_factory=dict)
+    next: int = 0
+    mixed: bool = False  #: the stack runs other ops, or an op mixes the copies
+
+    def __call__(self, at: int, op: str, outs: Sequence[torch.Tensor]) -> None:
+        if self.mixed:
+            return
+        self.ops.append(op)
+        if self.next < len(self.single) and same_op(self.single[self.next], op):
+            self.nodes.append(self.next)
+            for number, out in enumerate(outs):
+                place = _place(out, self.records[self.next].outputs[number].shape)
+                if place is None:
+                    self.mixed = True
+                    return
+                self.places[self.next, number] = place
+            self.next += 1
+        elif op in _COPIES:
+            self.nodes.append(None)
+        else:
+            self.mixed = True
+
+
+def _place(out: torch.Tensor, shape: tuple[int, ...]) -> Place | None:
+    """The place at which only the second copy is poisoned; ``shape`` is that of one copy. None where they mix."""
+    stacked = tuple(out.shape)
+    bad = out.isnan() if out.is_floating_point() else None
+    if bad is not None and not bool(bad.any()):
+        bad = None
+    if stacked == shape:
+        return Place(None) if bad is None else None
+    if len(stacked) != len(shape):
+        return None
+    grown = [axis for axis, (now, before) in enumerate(zip(stacked, shape, strict=True)) if now != before]
+    if len(grown) != 1 or stacked[grown[0]] != 2 * shape[grown[0]]:
+        return None
+    for place in (Place(grown[0]), Place(grown[0], inner=True)):
+        if bad is None or not bool(place.split(bad, shape, 2)[0].any()):
+            return place
+    return None
+
+
+def find_stacking(subject: Subject, twins: Twins, inputs: Inputs, ops: Sequence[str]) -> Stacking | None:
+    """How a stack of inputs runs, given the ops of a single pass; None where copies have to run one by one."""
+    if not any(inputs.floating(number) for number in range(len(inputs.values))):
+        return None
+    stack = inputs.stacked(2)
+    for number, value in stack.items():
+        if inputs.floating(number) and value.ndim:
+            value[value.shape[0] // 2 :] = math.nan
+    finder = _Finder(subject.records, ops)
+    try:
+        run(subject, twins, inputs, finder, changed=stack)
+    except Exception:  # the model has its batch built in, or two copies do not fit into memory
+        return None
+    if finder.mixed or finder.next < len(ops):
+        return None
+    return Stacking(tuple(finder.ops), tuple(finder.nodes), finder.places)
+
+
+def most_copies(records: Sequence[Node], free: int) -> int:
+    """How many copies of the inputs should fit into the memory at once, by a generous estimate of what one needs."""
+    largest = 1
+    for record in records:
+        held = sum(math.prod(out.shape) for out in record.outputs)
+        held += sum(math.prod(records[ref.node].outputs[ref.output].shape) for ref in record.inputs)
+        kernel = record.attrs.get("kernel")
+        if record.kind == "conv" and kernel and record.inputs:  # the unfolded columns of a plain convolution
+            ref = record.inputs[0]
+            channels = records[ref.node].outputs[ref.output].shape[1]
+            held += math.prod(kernel) * channels * math.prod(record.shape[2:])
+        largest = max(largest, held)
+    return max(1, free // (largest * 4 * 3))

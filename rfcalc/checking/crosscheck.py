@@ -1,0 +1,75 @@
+"""`rfcalc.verify`: the numbers of the analysis, held against a real forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rfcalc.checking import device as devices
+from rfcalc.checking.backward import check_backward
+from rfcalc.checking.counts import check_macs, check_params, check_shapes
+from rfcalc.checking.fields import check_fields
+from rfcalc.checking.results import Verification
+from rfcalc.checking.subject import Subject, failed, resolve
+from rfcalc.checking.survey import survey
+from rfcalc.checking.timing import measure
+from rfcalc.errors import RfcalcError, UsageError
+
+
+def verify(
+    model: Any,
+    inputs: Any = None,
+    *,
+    device: str = "auto",
+    probes: int = 16,
+    seed: int = 0,
+    training: bool = False,
+    batch: int | None = None,
+    timing: bool = True,
+    axes: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None = None,
+) -> Verification:
+    """Run a model for real and compare shapes, parameters, multiply-adds and receptive fields with the analysis.
+
+    ``model``, ``inputs`` and ``axes`` are as for `rfcalc.trace`; a saved graph cannot be verified. ``probes`` rows are
+    poisoned along each axis of each input, at most ``batch`` at once. ``training`` runs the model in training mode, and
+    its backward pass too. ``timing`` measures time and memory. The model, its tensors and all random states are as
+    before afterwards, also after an exception.
+
+    Raises `UsageError`, `LoadError` or `TraceError`, in one line. A disagreement is no exception: ``agree`` is False.
+    """
+    if probes < 1 or (batch is not None and batch < 1):
+        raise UsageError(f"probes and batch are at least 1, got {probes} and {batch}")
+    chosen, notices = devices.choose(device)
+    with devices.random_state(chosen):
+        subject = resolve(model, inputs, axes=axes, training=training)
+        try:
+            return _verify(subject, chosen, notices, probes, seed, batch, timing)
+        except RfcalcError:
+            raise
+        except Exception as error:
+            if devices.is_out_of_memory(error):
+                raise failed(subject, chosen, error) from error
+            raise
+
+
+def _verify(
+    subject: Subject, chosen: Any, notices: tuple[str, ...], probes: int, seed: int, batch: int | None, timing: bool
+) -> Verification:
+    first = survey(subject, chosen, seed)
+    checks = [check_shapes(first), check_params(subject), check_macs(first)]
+    if subject.training:
+        checks.append(check_backward(first))
+    checks.append(check_fields(subject, first, probes, seed, batch))
+    return Verification(
+        model=subject.loaded.name,
+        inputs={item.name: item.shape for item in subject.graph.graph["inputs"]},
+        device=devices.describe(chosen),
+        versions=devices.versions(chosen),
+        seed=seed,
+        probes=probes,
+        training=subject.training,
+        weights="random" if first.twins.random else "the model's own",
+        checks=tuple(checks),
+        timing=measure(first) if timing else None,
+        notices=(*notices, *subject.graph.graph["meta"].get("notices", ())),
+    )

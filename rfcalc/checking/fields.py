@@ -1,0 +1,213 @@
+"""The check of receptive fields: poisoned rows, finite changes where NaN cannot tell, then the verdict by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rfcalc.checking.batching import find_stacking, most_copies, single
+from rfcalc.checking.device import free_memory
+from rfcalc.checking.perturb import changed_by, key_of
+from rfcalc.checking.poison import Doubt, Poisoner
+from rfcalc.checking.regions import AxisRegions, along_axes, choose_rows, untold
+from rfcalc.checking.results import Check, Difference
+from rfcalc.checking.subject import Subject
+from rfcalc.checking.survey import Survey
+from rfcalc.graph import Node, Ref
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+#: Ops through which NaN may not come although they read it.
+SWALLOW = _words(
+    """where nan_to_num masked_fill masked_scatter argmax argmin eq ne lt le gt ge isnan isfinite isinf logical_and
+    logical_or logical_not sign fmax fmin embedding index gather bucketize searchsorted sort topk nms"""
+)
+#: Ops that multiply by a weight that may be exactly 0, or mask by a finite number: NaN comes through all the same.
+SPREAD = _words(
+    """bmm baddbmm matmul einsum softmax _softmax _safe_softmax _log_softmax scaled_dot_product_attention grid_sampler
+    grid_sampler_2d grid_sampler_3d lerp roi_align deform_conv2d cumprod"""
+)
+_ROWS_OF_INTEGERS = 4  #: how many rows are tried on outputs that cannot hold NaN
+
+
+@dataclass
+class _Verdict:
+    """What is found about layers, by node."""
+
+    differences: dict[int, Difference] = field(default_factory=dict)
+    second: set[int] = field(default_factory=set)
+    unwitnessed: set[int] = field(default_factory=set)
+    bounds: set[int] = field(default_factory=set)
+
+
+def check_fields(subject: Subject, survey: Survey, probes: int, seed: int, batch: int | None) -> Check:
+    """Hold every region of every node against poisoned and changed inputs."""
+    records = subject.records[: survey.matched]
+    if survey.misshapen:
+        return Check("receptive_fields", 0, 0, (), ("not compared: positions cannot be matched where shapes differ",))
+    notes: list[str] = []
+    poisoner = _poisoner(subject, survey, batch, notes)
+    verdict = _Verdict()
+    doubts: list[Doubt] = []
+    compared: set[int] = set()
+    missed = 0
+    used = {ref for record in records for ref in record.inputs} | set(subject.graph.graph["outputs"])
+    for along in along_axes(subject.graph):
+        if along.extent < 1:
+            continue
+        rows = choose_rows(along, probes, seed)
+        missed += untold(along, rows)
+        found, seen = poisoner.probe(along, rows)
+        doubts += [doubt for doubt in found if doubt.ident < len(records)]
+        doubts += _unable(records, along, rows, survey, used)
+        for record in records[:seen]:
+            outputs = along.by_node[record.id]
+            compared |= {record.id} if any(outputs) else set()
+            verdict.bounds |= {record.id} if any(held and held.bound for held in outputs) else set()
+        notes.append(f"{along.source.name} {along.name}: rows {', '.join(map(str, rows))} of {along.extent}")
+        if seen < len(records):
+            lost = len(records) - seen
+            notes.append(f"{along.source.name} {along.name}: NaN led the forward pass astray; {lost} ops not seen")
+    _decide(subject, survey, seed, doubts, verdict, notes)
+    notes += _summary(records, verdict, missed)
+    differences = tuple(verdict.differences[ident] for ident in sorted(verdict.differences))
+    compared |= set(verdict.differences)
+    return Check("receptive_fields", len(compared), len(compared) - len(differences), differences, tuple(notes))
+
+
+def _poisoner(subject: Subject, survey: Survey, batch: int | None, notes: list[str]) -> Poisoner:
+    ops = survey.ops[: survey.matched]
+    whole = survey.matched == len(survey.ops) == len(subject.records)
+    stacking = None
+    if whole and (batch is None or batch > 1):
+        stacking = find_stacking(subject, survey.twins, survey.inputs, ops)
+        if stacking is None:
+            notes.append("one poisoned input at a time: the examples of a batch cannot be told apart in every op")
+    most = min(batch or 64, most_copies(subject.records, free_memory(survey.twins.device)))
+    return Poisoner(subject, survey.twins, survey.inputs, single(ops), stacking, survey.unusable, most)
+
+
+def _unable(
+    records: Sequence[Node], along: AxisRegions, rows: Sequence[int], survey: Survey, used: Collection[Ref]
+) -> list[Doubt]:
+    """Doubts about outputs that NaN says nothing of: integers that something reads, and what is NaN unpoisoned."""
+    found = []
+    step = max(1, len(rows) // _ROWS_OF_INTEGERS)
+    for record in records:
+        if not record.inputs:
+            continue
+        for number, held in enumerate(along.by_node.get(record.id, ())):
+            told = survey.holds_nan(record, number) and (record.id, number) not in survey.unusable
+            if held is None or told or Ref(record.id, number) not in used:
+                continue
+            region = held.combined()
+            found += [Doubt(record.id, number, along, row, region) for row in rows[::step]]
+    return found
+
+
+# --- the verdict ------------------------------------------------------------------------------------------------------
+
+
+def _decide(
+    subject: Subject, survey: Survey, seed: int, doubts: Sequence[Doubt], verdict: _Verdict, notes: list[str]
+) -> None:
+    if not doubts:
+        return
+    records = subject.records
+    swallowed, spread = _downstream(records, survey)
+    sizes = (1.0, 1.0) if any(record.masked for record in records) else (1.0, 30.0)
+    open_ = [doubt for doubt in doubts if doubt.excess is None or spread[doubt.ident] or swallowed[doubt.ident]]
+    changed, how = changed_by(subject, survey.twins.device, seed, survey.gain, open_, sizes) if open_ else ({}, "")
+    if open_ and not how:
+        notes.append("the second method could not run this model with changed inputs")
+    for doubt in sorted(doubts, key=lambda item: item.ident):
+        seen = changed.get(key_of(doubt))
+        _judge(records[doubt.ident], doubt, seen, swallowed[doubt.ident], spread[doubt.ident], verdict)
+    if verdict.second:
+        names = [records[ident].name for ident in sorted(verdict.second)]
+        notes.append(f"checked by the second method, a finite change in {how}: {_listed(names)}")
+
+
+def _judge(
+    record: Node, doubt: Doubt, seen: np.ndarray | None, swallowed: bool, spread: bool, verdict: _Verdict
+) -> None:
+    """One doubt: a difference, settled by the second method, or not witnessed."""
+    row = np.asarray(doubt.row)
+    if seen is not None:
+        verdict.second.add(record.id)
+        outside = seen & ~doubt.region.reads(row)
+        if outside.any():
+            _differ(record, doubt, outside, True, verdict)
+            return
+    if doubt.excess is not None and not (spread and seen is not None):
+        _differ(record, doubt, doubt.excess, True, verdict)
+        return
+    if doubt.missing is not None:
+        left = doubt.missing if seen is None else doubt.missing & ~seen
+        if left.any() and not swallowed:
+            _differ(record, doubt, left, False, verdict)
+        elif left.any():
+            verdict.unwitnessed.add(record.id)
+    elif doubt.excess is None and not doubt.region.bound:
+        ends = doubt.region.ends(row)
+        if seen is None or (ends & ~seen).any():
+            verdict.unwitnessed.add(record.id)
+
+
+def _differ(record: Node, doubt: Doubt, where: np.ndarray, reads: bool, verdict: _Verdict) -> None:
+    """Note a difference; the first one of a layer stands for all."""
+    if record.id in verdict.differences:
+        return
+    place = tuple(int(at) for at in np.argwhere(where)[0])
+    unit = ",".join(
+        str(at) if extent > 1 or size == 1 else "*"
+        for at, extent, size in zip(place, doubt.region.first.shape, record.outputs[doubt.output].shape, strict=True)
+    )
+    first, last = (int(side[place]) for side in (doubt.region.first, doubt.region.last))
+    axis = f"{doubt.along.source.name} {doubt.along.name}"
+    region = f"[{first}, {last}]" if first <= last else "nothing"
+    verdict.differences[record.id] = Difference(
+        record.name,
+        f"unit ({unit}) reads {region} of {axis}",
+        f"{'reads' if reads else 'does not read'} {doubt.row}",
+    )
+
+
+def _downstream(records: Sequence[Node], survey: Survey) -> tuple[list[bool], list[bool]]:
+    """Which nodes come after (or are) an op that may swallow NaN, and one that may spread it."""
+    swallowed: list[bool] = []
+    spread: list[bool] = []
+    for record in records:
+        op = record.op.rpartition(".")[2].removesuffix("_")
+        before = [ref.node for ref in record.inputs]
+        mute = bool(record.inputs) and not survey.holds_nan(record, 0)
+        swallowed.append(op in SWALLOW or mute or any(swallowed[ident] for ident in before))
+        weighs = op in SPREAD or op.startswith("upsample") or record.masked or (op == "mul" and len(before) == 1)
+        spread.append(weighs or any(spread[ident] for ident in before))
+    return swallowed, spread
+
+
+def _summary(records: Sequence[Node], verdict: _Verdict, missed: int) -> list[str]:
+    notes = []
+    if verdict.differences:
+        first = min(verdict.differences)
+        notes.append(f"the first layer that differs is {records[first].name}; those after it may only follow from it")
+    if verdict.unwitnessed:
+        names = [records[ident].name for ident in sorted(verdict.unwitnessed - set(verdict.differences))]
+        notes.append(f"an end of the region not witnessed, none contradicted: {_listed(names)}")
+    if verdict.bounds:
+        names = [records[ident].name for ident in sorted(verdict.bounds)]
+        notes.append(f"an upper bound, checked for reading no more: {_listed(names)}")
+    if missed:
+        notes.append(f"{missed} kinds of ends of regions lie on no chosen row: more --probes reach more of them")
+    return notes
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{len(names)} ops: {', '.join(names[:most])}{more}"

@@ -1,0 +1,135 @@
+"""The second method: change a row by a finite amount, in float64, and look which outputs change in any bit.
+
+It serves where NaN cannot tell: an op swallows it (``where``, comparisons, integers) or spreads it through a weight of
+exactly 0 (interpolation, masked attention). A changed bit proves a read. No change proves little, for a dead ReLU or a
+maximum hides it; hence several changes from several starting points.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from rfcalc.checking.poison import Doubt, reduce_to
+from rfcalc.checking.subject import Subject
+from rfcalc.checking.twins import Inputs, Twins
+from rfcalc.checking.witness import run
+from rfcalc.graph import Node
+
+#: Changes below float32's smallest normal number count as none: that is what a blocked element may still carry.
+TINY = 1.2e-38
+
+Key = tuple[int, int, int, str, int]  #: node, output, input, axis, row
+
+
+def key_of(doubt: Doubt) -> Key:
+    """What a doubt is about."""
+    return doubt.ident, doubt.output, doubt.along.number, doubt.along.name, doubt.row
+
+
+@dataclass
+class _Base:
+    """The outputs of an unchanged pass that doubts are about."""
+
+    records: Sequence[Node]
+    wanted: set[tuple[int, int]]
+    held: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
+
+    def __call__(self, ident: int, op: str, outs: Sequence[torch.Tensor]) -> None:
+        for number, out in enumerate(outs):
+            if (ident, number) in self.wanted:
+                self.held[ident, number] = out.clone()
+
+
+@dataclass
+class _Changed:
+    """Compares the outputs of a changed pass with the unchanged ones."""
+
+    base: _Base
+    doubts: dict[tuple[int, int], Doubt]
+    found: dict[Key, np.ndarray]
+
+    def __call__(self, ident: int, op: str, outs: Sequence[torch.Tensor]) -> None:
+        for number, out in enumerate(outs):
+            doubt = self.doubts.get((ident, number))
+            before = self.base.held.get((ident, number))
+            if doubt is None or before is None or before.shape != out.shape:
+                continue
+            changed = _changed(before, out, doubt)
+            key = key_of(doubt)
+            self.found[key] = self.found[key] | changed if key in self.found else changed
+
+
+def _changed(before: torch.Tensor, after: torch.Tensor, doubt: Doubt) -> np.ndarray:
+    """Where the output changed, as any over the axes on which the region does not depend."""
+    if before.is_floating_point():
+        size = (after - before).abs_()
+        axes = [axis for axis, extent in enumerate(doubt.region.first.shape) if extent == 1]
+        largest = size.amax(dim=axes, keepdim=True) if axes else size
+        if not bool(largest.isnan().any()):  # no infinities, and no NaN of the model's own
+            return np.asarray((largest >= TINY).cpu().numpy())
+    return np.asarray(reduce_to(_differs(before, after).unsqueeze(0), doubt.region, every=False)[0])
+
+
+def _differs(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    if not before.is_floating_point():
+        return before != after
+    large = (after - before).abs() >= TINY
+    return large | (before.isnan() != after.isnan()) | (before.isinf() & (before != after))
+
+
+def changed_by(
+    subject: Subject, device: torch.device, seed: int, gain: float, doubts: Iterable[Doubt], sizes: Sequence[float]
+) -> tuple[dict[Key, np.ndarray], str]:
+    """For each doubt, where the output changed with its row in any restart; and in which type ("" if it failed)."""
+    rows: dict[tuple[int, int, int], list[Doubt]] = defaultdict(list)
+    for doubt in doubts:
+        rows[doubt.along.number, doubt.along.axis, doubt.row].append(doubt)
+    for wide in (True, False) if device.type != "mps" else (False,):
+        try:
+            found = _restarts(subject, device, seed, gain, rows, sizes, wide)
+        except Exception:  # a forward with types of its own may not run in float64
+            continue
+        return found, "float64" if wide else "the model's own type"
+    return {}, ""
+
+
+def _open(doubt: Doubt, found: Mapping[Key, np.ndarray]) -> bool:
+    """Whether one more restart could show another read that the region asks for."""
+    seen = found.get(key_of(doubt))
+    if seen is None:
+        return True
+    if doubt.missing is None and doubt.excess is not None:
+        return False
+    asked = doubt.region.ends(np.asarray(doubt.row)) if doubt.missing is None else doubt.missing
+    return bool((asked & ~seen).any())
+
+
+def _restarts(
+    subject: Subject,
+    device: torch.device,
+    seed: int,
+    gain: float,
+    rows: dict[tuple[int, int, int], list[Doubt]],
+    sizes: Sequence[float],
+    wide: bool,
+) -> dict[Key, np.ndarray]:
+    found: dict[Key, np.ndarray] = {}
+    wanted = {(doubt.ident, doubt.output) for doubts in rows.values() for doubt in doubts}
+    twins = Twins(subject, device, seed, gain=gain, wide=wide)
+    for restart, size in enumerate(sizes):
+        rows = {place: left for place, doubts in rows.items() if (left := [d for d in doubts if _open(d, found)])}
+        if not rows:
+            break
+        inputs = Inputs(subject, device, seed + restart, wide=wide)
+        base = _Base(subject.records, wanted)
+        run(subject, twins, inputs, base)
+        for number, ((source, axis, row), doubts) in enumerate(rows.items()):
+            watch = {(doubt.ident, doubt.output): doubt for doubt in doubts}
+            moved = inputs.moved(source, axis, row, size, seed + 1000 * (restart + 1) + number)
+            run(subject, twins, inputs, _Changed(base, watch, found), changed=moved)
+    return found

@@ -1,0 +1,213 @@
+"""The first method: rows of an input set to NaN, and a look at which outputs of every node became NaN.
+
+A position whose region leaves the row out must not become NaN, one whose region begins or ends at the row must. In
+between a region may have holes (dilation, strides), so nothing is asked there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from rfcalc.checking.batching import Stacking, same_op
+from rfcalc.checking.device import is_out_of_memory
+from rfcalc.checking.regions import AxisRegions, Region
+from rfcalc.checking.subject import Subject, failed
+from rfcalc.checking.twins import Inputs, Twins
+from rfcalc.checking.witness import run
+from rfcalc.errors import TraceError
+from rfcalc.graph import Node
+
+
+@dataclass(frozen=True, eq=False)
+class Doubt:
+    """One row of one input, and a node at which NaN showed something else than the region says.
+
+    ``excess``: positions that became NaN and should not; ``missing``: positions that should and did not. Both have the
+    region's shape. A doubt with neither is about an output that cannot hold NaN.
+    """
+
+    ident: int
+    output: int
+    along: AxisRegions
+    row: int
+    region: Region
+    excess: np.ndarray | None = None
+    missing: np.ndarray | None = None
+
+
+def region_of(along: AxisRegions, record: Node, output: int) -> Region:
+    """The region of an output; a region of nothing where it sees nothing."""
+    outputs = along.by_node.get(record.id, ())
+    held = outputs[output] if output < len(outputs) else None
+    if held is None:
+        shape = (1,) * len(record.outputs[output].shape)
+        return Region(np.full(shape, 1), np.full(shape, 0))
+    return held.combined()
+
+
+def reduce_to(mask: torch.Tensor, region: Region, *, every: bool) -> np.ndarray:
+    """A mask with copies along its first axis as any (or all) over the axes on which the region does not depend."""
+    axes = [axis + 1 for axis, extent in enumerate(region.first.shape) if extent == 1 and mask.shape[axis + 1] != 1]
+    if axes:
+        mask = mask.all(dim=axes, keepdim=True) if every else mask.any(dim=axes, keepdim=True)
+    return np.asarray(mask.cpu().numpy())
+
+
+@dataclass
+class _Look:
+    """Sees the outputs of one poisoned pass and notes doubts."""
+
+    records: Sequence[Node]
+    along: AxisRegions
+    rows: np.ndarray
+    stacking: Stacking
+    skip: Collection[tuple[int, int]]
+    frontier: Frontier | None = None
+    doubts: list[Doubt] = field(default_factory=list)
+    seen: int = 0  #: all nodes before this one were seen
+    mixed: bool = False
+    lost: bool = False  #: NaN sent the forward pass along another way
+
+    def __call__(self, at: int, op: str, outs: Sequence[torch.Tensor]) -> None:
+        if self.lost or at >= len(self.stacking.ops) or not same_op(self.stacking.ops[at], op):
+            self.lost = True
+            return
+        ident = self.stacking.nodes[at]
+        if ident is None:
+            return
+        if self.frontier is not None:
+            self.frontier.poison(ident, outs)
+        for number, out in enumerate(outs):
+            if out.is_floating_point() and (ident, number) not in self.skip:
+                self._compare(self.records[ident], number, out)
+        self.seen = ident + 1
+
+    def _compare(self, record: Node, number: int, out: torch.Tensor) -> None:
+        place = self.stacking.places.get((record.id, number))
+        shape, copies = record.outputs[number].shape, len(self.rows)
+        if place is None and tuple(out.shape) != shape:
+            self.lost = True
+            return
+        bad = out.isnan()
+        if place is not None and place.axis is None and bool(bad.any()):
+            self.mixed = True  # it seemed to be the same for all copies, and is taken from one of them
+        split = bad.unsqueeze(0) if place is None else place.split(bad, shape, copies)
+        region = region_of(self.along, record, number)
+        rows = self.rows.reshape(-1, *[1] * len(shape))
+        some, every = reduce_to(split, region, every=False), reduce_to(split, region, every=True)
+        excess = some & ~region.reads(rows)
+        missing = np.zeros((), dtype=bool) if region.bound else region.ends(rows) & ~every
+        if not excess.any() and not missing.any():
+            return
+        excess, missing = np.broadcast_arrays(excess, missing)
+        for copy in np.flatnonzero((excess | missing).reshape(copies, -1).any(axis=1)):
+            found = [part[copy].copy() if part[copy].any() else None for part in (excess, missing)]
+            self.doubts.append(Doubt(record.id, number, self.along, int(self.rows[copy]), region, *found))
+
+
+class Frontier:
+    """Lets NaN in where an input of integers first becomes floating-point numbers (an embedding, a cast).
+
+    Integers cannot hold NaN: a changed token marks the numbers that differ from those of the unchanged one.
+    """
+
+    def __init__(self, records: Sequence[Node], along: AxisRegions) -> None:
+        self._idents = {
+            record.id
+            for record in records
+            if record.inputs
+            and record.outputs
+            and _is_float(record.outputs[0].dtype)
+            and any(along.by_node[record.id])
+            and not any(_is_float(records[ref.node].outputs[ref.output].dtype) for ref in record.inputs)
+        }
+        self._base: dict[int, torch.Tensor] = {}
+
+    def learn(self, ident: int, op: str, outs: Sequence[torch.Tensor]) -> None:
+        """Keep the numbers of an unchanged pass."""
+        if ident in self._idents:
+            self._base[ident] = outs[0].clone()
+
+    def poison(self, ident: int, outs: Sequence[torch.Tensor]) -> None:
+        """Set what changed to NaN."""
+        base = self._base.get(ident)
+        if base is not None and base.shape == outs[0].shape:
+            outs[0].masked_fill_(outs[0] != base, math.nan)
+
+
+def _is_float(dtype: str) -> bool:
+    return dtype.startswith(("float", "bfloat"))
+
+
+@dataclass
+class Poisoner:
+    """Runs poisoned passes, as many rows at once as fit into memory. ``most`` shrinks when they do not."""
+
+    subject: Subject
+    twins: Twins
+    inputs: Inputs
+    single: Stacking
+    stacking: Stacking | None  #: None where copies have to run one by one
+    skip: Collection[tuple[int, int]]
+    most: int
+
+    def probe(self, along: AxisRegions, rows: Sequence[int]) -> tuple[list[Doubt], int]:
+        """The doubts about all nodes, and how many nodes every pass came by.
+
+        Raises `TraceError` where not even one row at a time fits into memory.
+        """
+        doubts: list[Doubt] = []
+        least = len(self.single.ops)
+        frontier = self._frontier(along)
+        at = 0
+        while at < len(rows):
+            chunk = list(rows[at : at + (self.most if self.stacking is not None else 1)])
+            try:
+                look = self._pass(along, chunk, frontier)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._shrink(len(chunk), error)
+                continue
+            if look.mixed:
+                self.stacking = None
+                return self.probe(along, rows)
+            doubts += look.doubts
+            least = min(least, look.seen)
+            at += len(chunk)
+        return doubts, least
+
+    def _pass(self, along: AxisRegions, rows: list[int], frontier: Frontier | None) -> _Look:
+        stack = self.inputs.with_rows(along.number, along.axis, rows, None if frontier is not None else math.nan)
+        look = _Look(self.subject.records, along, np.array(rows), self.stacking or self.single, self.skip, frontier)
+        try:
+            run(self.subject, self.twins, self.inputs, look, changed=stack)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            if look.seen < len(along.by_node) // 2:
+                raise failed(self.subject, self.twins.device, error) from error
+            look.lost = True  # forward looked at its data and gave up on NaN
+        return look
+
+    def _frontier(self, along: AxisRegions) -> Frontier | None:
+        if self.inputs.floating(along.number):
+            return None
+        frontier = Frontier(self.subject.records, along)
+        run(self.subject, self.twins, self.inputs, frontier.learn)
+        return frontier
+
+    def _shrink(self, size: int, error: BaseException) -> None:
+        if self.twins.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if size == 1:
+            raise TraceError(
+                f"{self.subject.loaded.name}: not even one poisoned input at a time fits into the memory of"
+                f" {self.twins.device}; give a smaller --input or another --device"
+            ) from error
+        self.most = size // 2

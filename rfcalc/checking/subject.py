@@ -1,0 +1,98 @@
+"""What is checked: the module, the arguments of its forward, and the graph that the tracer made of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import networkx as nx
+import torch
+from torch import nn
+
+from rfcalc import sources
+from rfcalc.checking import device as devices
+from rfcalc.errors import TraceError, UsageError
+from rfcalc.graph import Node, nodes
+from rfcalc.sources.inputs import candidates
+from rfcalc.sources.loaded import Loaded
+from rfcalc.tracing.forward import trace_module
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A module, the arguments of one call, and the graph of that call."""
+
+    loaded: Loaded
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    graph: nx.DiGraph[int]
+    training: bool
+
+    @property
+    def model(self) -> nn.Module:
+        return self.loaded.model
+
+    @property
+    def records(self) -> list[Node]:
+        """The nodes in execution order."""
+        return list(nodes(self.graph))
+
+    def name_of(self, module: str) -> str:
+        """A module's qualified name as the graph writes it."""
+        return module.replace(".", self.loaded.separator)
+
+
+def resolve(model: Any, inputs: Any, *, axes: Any, training: bool) -> Subject:
+    """The subject that `rfcalc.verify` was given; arguments as for `rfcalc.trace`.
+
+    Raises `UsageError` for a saved graph, which has no module that could run.
+    """
+    loaded = sources.load(model) if isinstance(model, str) else model
+    if isinstance(loaded, nx.DiGraph):
+        raise UsageError("a saved graph cannot be verified: it has nothing to run; name the model it was traced from")
+    if isinstance(loaded, nn.Module):
+        loaded = Loaded(loaded, type(loaded).__name__)
+    if not isinstance(loaded, Loaded):
+        raise UsageError(f"cannot verify a {type(model).__name__}: expected a name or a torch.nn.Module")
+    chosen = {} if axes is None else axes if all(isinstance(value, Mapping) for value in axes.values()) else {"": axes}
+    refused: TraceError | None = None
+    for args, kwargs in candidates(loaded, inputs):
+        try:
+            graph = trace_module(
+                loaded.model,
+                args,
+                kwargs,
+                name=loaded.name,
+                training=training,
+                axes=chosen,
+                constants=loaded.constants,
+                separator=loaded.separator,
+            )
+            return Subject(loaded, tuple(args), dict(kwargs), graph, training)
+        except TraceError as error:
+            refused = refused or error
+    assert refused is not None
+    raise refused
+
+
+def map_tensors(value: Any, change: Callable[[torch.Tensor], Any]) -> Any:
+    """Nested arguments with every tensor changed, in the order in which the tracer declares inputs."""
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if isinstance(value, list | tuple):
+        return type(value)(map_tensors(item, change) for item in value)
+    if isinstance(value, dict):
+        return {key: map_tensors(item, change) for key, item in value.items()}
+    return value
+
+
+def failed(subject: Subject, device: torch.device, error: BaseException) -> TraceError:
+    """The failure of a real pass as one line."""
+    name = subject.loaded.name
+    if devices.is_out_of_memory(error):
+        return TraceError(
+            f"{name} does not fit into the memory of {device}: give a smaller --input or another --device"
+        )
+    text = (str(error).splitlines() or [""])[0]
+    return TraceError(f"{name} was traced, but its forward pass on {device} failed: {type(error).__name__}: {text}")

@@ -1,0 +1,110 @@
+"""The first real pass, on unpoisoned inputs: which ops ran, with which shapes, and what torch counted for each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import bmm_flop, conv_flop, flop_registry, mm_flop
+
+from rfcalc.checking.batching import same_op
+from rfcalc.checking.subject import Subject, failed
+from rfcalc.checking.twins import GAINS, Inputs, Twins
+from rfcalc.checking.witness import run
+from rfcalc.errors import RfcalcError
+from rfcalc.graph import Node
+
+
+@dataclass
+class Survey:
+    """What one real pass showed. Numbers of nodes are those of the graph up to ``matched``."""
+
+    subject: Subject
+    twins: Twins
+    inputs: Inputs
+    gain: float
+    ops: list[str] = field(default_factory=list)
+    shapes: list[tuple[tuple[int, ...], ...]] = field(default_factory=list)
+    unusable: set[tuple[int, int]] = field(default_factory=set)  #: outputs that are NaN without any poison
+    overflow: bool = False
+    flops: Counter[int] = field(default_factory=Counter)
+    counted: set[int] = field(default_factory=set)  #: nodes for which torch has a formula
+    second: dict[int, int] = field(default_factory=dict)  #: multiply-adds of an equivalent op that torch counts
+
+    @property
+    def matched(self) -> int:
+        """How many nodes from the first on stand for the same ops in the graph and in the real pass."""
+        for ident, (record, op) in enumerate(zip(self.subject.records, self.ops, strict=False)):
+            if not same_op(record.op, op):
+                return ident
+        return min(len(self.ops), len(self.subject.records))
+
+    @property
+    def misshapen(self) -> bool:
+        """Whether an output of a matched node has another shape than the graph says."""
+        pairs = zip(self.subject.records[: self.matched], self.shapes, strict=False)
+        return any(tuple(out.shape for out in record.outputs) != shapes for record, shapes in pairs)
+
+    @staticmethod
+    def holds_nan(record: Node, number: int) -> bool:
+        """Whether an output is of a type that has NaN."""
+        return record.outputs[number].dtype.startswith(("float", "bfloat"))
+
+    def observe(self, ident: int, op: str, outs: Sequence[torch.Tensor]) -> None:
+        """One node and its real outputs."""
+        self.ops.append(op)
+        self.shapes.append(tuple(tuple(out.shape) for out in outs))
+        for number, out in enumerate(outs):
+            if out.is_floating_point() and bool(out.isnan().any()):
+                self.unusable.add((ident, number))
+
+    def count(self, ident: int, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> None:
+        """One op that torch ran for a node."""
+        packet = getattr(func, "_overloadpacket", func)
+        formula = flop_registry.get(packet)
+        if formula is not None:
+            self.flops[ident] += int(formula(*args, **kwargs, out_val=out))
+            self.counted.add(ident)
+        else:
+            other = _equivalent(str(packet), args, out)
+            if other:
+                self.second[ident] = self.second.get(ident, 0) + other // 2
+
+
+def _equivalent(op: str, args: Sequence[Any], out: Any) -> int:
+    """FLOPs of the op that torch counts and that does the same work on the same shapes; 0 where there is none."""
+    name = op.rpartition(".")[2]
+    shapes = [tuple(arg.shape) for arg in args if isinstance(arg, torch.Tensor)]
+    if name == "mv":
+        return int(mm_flop(shapes[0], (*shapes[1], 1)))
+    if name == "addmv":
+        return int(mm_flop(shapes[1], (*shapes[2], 1)))
+    if name in ("dot", "vdot"):
+        return int(mm_flop((1, *shapes[0]), (*shapes[1], 1)))
+    if name == "addbmm":
+        return int(bmm_flop(shapes[1], shapes[2]))
+    if name == "deform_conv2d":
+        return int(conv_flop(shapes[0], shapes[1], None, None, None, None, False, out_shape=tuple(out.shape)))
+    return 0
+
+
+def survey(subject: Subject, device: torch.device, seed: int) -> Survey:
+    """Run the subject once. Weights that had to be made up are made smaller until no activation overflows.
+
+    Raises `TraceError` in one line where the real forward pass fails or does not fit into memory.
+    """
+    for gain in GAINS:
+        try:
+            twins = Twins(subject, device, seed, gain=gain)
+            found = Survey(subject, twins, Inputs(subject, device, seed), gain)
+            run(subject, twins, found.inputs, found.observe, counted=found.count)
+        except RfcalcError:
+            raise
+        except Exception as error:
+            raise failed(subject, device, error) from error
+        if not found.unusable or not twins.random:
+            break
+    return found

@@ -1,0 +1,129 @@
+"""Time and memory of the forward pass as the user runs it: the usual fast algorithms, no recorder."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules import module as hooks
+
+from rfcalc.analyses import cost
+from rfcalc.checking import device as devices
+from rfcalc.checking.results import Timing
+from rfcalc.checking.survey import Survey
+
+_WARM_UP, _RUNS, _SECONDS = 2, 10, 10.0  #: runs before, runs at most, and after how long no further one is started
+
+
+class _Clock:
+    """Moments on a device: CUDA events, or the host's clock."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def now(self) -> Any:
+        if self._device.type == "cuda":
+            cuda: Any = torch.cuda
+            event = cuda.Event(enable_timing=True)
+            event.record(torch.cuda.current_stream(self._device))
+            return event
+        if self._device.type == "mps":
+            torch.mps.synchronize()
+        return time.perf_counter()
+
+    def finish(self) -> None:
+        """Wait for everything that was started."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        elif self._device.type == "mps":
+            torch.mps.synchronize()
+
+    @staticmethod
+    def between(first: Any, last: Any) -> float:
+        """Milliseconds between two moments, once finished."""
+        return float(last - first) * 1e3 if isinstance(first, float) else float(first.elapsed_time(last))
+
+
+def measure(survey: Survey) -> Timing:
+    """Median latency in total and by module, the rate of arithmetic, and the peak memory of the forward pass."""
+    subject, twins = survey.subject, survey.twins
+    clock = _Clock(twins.device)
+    args, kwargs = survey.inputs.arguments()
+    with torch.no_grad(), devices.random_state(twins.device), twins.installed():
+
+        def forward() -> None:
+            subject.model(*args, **kwargs)
+
+        for _ in range(_WARM_UP):
+            forward()
+        clock.finish()
+        if twins.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(twins.device)
+        totals = _repeat(clock, forward)
+        memory = torch.cuda.max_memory_allocated(twins.device) if twins.device.type == "cuda" else None
+        layers = _by_module(subject.model, clock, forward, len(totals))
+    milliseconds = statistics.median(totals)
+    arithmetic = devices.precision(_dtype(survey), twins.device)
+    return Timing(
+        milliseconds,
+        len(totals),
+        tuple((subject.name_of(name), ms) for name, ms in layers.items()),
+        2 * cost.totals(subject.graph).macs / (milliseconds * 1e9),
+        devices.peak(twins.device, arithmetic),
+        arithmetic,
+        memory,
+    )
+
+
+def _dtype(survey: Survey) -> torch.dtype:
+    floats = (p.dtype for p in survey.subject.model.parameters() if p.is_floating_point())
+    return next(floats, torch.float32)
+
+
+def _repeat(clock: _Clock, forward: Callable[[], None]) -> list[float]:
+    spans: list[float] = []
+    started = time.perf_counter()
+    while len(spans) < _RUNS and (len(spans) < 3 or time.perf_counter() - started < _SECONDS):
+        first = clock.now()
+        forward()
+        last = clock.now()
+        clock.finish()
+        spans.append(clock.between(first, last))
+    return spans
+
+
+def _by_module(model: nn.Module, clock: _Clock, forward: Callable[[], None], runs: int) -> dict[str, float]:
+    """Median milliseconds of every module without children, its calls in one pass added up."""
+    names = {id(module): name for name, module in model.named_modules() if not any(True for _ in module.children())}
+    open_: list[Any] = []
+    spans: list[tuple[str, Any, Any]] = []
+
+    def enter(module: nn.Module, args: Any) -> None:
+        if id(module) in names:
+            open_.append(clock.now())
+
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        if id(module) in names:
+            spans.append((names[id(module)], open_.pop(), clock.now()))
+
+    passes: dict[str, list[float]] = {}
+    handles = (hooks.register_module_forward_pre_hook(enter), hooks.register_module_forward_hook(leave))
+    try:
+        for _ in range(min(5, runs)):
+            spans.clear()
+            forward()
+            clock.finish()
+            total: Counter[str] = Counter()
+            for name, first, last in spans:
+                total[name] += clock.between(first, last)  # type: ignore[assignment]
+            for name, ms in total.items():
+                passes.setdefault(name, []).append(ms)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: statistics.median(values) for name, values in passes.items()}

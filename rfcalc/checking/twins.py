@@ -1,0 +1,191 @@
+"""Stand-ins on the device for the model's tensors and inputs. The user's own are neither moved nor written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from rfcalc.checking.subject import Subject, map_tensors
+from rfcalc.tracing.modules import borrowed
+
+#: Scales of random weights to try in turn, until no activation leaves the range of its type.
+GAINS = (math.sqrt(2), 1.0, 0.5)
+
+_DRAWN = (1 << 20) - 3  #: how many random numbers a tensor gets before they repeat, out of step with its rows
+
+
+class Twins:
+    """Copies of a model's parameters, buffers and constants on a device; those without storage get random numbers.
+
+    ``wide`` makes all floating-point tensors float64. ``random`` says whether any weight had to be made up.
+    """
+
+    def __init__(
+        self, subject: Subject, device: torch.device, seed: int, *, gain: float = GAINS[0], wide: bool = False
+    ) -> None:
+        self.subject, self.device, self.wide = subject, device, wide
+        self.random = False
+        self._gain = gain
+        self._generator = torch.Generator().manual_seed(seed)
+        self._made: dict[int, torch.Tensor] = {}
+        self._keep: list[torch.Tensor] = []
+        for prefix, module in subject.model.named_modules():
+            for key, tensor in (*module._parameters.items(), *module._buffers.items()):
+                if tensor is not None:
+                    self._make(f"{prefix}.{key}".strip("."), tensor)
+
+    @contextmanager
+    def installed(self) -> Iterator[dict[int, str]]:
+        """The model with the twins in place, in the mode to check; yields the parameters' names by their twins' id."""
+        names: dict[int, str] = {}
+
+        def exchange(name: str, tensor: torch.Tensor) -> torch.Tensor:
+            twin = self._make(name, tensor)
+            if isinstance(tensor, nn.Parameter):
+                names[id(twin)] = name
+                return twin
+            return twin.clone()  # a buffer may be written by forward; each run starts from the same numbers
+
+        with borrowed(self.subject.model, exchange, self.subject.training):
+            for module in self.subject.model.modules():
+                for key, value in list(module.__dict__.items()):
+                    if key.startswith("_") and key in ("_parameters", "_buffers", "_modules"):
+                        continue
+                    module.__dict__[key] = self._constant(key, value)
+            yield names
+
+    def _constant(self, name: str, value: Any) -> Any:
+        """A plain attribute with tensors that have no storage replaced by what is known of them."""
+        if isinstance(value, torch.Tensor) and value.is_meta:
+            return self._make(name, value)
+        if isinstance(value, list | tuple) and any(isinstance(item, torch.Tensor) and item.is_meta for item in value):
+            return type(value)([self._constant(name, item) for item in value])
+        return value
+
+    def _make(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        made = self._made.get(id(tensor))
+        if made is None:
+            made = self._copy(name, tensor)
+            if self.wide and made.is_floating_point():
+                made = made.double()
+            made = made.to(self.device)
+            if isinstance(tensor, nn.Parameter):
+                made = nn.Parameter(made, requires_grad=tensor.requires_grad)
+            self._made[id(tensor)] = made
+            self._keep.append(tensor)  # an id is good for as long as its owner lives
+        return made
+
+    def _copy(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        if not tensor.is_meta:
+            return tensor.detach().to("cpu", copy=True)
+        constants = self.subject.loaded.constants
+        known = constants.of(tensor) if constants is not None else None
+        if known is not None and not isinstance(tensor, nn.Parameter):
+            return known.detach().clone()
+        self.random = True
+        return self._invent(name, tensor)
+
+    def _invent(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """Numbers that keep signals alive and finite: He's scale for matrices, running variances of 1."""
+        leaf = name.rpartition(".")[2]
+        shape = tuple(tensor.shape)
+        if not tensor.is_floating_point():
+            return torch.zeros(shape, dtype=tensor.dtype)
+        if not isinstance(tensor, nn.Parameter) and "var" in leaf:
+            return torch.ones(shape, dtype=tensor.dtype)
+        if not isinstance(tensor, nn.Parameter) and "mean" in leaf:
+            return torch.zeros(shape, dtype=tensor.dtype)
+        noise = self._noise(shape)
+        if len(shape) < 2:
+            made = 0.1 * noise if "bias" in leaf else 1 + 0.1 * noise
+        else:
+            made = noise * (self._gain / math.sqrt(max(1, math.prod(shape[1:]))))
+        return made.to(tensor.dtype)
+
+    def _noise(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """Normal numbers; large tensors repeat theirs, for drawing them takes longer than the forward pass."""
+        count = math.prod(shape)
+        drawn = torch.randn(min(count, _DRAWN), generator=self._generator)
+        return drawn.repeat(-(-count // max(1, len(drawn))))[:count].reshape(shape)
+
+
+class Inputs:
+    """The inputs of the forward pass with real numbers, and poisoned or changed copies of them."""
+
+    def __init__(self, subject: Subject, device: torch.device, seed: int, *, wide: bool = False) -> None:
+        self._subject, self._device = subject, device
+        generator = torch.Generator().manual_seed(seed)
+        self.values: list[torch.Tensor] = []
+
+        def collect(tensor: torch.Tensor) -> None:
+            self.values.append(_real(tensor, generator, wide).to(device))
+
+        map_tensors((subject.args, dict(subject.kwargs)), collect)
+
+    def floating(self, number: int) -> bool:
+        """Whether NaN can be written into an input."""
+        return self.values[number].is_floating_point()
+
+    def arguments(self, changed: Mapping[int, torch.Tensor] | None = None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Arguments of forward, with some inputs exchanged."""
+        counter = iter(range(len(self.values)))
+
+        def take(_: torch.Tensor) -> torch.Tensor:
+            number = next(counter)
+            return (changed or {}).get(number, self.values[number]).clone()
+
+        args, kwargs = map_tensors((tuple(self._subject.args), dict(self._subject.kwargs)), take)
+        return args, kwargs
+
+    def stacked(self, copies: int) -> dict[int, torch.Tensor]:
+        """Every input repeated along its first axis."""
+        return {
+            number: value.repeat(copies, *[1] * (value.ndim - 1)) if value.ndim else value
+            for number, value in enumerate(self.values)
+        }
+
+    def with_rows(self, number: int, axis: int, rows: list[int], value: float | None) -> dict[int, torch.Tensor]:
+        """A stack with one copy for each row, in which that row of one input is ``value``, or moved on by 1."""
+        stack = self.stacked(len(rows))
+        extent = self.values[number].shape[0]
+        for copy, row in enumerate(rows):
+            part = stack[number][copy * extent : (copy + 1) * extent] if self.values[number].ndim else stack[number]
+            _move(part.select(axis, row), value)
+        return stack
+
+    def moved(self, number: int, axis: int, row: int, size: float, seed: int) -> dict[int, torch.Tensor]:
+        """The inputs with one row of one of them changed by random numbers of that size."""
+        value = self.values[number].clone()
+        part = value.select(axis, row)
+        if value.is_floating_point():
+            noise = torch.randn(part.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+            part += (size * noise).to(value.dtype).to(value.device)
+        else:
+            _move(part, None)
+        return {number: value}
+
+
+def _move(part: torch.Tensor, value: float | None) -> None:
+    if value is not None:
+        part.fill_(value)
+    elif part.dtype == torch.bool:
+        part.logical_not_()
+    else:
+        part.copy_(torch.where(part == 0, torch.ones_like(part), torch.zeros_like(part)))
+
+
+def _real(tensor: torch.Tensor, generator: torch.Generator, wide: bool) -> torch.Tensor:
+    if not tensor.is_meta:
+        made = tensor.detach().to("cpu", copy=True)
+    elif tensor.is_complex():
+        made = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
+    elif tensor.is_floating_point():
+        made = torch.randn(tensor.shape, generator=generator, dtype=torch.float32).to(tensor.dtype)
+    else:
+        made = torch.zeros(tensor.shape, dtype=tensor.dtype)
+    return made.double() if wide and made.is_floating_point() else made
