@@ -194,14 +194,44 @@ def from_json(data: Any, where: str = "graph") -> nx.DiGraph[int]:
 
 
 def _check(graph: nx.DiGraph[int], where: str) -> None:
-    known: set[int] = set()
+    for problem in _problems(graph):
+        raise LoadError(f"{where} is damaged: {problem}")
+
+
+def _problems(graph: nx.DiGraph[int]) -> Iterator[str]:
+    """What the parts of a graph say of each other that cannot be."""
+    known: dict[int, int] = {}  # outputs of the nodes so far
     for ident in sorted(graph.nodes):
         if "record" not in graph.nodes[ident]:
-            raise LoadError(f"{where} is damaged: node {ident} is read but not defined")
-        late = [ref.node for ref in node(graph, ident).inputs if ref.node not in known]
-        if late:
-            raise LoadError(f"{where} is damaged: node {ident} reads node {late[0]}, which does not come before it")
-        known.add(ident)
+            yield f"node {ident} is read but not defined"
+            return
+        record = node(graph, ident)
+        for ref in record.inputs:
+            if ref.node not in known:
+                yield f"node {ident} reads node {ref.node}, which does not come before it"
+            elif not 0 <= ref.output < known[ref.node]:
+                yield f"node {ident} reads output {ref.output} of node {ref.node}, which has {known[ref.node]}"
+        for read in (read for rows in record.reads for read in rows):
+            if not 0 <= read.input < len(record.inputs):
+                yield f"node {ident} reads its input {read.input}, it has {len(record.inputs)}"
+            for step in read.steps:
+                if isinstance(step, reads.Blocked | reads.Contract) and step.mask not in graph.graph["masks"]:
+                    yield f"node {ident} uses mask {step.mask}, which is not there"
+        if not all(isinstance(extent, int) for out in record.outputs for extent in out.shape):
+            yield f"node {ident} has an output whose shape is not made of integers"
+        known[ident] = len(record.outputs)
+    for record in nodes(graph):
+        if record.owner >= 0 and record.owner not in known:
+            yield f"node {record.id} is in the row of node {record.owner}, which is not there"
+    for ref in graph.graph["outputs"]:
+        if not 0 <= ref.output < known.get(ref.node, 0):
+            yield f"output {ref.output} of node {ref.node} is given back, which is not there"
+    for item in graph.graph["inputs"]:
+        if item.node not in known:
+            yield f"input {item.name!r} is node {item.node}, which is not there"
+        for name, axis in item.axes.items():
+            if not 0 <= axis < len(item.shape):
+                yield f"input {item.name!r} has no axis {axis} to call {name}"
 
 
 def save(graph: nx.DiGraph[int], path: Path) -> None:

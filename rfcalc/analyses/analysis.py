@@ -112,9 +112,7 @@ class Analysis:
         found = chosen.select(str(layer))[-1:]
         if at is not None:
             found = chosen.with_region(found, at)
-        if source is not None:
-            return found[0].receptive_fields[source]
-        return found[0].receptive_field
+        return found[0].receptive_fields[chosen._source(source).name]
 
     def relative_to(self, of: str) -> Analysis:
         """The same analysis with fields measured in an earlier layer instead of the inputs."""
@@ -217,7 +215,8 @@ class Analysis:
         for item in self._sources:
             if item.name == name:
                 return item
-        raise UsageError(f"there is no source {name!r}: ask one of {', '.join(item.name for item in self._sources)}")
+        wrong = f"{self.model} has several inputs" if name is None else f"there is no source {name!r}"
+        raise UsageError(f"{wrong}: ask one of {', '.join(item.name for item in self._sources)}")
 
     @cached_property
     def _fields(self) -> tuple[SourceFields, ...]:
@@ -297,7 +296,7 @@ class Analysis:
             if inside:
                 return inside[-1:]
         names = [record.name for record in self._records]
-        near = difflib.get_close_matches(text, names, 3, 0.5)
+        near = [name for name in names if name.startswith(text)][:3] or difflib.get_close_matches(text, names, 3, 0.5)
         hint = f"nearest: {', '.join(near)}" if near else f"numbers run from 1 to {len(self.layers)}"
         raise UsageError(f"there is no layer {text!r} in {self.model}; {hint}")
 

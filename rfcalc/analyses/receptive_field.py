@@ -79,9 +79,19 @@ class SourceFields:
         )
 
     def tensor_axes(self, ident: int) -> dict[str, int]:
-        """The axes of the node's tensor that move with each source axis, where there is one."""
-        found = {name: self.axes[name].get(ident, _UNSEEN).window for name in self.source.axes}
-        return {name: window.axis for name, window in found.items() if window is not None}
+        """The axes of the node's tensor along which its position in the source shows, by name.
+
+        Those that move with a source axis carry its name. Where not all source axes have such a partner (tokens, windows),
+        all axes along which units differ count.
+        """
+        rows = {name: self.axes[name].get(ident, _UNSEEN) for name in self.source.axes}
+        moving = {name: row.window.axis for name, row in rows.items() if row.window is not None}
+        if len(set(moving.values())) == len(rows):
+            return moving
+        differing = sorted({axis for row in rows.values() for axis in row.varies} | set(moving.values()))
+        if len(rows) == len(differing) == 1:
+            return dict(zip(rows, differing, strict=True))
+        return {f"axis{axis}": axis for axis in differing}
 
     def varies(self, ident: int) -> frozenset[int]:
         """The axes of the node's tensor along which its local field differs from position to position."""

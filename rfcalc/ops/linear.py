@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rfcalc.ops._linear import Product, either, formula, optional, trailing
+from rfcalc.ops._masks import known_blocked, union
 from rfcalc.ops.common import drop_axes, pointwise
 from rfcalc.ops.registry import Arg, ArgRead, Call, Effect, numel, rule
 from rfcalc.reads import Reduce, Take
@@ -100,7 +101,9 @@ def _plus(call: Call, product: Product, kind: str, attrs: dict[str, Any]) -> Eff
     scaled = sum(factor not in (0, 1) for factor in (beta, alpha)) * size
     flops = {"bias": size * (beta != 0), "elementwise": scaled, "activation": size * (call["use_gelu"] is not None)}
     added = [pointwise(call["self"], len(call.out.shape))] if beta != 0 else []
-    return _effect(call, product, kind, attrs, added, {name: count for name, count in flops.items() if count})
+    effect = _effect(call, product, kind, attrs, added, {name: count for name, count in flops.items() if count})
+    blocked = known_blocked(call["self"], beta) if beta != 0 else None  # attention adds its mask this way
+    return replace(effect, blocked=union(len(call.out.shape), blocked))
 
 
 @rule("aten.addbmm", "aten.addbmm_")

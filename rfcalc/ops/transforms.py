@@ -70,9 +70,16 @@ def _widths(flat: Sequence[int], rank: int) -> list[tuple[int, int]]:
 
 
 def _pad_steps(x: Arg, widths: Sequence[tuple[int, int]], mode: str) -> Steps:
-    return tuple(
-        Pad(axis, x.shape[axis], before, after, mode) for axis, (before, after) in enumerate(widths) if before or after
-    )
+    steps: list[Step] = []
+    for axis, (before, after) in enumerate(widths):
+        size = x.shape[axis]
+        if mode == "reflect" and before * after < 0:  # cropped at one end, but what was there is still reflected
+            wide = size + max(before, after)
+            steps.append(Pad(axis, size, max(before, 0), max(after, 0), mode))
+            steps.append(Slice(axis, max(-before, 0), 1, wide + min(before, after)))
+        elif before or after:
+            steps.append(Pad(axis, size, before, after, mode))
+    return tuple(steps)
 
 
 def _padded(

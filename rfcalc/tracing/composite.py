@@ -40,6 +40,17 @@ _TABLE: dict[str, tuple[Sequence[Any], Sequence[str]]] = {
         ("query", "key", "value", "attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa"),
     ),
     "torch.local_response_norm": ((functional.local_response_norm,), ("input", "size", "alpha", "beta", "k")),
+    # One axis is pooled as two by the dispatcher, with a tensor of another rank.
+    "aten.max_pool1d": (
+        (functional.max_pool1d, torch.max_pool1d),
+        ("self", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"),
+    ),
+    "aten.avg_pool1d": (
+        (functional.avg_pool1d,),
+        ("self", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),
+    ),
+    "aten.adaptive_avg_pool1d": ((functional.adaptive_avg_pool1d,), ("self", "output_size")),
+    "aten.adaptive_max_pool1d": ((functional.adaptive_max_pool1d,), ("self", "output_size", "return_indices")),
     "torch.bilinear": ((functional.bilinear, torch.bilinear), ("input1", "input2", "weight", "bias")),
     "torch.lstm": ((torch._VF.lstm,), _RNN),
     "torch.gru": ((torch._VF.gru,), _RNN),
@@ -56,7 +67,10 @@ Binder: TypeAlias = Callable[[Sequence[Any], Mapping[str, Any]], Bound | None]
 
 def _binder(names: Sequence[str]) -> Binder:
     def bind(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound | None:
-        return {**dict(zip(names, args, strict=False)), **kwargs}
+        bound = {**dict(zip(names, args, strict=False)), **kwargs}
+        if names[0] == "self" and "input" in bound:  # what the dispatcher calls self, a function calls input
+            bound["self"] = bound.pop("input")
+        return bound
 
     return bind
 
@@ -70,13 +84,25 @@ def _bind_einsum(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound | None
     if not args or not isinstance(args[0], str):
         return None  # the sublist form, which torch translates and calls again
     operands = args[1] if len(args) == 2 and isinstance(args[1], list | tuple) else args[1:]
+    if len(operands) == 1:
+        return None  # permutes, sums and diagonals, whose result may be a view of the operand
     return {"equation": args[0], "operands": tuple(operands)}
+
+
+def _bind_pad(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound | None:
+    named = {**dict(zip(("input", "pad", "mode", "value"), args, strict=False)), **kwargs}
+    if named.get("mode") != "circular":
+        return None  # one op for the dispatcher; circular padding is many slices and copies there
+    return {"self": named["input"], "pad": tuple(named["pad"])}
 
 
 @cache
 def composites() -> dict[Any, tuple[str, Binder]]:
     """The rule's name and the binder of every function that is recorded whole."""
-    table: dict[Any, tuple[str, Binder]] = {torch.functional.einsum: ("torch.einsum", _bind_einsum)}
+    table: dict[Any, tuple[str, Binder]] = {
+        torch.functional.einsum: ("torch.einsum", _bind_einsum),
+        functional.pad: ("aten._pad_circular", _bind_pad),
+    }
     for name, (functions, names) in _TABLE.items():
         for function in functions:
             table[function] = (name, _bind_recurrent if names is _RNN else _binder(names))

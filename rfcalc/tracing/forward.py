@@ -185,15 +185,15 @@ class _Run:
         if isinstance(error, RfcalcError):
             return error
         tape = self.recorder.tape
-        scope = self.stack.current
-        received = tape.failure.shapes if tape.failure and tape.failure.scope == scope else ()
+        scope, given = self.stack.failure
+        received = tape.failure.shapes if tape.failure and tape.failure.scope == scope else given
         text = (str(error).splitlines() or [""])[0] or type(error).__name__
         if not isinstance(error, RuntimeError | ValueError):
             text = f"{type(error).__name__}: {text}"
         where = f"{scope.name} ({scope.module})" if scope.name else scope.module
         got = f" got {_dims(received[0])}" if received else ""
         needs = _needs(self.model, scope.name)
-        given = ", ".join(f"{name} {_dims(tape.records[ref.node].outputs[0].shape)}" for name, ref in self.inputs)
+        asked = ", ".join(f"{name} {_dims(tape.records[ref.node].outputs[0].shape)}" for name, ref in self.inputs)
         uneven = (
             f"; {record.scope.name or record.op}: {note}"
             for record in tape.records
@@ -201,9 +201,19 @@ class _Run:
             for note in remainder_notes(tape.records, record)
         )
         return TraceError(
-            f"{self.name} cannot run on {given or 'these inputs'}: layer {where}{got}{needs}:"
+            f"{self.name} cannot run on {asked or 'these inputs'}: layer {where}{got}{needs}:"
             f" {text.rstrip('.')}{next(uneven, '')}"
         )
+
+
+#: Attributes of torch's layers that say what comes in.
+_NEEDS = (
+    ("in_channels", "channels"),
+    ("in_features", "features"),
+    ("num_features", "channels"),
+    ("input_size", "features"),
+    ("embed_dim", "features"),
+)
 
 
 def _needs(model: nn.Module, name: str) -> str:
@@ -212,7 +222,7 @@ def _needs(model: nn.Module, name: str) -> str:
         module = model.get_submodule(name)
     except AttributeError:
         return ""
-    for attribute, noun in (("in_channels", "channels"), ("in_features", "features"), ("num_features", "channels")):
+    for attribute, noun in _NEEDS:
         count = getattr(module, attribute, None)
         if isinstance(count, int):
             return f", needs {count} {noun}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from rfcalc import reads
+from rfcalc.analyses.intervals import groups_of
 from rfcalc.graph import Node
 
 _NAMES = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}
@@ -19,7 +21,7 @@ def find_axes(nodes: Sequence[Node], source: int) -> dict[str, int]:
     info = nodes[source].outputs[0]
     rank = len(info.shape)
     found = _from_use(nodes, source, rank)
-    if found is None:
+    if not found:
         if not info.dtype.startswith(("float", "bfloat", "complex")):
             found = tuple(range(1, rank)) if rank > 1 else tuple(range(rank))
         else:
@@ -30,9 +32,13 @@ def find_axes(nodes: Sequence[Node], source: int) -> dict[str, int]:
     return dict(zip(names, found, strict=True))
 
 
+#: For each axis of a tensor, the axes of the input that it holds.
+Places: TypeAlias = tuple[frozenset[int], ...]
+
+
 def _from_use(nodes: Sequence[Node], source: int, rank: int) -> tuple[int, ...] | None:
     """Follow the input through movement to the op that first tells its axes apart."""
-    places: dict[tuple[int, int], tuple[int | None, ...]] = {(source, 0): tuple(range(rank))}
+    places: dict[tuple[int, int], Places] = {(source, 0): tuple(frozenset({axis}) for axis in range(rank))}
     for node in nodes[source + 1 :]:
         for number, rows in enumerate(node.reads):
             for read in rows:
@@ -40,44 +46,46 @@ def _from_use(nodes: Sequence[Node], source: int, rank: int) -> tuple[int, ...] 
                 axes = places.get((ref.node, ref.output))
                 if axes is None:
                     continue
-                decided, axes = _follow(read.steps, axes, node.kind)
-                if decided is not None:
+                decided, axes = _follow(read.steps, axes, _contracts(node))
+                if decided:
                     return tuple(sorted(decided))
                 if axes is not None:
                     places[(node.id, number)] = axes
     return None
 
 
-def _follow(
-    steps: reads.Steps, axes: tuple[int | None, ...] | None, kind: str
-) -> tuple[set[int] | None, tuple[int | None, ...] | None]:
-    """Which source axis each axis is after the steps; or, decided, which of them are positions."""
-    windowed: set[int] = set()
+def _contracts(node: Node) -> bool:
+    """Whether an axis that the op reads as a whole holds features; of norms, only those over the last axes say so."""
+    return node.kind in ("linear", "embedding", "matmul") or (node.kind == "norm" and node.op.endswith(_LAST_AXES))
+
+
+_LAST_AXES = ("layer_norm", "rms_norm")
+
+
+def _follow(steps: reads.Steps, axes: Places, contracts: bool) -> tuple[frozenset[int], Places | None]:
+    """The axes that are positions, where the steps decide that; otherwise what each axis holds after them."""
+    windowed: frozenset[int] = frozenset()
     for step in steps:
-        if axes is None:
-            return None, None
         match step:
             case reads.Window(axis) | reads.Transposed(axis) | reads.Spans(axis) | reads.Prefix(axis):
-                where = axes[axis]
-                if where is not None:
-                    windowed.add(where)
-            case reads.Reduce(reduced) if kind in ("linear", "embedding", "norm", "matmul"):
-                return {axis for at, axis in enumerate(axes) if axis and at not in reduced}, None
+                windowed |= axes[axis]
+            case reads.Reduce(reduced) if contracts:
+                gone = frozenset(held for axis in reduced for held in axes[axis])
+                return frozenset(held for row in axes for held in row) - gone - {0}, None
             case reads.Permute(order):
                 axes = tuple(axes[axis] for axis in order)
             case reads.Reshape(shape_in, shape_out):
                 axes = _reshaped(axes, shape_in, shape_out)
             case _:
                 pass
-    return (windowed or None), axes
+    return windowed - {0} or windowed, axes
 
 
-def _reshaped(
-    axes: tuple[int | None, ...], shape_in: tuple[int, ...], shape_out: tuple[int, ...]
-) -> tuple[int | None, ...] | None:
-    """Axes after a reshape that only adds or removes axes of extent 1; None after any other."""
-    kept = [axis for axis, extent in zip(axes, shape_in, strict=True) if extent != 1]
-    if [extent for extent in shape_in if extent != 1] != [extent for extent in shape_out if extent != 1]:
-        return None
-    rest = iter(kept)
-    return tuple(next(rest) if extent != 1 else None for extent in shape_out)
+def _reshaped(axes: Places, shape_in: tuple[int, ...], shape_out: tuple[int, ...]) -> Places:
+    """What the axes hold after a reshape: parts of an axis hold what it held, merged axes all of it."""
+    made: list[frozenset[int]] = [frozenset()] * len(shape_out)
+    for left, right in groups_of(shape_in, shape_out):
+        held = frozenset(one for axis in left for one in axes[axis] if shape_in[axis] > 1 or len(left) == 1)
+        for axis in right:
+            made[axis] = held if shape_out[axis] > 1 or len(right) == 1 else frozenset()
+    return tuple(made)

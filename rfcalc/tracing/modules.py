@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,17 +28,25 @@ class Scope:
 
 
 class ModuleStack:
-    """The stack of module calls that are under way. The last scope of a call that failed stays where it was."""
+    """The stack of module calls that are under way, and where the last one failed."""
 
     def __init__(self, model: nn.Module) -> None:
         self._names = {id(module): name for name, module in model.named_modules()}
         self._root = Scope("", type(model).__name__, not any(True for _ in model.children()), 0)
         self._stack: list[Scope] = []
+        self._given: list[Any] = []
+        self._failed: tuple[Scope, Any] | None = None
         self._calls = 0
 
     @property
     def current(self) -> Scope:
         return self._stack[-1] if self._stack else self._root
+
+    @property
+    def failure(self) -> tuple[Scope, tuple[tuple[int, ...], ...]]:
+        """The innermost call that an exception came out of, and the shapes of the tensors that it was given."""
+        scope, args = self._failed or (self.current, self._given[-1] if self._given else ())
+        return scope, tuple(tuple(item.shape) for item in args if isinstance(item, torch.Tensor))
 
     @property
     def depth(self) -> tuple[Scope, ...]:
@@ -48,18 +57,22 @@ class ModuleStack:
         if name is None:  # made during the forward pass
             name = f"{self.current.name}.{type(module).__name__}".strip(".")
         self._calls += 1
+        self._failed = None  # if there was one, the model went on
         leaf = not any(True for _ in module.children())
         self._stack.append(Scope(name, type(module).__name__, leaf, self._calls))
+        self._given.append(args)
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        self._stack.pop()
+        left = self._stack.pop(), self._given.pop()
+        if output is None and self._failed is None and sys.exc_info()[0] is not None:
+            self._failed = left
 
     @contextmanager
     def tracking(self) -> Iterator[None]:
         """Follow module calls until the end of the block; nothing stays registered."""
         handles = (
             hooks.register_module_forward_pre_hook(self._enter),
-            hooks.register_module_forward_hook(self._leave),
+            hooks.register_module_forward_hook(self._leave, always_call=True),
         )
         try:
             yield

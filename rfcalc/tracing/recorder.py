@@ -109,6 +109,7 @@ class Recorder(TorchDispatchMode):
         return self._current(self._slot(tensor)).value
 
     def _slot(self, tensor: torch.Tensor) -> Slot:
+        tensor = self._twins.get(id(tensor), tensor)
         slot = self._slots.get(id(tensor))
         if slot is None:
             slot = self._adopt(tensor)
@@ -122,7 +123,7 @@ class Recorder(TorchDispatchMode):
             self._slots[id(tensor)] = slot
             return slot
         role = "param" if isinstance(tensor, torch.nn.Parameter) else "const"
-        real = None if tensor.device.type == "meta" or role == "param" else tensor.detach()
+        real = None if tensor.device.type == "meta" or role == "param" else tensor  # any op on it might be recorded
         return self.bind(tensor, Value(role, real=real, borrowed=True))
 
     def _current(self, slot: Slot) -> Slot:
@@ -136,14 +137,15 @@ class Recorder(TorchDispatchMode):
         return slot
 
     def _rederive(self, slot: Slot, parent: Slot) -> Value:
-        if slot.value.role == "const" and parent.value.role == "const":
-            return slot.value  # its real twin shares memory with the parent's
-        if not slot.steps:
+        if slot.value.role == "const" and parent.value.role == "const":  # its real twin shares memory with the parent's
+            return slot.value if parent.value.real is not None else Value("const")
+        steps = self._steps(slot)
+        if not steps:
             return parent.value
         if parent.value.ref is None:
             return Value(parent.value.role, params=parent.value.params)
         arg = Arg(tuple(parent.tensor.shape))
-        effect = Effect("reshape", [(arg, slot.steps)])
+        effect = Effect("reshape", [(arg, steps)])
         ref = self._node("aten.view", effect, [(arg, parent.value)], [slot.tensor])
         return Value(parent.value.role, ref)
 
@@ -176,6 +178,21 @@ class Recorder(TorchDispatchMode):
 
     def record(self, op: str, named: Mapping[str, Any], outs: Sequence[torch.Tensor]) -> list[Value]:
         """Apply the op's rule and append a record; returns the values of the outputs."""
+        args, effect, known = self._ruled(op, named, outs)
+        role = "data" if any(value.role == "data" for _, value in args) else "param"
+        if role == "param" and effect.kind in _VIEW_KINDS:
+            params = tuple(dict.fromkeys(name for _, value in args for name in value.params))
+            computed = [value.ref for _, value in args if value.ref is not None]
+            if not computed:
+                return [Value("param", None, params) for _ in outs]
+        ref = self._node(op, effect, args, outs, known)
+        first = Value(role, ref, blocked=effect.blocked, zero=effect.zero)
+        return [first, *(Value(role, Ref(ref.node, number)) for number in range(1, len(outs)))]
+
+    def _ruled(
+        self, op: str, named: Mapping[str, Any], outs: Sequence[torch.Tensor]
+    ) -> tuple[list[tuple[Arg, Value]], Effect, bool]:
+        """The tensor arguments of a call, what its rule says of it, and whether it has one."""
         args: list[tuple[Arg, Value]] = []
 
         def convert(value: Any) -> Any:
@@ -193,15 +210,7 @@ class Recorder(TorchDispatchMode):
         )
         rule = lookup(op) or lookup(op.removesuffix("_"))
         effect = rule(call) if rule is not None else _everything(op, call)
-        role = "data" if any(value.role == "data" for _, value in args) else "param"
-        if role == "param" and effect.kind in _VIEW_KINDS:
-            params = tuple(dict.fromkeys(name for _, value in args for name in value.params))
-            computed = [value.ref for _, value in args if value.ref is not None]
-            if not computed:
-                return [Value("param", None, params) for _ in outs]
-        ref = self._node(op, effect, args, outs, rule is not None)
-        first = Value(role, ref, blocked=effect.blocked, zero=effect.zero)
-        return [first, *(Value(role, Ref(ref.node, number)) for number in range(1, len(outs)))]
+        return args, effect, rule is not None
 
     # --- the dispatcher -----------------------------------------------------------------------------------------------
 
@@ -223,6 +232,7 @@ class Recorder(TorchDispatchMode):
             kwargs["device"] = torch.device("meta")
         if "as_strided" in schema.name:
             self._layouts = {id(tensor): (tensor.stride(), int(tensor.storage_offset())) for tensor in tensors}
+        before = self._set_aside(tensors[0]) if schema.reshapes and not fixed else None
         try:
             result = func(*args, **kwargs)
         except Exception:
@@ -230,6 +240,8 @@ class Recorder(TorchDispatchMode):
             raise
         if fixed:
             self._fold(schema, func, args, kwargs, result)
+        elif before is not None:
+            self._reshape(schema, schema.bind((before, *args[1:]), kwargs), tensors[0])
         else:
             self._follow(schema, schema.bind(args, kwargs), result)
         self._layouts = {}
@@ -250,9 +262,9 @@ class Recorder(TorchDispatchMode):
         return value
 
     def _twin(self, tensor: torch.Tensor) -> torch.Tensor:
-        slot = self._slot(tensor)
         twin = self._twins.get(id(tensor))
         if twin is None:
+            slot = self._slot(tensor)
             twin = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
             self._twins[id(tensor)] = twin
             self.bind(twin, slot.value)
@@ -292,12 +304,19 @@ class Recorder(TorchDispatchMode):
             real = list(_tensors((func(*positional, **here),)))
         written = list(_tensors(schema.written(args, kwargs)))
         for tensor in written:
-            slot = self._slot(tensor)
             if schema.random or all(item is None for item in real):
-                slot.value = Value("const")
-        for out, numbers_ in zip(outs, real, strict=True):
+                self._forget(self._slot(tensor))
+        for number, (out, numbers_) in enumerate(zip(outs, real, strict=True)):
             if not any(out is tensor for tensor in written):
-                self.bind(out, Value("const", real=numbers_, borrowed=lent and schema.views))
+                slot = self.bind(out, Value("const", real=numbers_, borrowed=lent and schema.views))
+                self._link(slot, schema, schema.bind(args, kwargs), outs, number)
+
+    def _forget(self, slot: Slot | None) -> None:
+        """The numbers of a constant are not known any more, nor those of what it is a view of."""
+        self._clock += 1
+        while slot is not None:
+            slot.value, slot.stamp, slot.seen = Value("const"), self._clock, self._clock
+            slot = slot.parent
 
     def _known(self, tensor: torch.Tensor, like: bool) -> Value:
         """What a constant holds; where only the shape counts, one number stands for all."""
@@ -314,21 +333,46 @@ class Recorder(TorchDispatchMode):
         values = self.record(schema.name, named, outs or written)
         for tensor, value in zip(written, values, strict=False):
             self._write(self._slot(tensor), value)
-        base = named.get(schema.base) if schema.views else None
-        for out, value in zip(outs, values, strict=True):
-            if any(out is tensor for tensor in written):
-                continue
-            slot = self.bind(out, value)
-            if isinstance(base, torch.Tensor):
-                self._link(slot, self._slot(base))
+        for number, (out, value) in enumerate(zip(outs, values, strict=True)):
+            if not any(out is tensor for tensor in written):
+                self._link(self.bind(out, value), schema, named, outs, number)
 
-    def _link(self, slot: Slot, parent: Slot) -> None:
-        """Make the slot a view of its parent, read as the record just made says."""
-        slot.parent, slot.seen, slot.stamp = parent, parent.stamp, parent.stamp
-        ref = slot.value.ref
-        if ref is not None:
-            rows = self.tape.records[ref.node].reads[ref.output]
-            slot.steps = rows[0][1] if rows else ()
+    def _link(
+        self, slot: Slot, schema: Schema, named: Mapping[str, Any], outs: Sequence[torch.Tensor], number: int
+    ) -> None:
+        """Make the slot a view of its base, where the op gives views; how it reads the base is found when needed."""
+        base = named.get(schema.base) if schema.views else None
+        if isinstance(base, torch.Tensor):
+            slot.parent = self._slot(base)
+            slot.seen = slot.stamp = slot.parent.stamp
+            slot.call = (schema.name, named, outs, number, self._layouts)
+
+    def _set_aside(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A stand-in with the shape and the slot of a tensor that is about to change its shape in place."""
+        slot = self._slot(tensor)
+        for other in list(self._slots.values()):
+            if other is slot or other.parent is slot:
+                self._steps(other)  # while the shapes that it was taken with are still there
+        slot.tensor = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+        self._slots[id(slot.tensor)] = slot
+        return slot.tensor
+
+    def _reshape(self, schema: Schema, named: Mapping[str, Any], tensor: torch.Tensor) -> None:
+        """A tensor got another shape in place: it is a view now of what it was."""
+        op = schema.name.removesuffix("_")
+        slot = self.bind(tensor, self.record(op, named, [tensor])[0])
+        slot.parent = self._slot(named[schema.writes[0]])
+        slot.seen = slot.stamp = slot.parent.stamp
+        slot.call = (op, named, [tensor], 0, {})
+
+    def _steps(self, slot: Slot) -> reads.Steps:
+        """How a view reads its parent."""
+        if slot.call is not None and slot.parent is not None:
+            op, named, outs, number, self._layouts = slot.call
+            args, effect, _ = self._ruled(op, named, outs)
+            slot.call, self._layouts = None, {}
+            slot.steps = next((steps for arg, steps in effect.reads_of(number) if arg is args[0][0]), ())
+        return slot.steps
 
     def _write(self, slot: Slot, value: Value) -> None:
         """A tensor got a new value: so did everything that it is a view of."""
@@ -338,18 +382,18 @@ class Recorder(TorchDispatchMode):
         child = slot
         while child.parent is not None:
             parent = child.parent
-            parent.value = self._written_through(parent, child)
+            parent.value = self._written_through(parent, child, self._steps(child))
             parent.stamp = self._clock
             child.seen = self._clock
             child = parent
 
-    def _written_through(self, parent: Slot, child: Slot) -> Value:
-        if not child.steps:
+    def _written_through(self, parent: Slot, child: Slot, steps: reads.Steps) -> Value:
+        if not steps:
             return child.value
         shape = tuple(parent.tensor.shape)
         new = Arg(tuple(child.tensor.shape))
         old = Arg(shape)
-        inverse = invert(child.steps, shape)
+        inverse = invert(steps, shape)
         if inverse is None:
             effect = Effect(
                 "merge", [_all_of(new, len(shape)), (old, ())], inexact="written through a view that is no box"
@@ -401,6 +445,8 @@ class CompositeMode(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
+        if self._recorder.meta:
+            func, args, kwargs = _with_numbers(func, args, kwargs)
         entry = self._table.get(func)
         named = entry[1](args, kwargs) if entry is not None else None
         if entry is None or named is None or not self._recorder.depends(_tensors(tuple(named.values()))):
@@ -410,6 +456,33 @@ class CompositeMode(TorchFunctionMode):
             args, kwargs = recorder._twinned(tuple(args)), {k: recorder._twinned(v) for k, v in kwargs.items()}
             named = entry[1](args, kwargs) or named
         return recorder.whole(entry[0], named, lambda: func(*args, **kwargs))
+
+
+# --- numbers of the user's --------------------------------------------------------------------------------------------
+
+
+def _with_numbers(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Sequence[Any], dict[str, Any]]:
+    """The same call where Python numbers become a tensor on the CPU, which keeps them: on meta they would be lost."""
+    if func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__):
+        return func, (args[0], _index(args[1]), *args[2:]), kwargs
+    if func is torch.Tensor.new_tensor and len(args) == 2 and not any(_tensors(args[1:])):
+        return torch.tensor, args[1:], {"dtype": args[0].dtype, **kwargs, "device": "cpu"}
+    if func in (torch.tensor, torch.as_tensor) and kwargs.get("device") is not None and not any(_tensors(args)):
+        return func, args, {**kwargs, "device": "cpu"}
+    return func, args, kwargs
+
+
+def _index(index: Any) -> Any:
+    """An index whose lists of numbers are tensors."""
+    if isinstance(index, tuple):
+        return tuple(_index(item) for item in index)
+    if isinstance(index, np.ndarray) or (isinstance(index, list) and index and _all_numbers(index)):
+        return torch.tensor(index)
+    return index
+
+
+def _all_numbers(value: Any) -> bool:
+    return all(_all_numbers(item) for item in value) if isinstance(value, list) else isinstance(value, int)
 
 
 # --- helpers ----------------------------------------------------------------------------------------------------------

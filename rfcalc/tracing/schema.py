@@ -18,6 +18,11 @@ _LIKE = frozenset(
     | {"aten.zeros_like", "aten.ones_like", "aten.full_like", "aten.empty_like"}
 )
 
+#: Ops that change the shape of a tensor in place: no value is written.
+_RESHAPES = frozenset(
+    {"aten.squeeze_", "aten.unsqueeze_", "aten.t_", "aten.transpose_", "aten.swapaxes_", "aten.swapdims_"}
+)
+
 
 @dataclass(frozen=True)
 class Schema:
@@ -32,6 +37,7 @@ class Schema:
     random: bool
     scalar: bool
     like: bool  #: reads only the shape of its tensors
+    reshapes: bool  #: changes the shape of its first argument in place
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments by name, defaults filled in."""
@@ -71,4 +77,5 @@ def schema_of(func: Any) -> Schema:
         torch.Tag.nondeterministic_seeded in func.tags,
         full in _SCALAR,
         full in _LIKE,
+        full in _RESHAPES,
     )
