@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Analysis", "__version__", "analyze", "trace"]
+__all__ = ["Analysis", "__version__", "analyze", "trace", "verify"]
 
 
 def __getattr__(name: str) -> Any:
@@ -14,6 +14,10 @@ def __getattr__(name: str) -> Any:
         from rfcalc import api
 
         return getattr(api, name)
+    if name == "verify":
+        from rfcalc.checking import verify
+
+        return verify
     if name == "Analysis":
         from rfcalc.analyses.analysis import Analysis
 

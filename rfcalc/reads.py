@@ -250,3 +250,31 @@ def decode(rows: Sequence[Sequence[Any]]) -> Steps:
 
 def _tupled(value: Any) -> Any:
     return tuple(_tupled(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def groups_of(shape_in: Sequence[int], shape_out: Sequence[int]) -> list[tuple[list[int], list[int]]]:
+    """Runs of axes of both shapes that hold the same elements, in order; axes of extent 1 may stand alone.
+
+    >>> groups_of((2, 6, 5), (2, 3, 2, 5))
+    [([0], [0]), ([1], [1, 2]), ([2], [3])]
+    """
+    runs: list[tuple[list[int], list[int]]] = []
+    i = j = 0
+    while i < len(shape_in) or j < len(shape_out):
+        left, right = [i] * (i < len(shape_in)), [j] * (j < len(shape_out))
+        if left and right and shape_in[i] != shape_out[j] and 1 in (shape_in[i], shape_out[j]):
+            left, right = (left, []) if shape_in[i] == 1 else ([], right)
+        i, j = i + len(left), j + len(right)
+        if left and right:
+            a, b = shape_in[left[0]], shape_out[right[0]]
+            while a != b:
+                if a < b:
+                    a *= shape_in[i]
+                    left.append(i)
+                    i += 1
+                else:
+                    b *= shape_out[j]
+                    right.append(j)
+                    j += 1
+        runs.append((left, right))
+    return runs

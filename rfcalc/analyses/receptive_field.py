@@ -81,8 +81,8 @@ class SourceFields:
     def tensor_axes(self, ident: int) -> dict[str, int]:
         """The axes of the node's tensor along which its position in the source shows, by name.
 
-        Those that move with a source axis carry its name. Where not all source axes have such a partner (tokens, windows),
-        all axes along which units differ count.
+        Those that move with a source axis carry its name. Where not all source axes have such a partner (tokens,
+        windows), all axes along which units differ count.
         """
         rows = {name: self.axes[name].get(ident, _UNSEEN) for name in self.source.axes}
         moving = {name: row.window.axis for name, row in rows.items() if row.window is not None}

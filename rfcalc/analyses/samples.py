@@ -15,8 +15,8 @@ from typing import TypeAlias
 import networkx as nx
 
 from rfcalc import reads
-from rfcalc.analyses.intervals import groups_of
 from rfcalc.graph import Node, Ref, node, nodes
+from rfcalc.reads import groups_of
 
 
 @dataclass(frozen=True, slots=True)

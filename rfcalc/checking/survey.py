@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import bmm_flop, conv_flop, flop_registry, mm_flop
+from torch.utils.flop_counter import bmm_flop, conv_flop_count, flop_registry, mm_flop
 
 from rfcalc.checking.batching import same_op
 from rfcalc.checking.subject import Subject, failed
@@ -87,7 +87,7 @@ def _equivalent(op: str, args: Sequence[Any], out: Any) -> int:
     if name == "addbmm":
         return int(bmm_flop(shapes[1], shapes[2]))
     if name == "deform_conv2d":
-        return int(conv_flop(shapes[0], shapes[1], None, None, None, None, False, out_shape=tuple(out.shape)))
+        return conv_flop_count(list(shapes[0]), list(shapes[1]), list(out.shape))
     return 0
 
 

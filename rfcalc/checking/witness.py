@@ -15,8 +15,9 @@ from rfcalc.checking.twins import Inputs, Twins
 from rfcalc.graph import Ref
 from rfcalc.ops import Arg, Effect
 from rfcalc.tracing.forward import tensors_in
+from rfcalc.tracing.functions import CompositeMode
 from rfcalc.tracing.modules import ModuleStack
-from rfcalc.tracing.recorder import CompositeMode, Recorder
+from rfcalc.tracing.recorder import Recorder
 from rfcalc.tracing.values import Slot, Value
 
 #: Called with the number of a node, its op and its real outputs, right after the op ran.

@@ -36,7 +36,8 @@ def load(spec: str) -> Loaded | nx.DiGraph[int]:
     near = difflib.get_close_matches(spec, list(CATALOG), 3, 0.5)
     hint = f"nearest: {', '.join(near)}" if near else "see `rfcalc list` for names"
     raise UsageError(
-        f"unknown model {spec!r}; {hint} (or torchvision:NAME, timm:NAME, package.module:attr, file.py:attr, graph.json)"
+        f"unknown model {spec!r}; {hint}"
+        " (or torchvision:NAME, timm:NAME, package.module:attr, file.py:attr, graph.json)"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from typing import Any
 
 from rfcalc.errors import LoadError, UsageError
@@ -36,10 +37,14 @@ def load(spec: str) -> Loaded:
     if any(part in models.get_model_builder(name).__module__ for part in ("segmentation", "detection")):
         without["weights_backbone"] = None
     try:
-        model, constants = build_on_meta(lambda: models.get_model(name, **{**without, **given}))
+        with warnings.catch_warnings():  # GoogLeNet and Inception announce another initialisation; none is kept here
+            warnings.simplefilter("ignore", FutureWarning)
+            model, constants = build_on_meta(lambda: models.get_model(name, **{**without, **given}))
     except (TypeError, ValueError) as error:
         raise LoadError(f"{spec}: building the model failed: {error}") from error
-    return Loaded(model, spec, _shape(models.get_model_weights(name)), constants)
+    built_for = getattr(model, "image_size", None)
+    shape = (3, built_for, built_for) if isinstance(built_for, int) else _shape(models.get_model_weights(name))
+    return Loaded(model, spec, shape, constants)
 
 
 def _shape(weights: Any) -> tuple[int, ...] | None:

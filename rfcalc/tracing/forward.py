@@ -16,11 +16,12 @@ from rfcalc import graph as graphs
 from rfcalc.errors import RfcalcError, TraceError, UsageError
 from rfcalc.graph import InputInfo, Node, Param, Ref
 from rfcalc.tracing.construct import Constants
+from rfcalc.tracing.functions import CompositeMode
 from rfcalc.tracing.layout import find_axes
 from rfcalc.tracing.modules import ModuleStack, borrowed, meta_twin
 from rfcalc.tracing.naming import build_nodes
 from rfcalc.tracing.notes import remainder_notes
-from rfcalc.tracing.recorder import CompositeMode, NeedsDataError, Recorder
+from rfcalc.tracing.recorder import NeedsDataError, Recorder
 from rfcalc.tracing.values import Value
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from rfcalc import reads
-from rfcalc.analyses.intervals import groups_of
 from rfcalc.graph import Node
+from rfcalc.reads import groups_of
 
 _NAMES = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}
 

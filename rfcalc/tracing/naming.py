@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from rfcalc.graph import NUMBERED_KINDS, Node, Read, Ref
 from rfcalc.tracing.notes import remainder_notes
-from rfcalc.tracing.recorder import Record
+from rfcalc.tracing.tape import Record
 
 #: What an op is called where its name in the dispatcher says less than the field's term.
 _TERMS = {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import zip_longest
 
-from rfcalc.tracing.recorder import Record
+from rfcalc.tracing.tape import Record
 
 
 def remainder_notes(records: Sequence[Record], record: Record) -> tuple[str, ...]:

@@ -7,20 +7,18 @@ computed for real and leave no record; so do views and casts of parameters.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rfcalc import reads
-from rfcalc.graph import Ref, TensorInfo
+from rfcalc.graph import Ref
 from rfcalc.ops import Arg, Call, Effect, lookup
-from rfcalc.tracing.composite import composites
 from rfcalc.tracing.modules import ModuleStack, Scope
 from rfcalc.tracing.schema import Schema, schema_of
+from rfcalc.tracing.tape import Failure, Record, Tape
+from rfcalc.tracing.tensors import all_of, as_arg, everything, info, place_of, replaced, tensors_in_args
 from rfcalc.tracing.values import LARGEST_CONSTANT, Slot, Value, invert
 
 #: Effects of these kinds on parameters alone are views of the parameter, not work.
@@ -29,47 +27,6 @@ _VIEW_KINDS = frozenset({"reshape", "copy", "cast"})
 
 class NeedsDataError(Exception):
     """The forward pass asked for numbers that only real data has."""
-
-
-@dataclass
-class Record:
-    """One recorded op, before it has a name."""
-
-    op: str
-    scope: Scope
-    effect: Effect
-    inputs: tuple[Ref, ...]
-    outputs: tuple[TensorInfo, ...]
-    reads: tuple[tuple[tuple[int, reads.Steps], ...], ...]
-    params: tuple[str, ...]
-    known: bool = True
-    depends: bool = True  #: on an input (otherwise on parameters alone)
-
-
-@dataclass
-class Failure:
-    """Where the forward pass failed."""
-
-    scope: Scope
-    op: str
-    shapes: tuple[tuple[int, ...], ...]
-
-
-@dataclass
-class Tape:
-    """Everything one forward pass left behind."""
-
-    records: list[Record] = field(default_factory=list)
-    masks: list[np.ndarray] = field(default_factory=list)
-    failure: Failure | None = None
-
-    def intern(self, mask: np.ndarray) -> int:
-        """The key of a mask; equal masks share one."""
-        for key, other in enumerate(self.masks):
-            if other.shape == mask.shape and np.array_equal(other, mask):
-                return key
-        self.masks.append(mask)
-        return len(self.masks) - 1
 
 
 class Recorder(TorchDispatchMode):
@@ -101,7 +58,7 @@ class Recorder(TorchDispatchMode):
         """Say what a tensor holds."""
         slot = Slot(tensor, value)
         self._slots[id(tensor)] = slot
-        self._storages[_place(tensor)] = slot
+        self._storages[place_of(tensor)] = slot
         return slot
 
     def value_of(self, tensor: torch.Tensor) -> Value:
@@ -117,7 +74,7 @@ class Recorder(TorchDispatchMode):
 
     def _adopt(self, tensor: torch.Tensor) -> Slot:
         """A tensor that no recorded op made: another face of a known one (``.data``), or a constant of the user's."""
-        known = self._storages.get(_place(tensor))
+        known = self._storages.get(place_of(tensor))
         if known is not None and known.tensor.shape == tensor.shape:
             slot = Slot(tensor, known.value, parent=known, stamp=known.stamp, seen=known.stamp)
             self._slots[id(tensor)] = slot
@@ -198,7 +155,7 @@ class Recorder(TorchDispatchMode):
         def convert(value: Any) -> Any:
             if isinstance(value, torch.Tensor):
                 held = self.value_of(value)
-                arg = _arg(value, held, *self._layouts.get(id(value), (None, 0)))
+                arg = as_arg(value, held, *self._layouts.get(id(value), (None, 0)))
                 args.append((arg, held))
                 return arg
             if isinstance(value, list | tuple):
@@ -209,7 +166,7 @@ class Recorder(TorchDispatchMode):
             op, {name: convert(value) for name, value in named.items()}, [info(out) for out in outs], self.tape.intern
         )
         rule = lookup(op) or lookup(op.removesuffix("_"))
-        effect = rule(call) if rule is not None else _everything(op, call)
+        effect = rule(call) if rule is not None else everything(op, call)
         return args, effect, rule is not None
 
     # --- the dispatcher -----------------------------------------------------------------------------------------------
@@ -222,10 +179,10 @@ class Recorder(TorchDispatchMode):
             return func(*args, **kwargs)
         schema = schema_of(func)
         if self.meta:
-            args, kwargs = self._twinned(args), {name: self._twinned(value) for name, value in kwargs.items()}
+            args, kwargs = self.twinned(args), {name: self.twinned(value) for name, value in kwargs.items()}
         if schema.scalar:
             return self._scalar(func, args, kwargs)
-        tensors = list(_tensors((*args, *kwargs.values())))
+        tensors = list(tensors_in_args((*args, *kwargs.values())))
         held = [self.value_of(tensor) for tensor in tensors]
         fixed = schema.like or all(value.role == "const" for value in held)
         if self.meta and "device" in kwargs and tensors and any(tensor.is_meta for tensor in tensors):
@@ -253,12 +210,12 @@ class Recorder(TorchDispatchMode):
             shapes = tuple(tuple(tensor.shape) for tensor in tensors)
             self.tape.failure = Failure(self._stack.current, op, shapes)
 
-    def _twinned(self, value: Any) -> Any:
+    def twinned(self, value: Any) -> Any:
         """Real tensors among the arguments as meta tensors, their numbers kept as known constants."""
         if isinstance(value, torch.Tensor):
             return value if value.is_meta else self._twin(value)
         if isinstance(value, list | tuple):
-            return type(value)(self._twinned(item) for item in value)
+            return type(value)(self.twinned(item) for item in value)
         return value
 
     def _twin(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -274,18 +231,18 @@ class Recorder(TorchDispatchMode):
         """``item()`` and the like: known for constants, otherwise only real data can tell."""
         if not self.meta:
             return func(*args, **kwargs)
-        held = [self.value_of(tensor) for tensor in _tensors(args)]
+        held = [self.value_of(tensor) for tensor in tensors_in_args(args)]
         real = [value.real for value in held]
         if any(item is None for item in real):
             raise NeedsDataError(str(func))
-        return func(*_replace(args, iter(real)), **kwargs)
+        return func(*replaced(args, iter(real)), **kwargs)
 
     def _fold(self, schema: Schema, func: Any, args: Any, kwargs: dict[str, Any], result: Any) -> None:
         """An op on constants: compute it for real beside its meta twin, where that is small and not random."""
-        outs = list(_tensors((result,)))
+        outs = list(tensors_in_args((result,)))
         if all(id(out) in self._slots for out in outs) and not schema.writes:
             return  # the op gave back its argument
-        held = [self._known(tensor, schema.like) for tensor in _tensors((args, *kwargs.values()))]
+        held = [self._known(tensor, schema.like) for tensor in tensors_in_args((args, *kwargs.values()))]
         lent = any(value.borrowed for value in held)
         real: list[torch.Tensor | None] = [None] * len(outs)
         small = all(out.numel() <= LARGEST_CONSTANT for out in outs)
@@ -298,11 +255,11 @@ class Recorder(TorchDispatchMode):
             and not (lent and schema.writes)
         ):
             numbers = iter([value.real for value in held])
-            here = {name: _replace(value, numbers) for name, value in kwargs.items()} if kwargs else {}
-            positional = _replace(args, iter([value.real for value in held]))
+            here = {name: replaced(value, numbers) for name, value in kwargs.items()} if kwargs else {}
+            positional = replaced(args, iter([value.real for value in held]))
             here.update({"device": torch.device("cpu")} if "device" in here else {})
-            real = list(_tensors((func(*positional, **here),)))
-        written = list(_tensors(schema.written(args, kwargs)))
+            real = list(tensors_in_args((func(*positional, **here),)))
+        written = list(tensors_in_args(schema.written(args, kwargs)))
         for tensor in written:
             if schema.random or all(item is None for item in real):
                 self._forget(self._slot(tensor))
@@ -326,8 +283,8 @@ class Recorder(TorchDispatchMode):
 
     def _follow(self, schema: Schema, named: Mapping[str, Any], result: Any) -> None:
         """An op on data or parameters: record it and place its results, through views and writes."""
-        outs = list(_tensors((result,)))
-        written = list(_tensors(schema.written_named(named)))
+        outs = list(tensors_in_args((result,)))
+        written = list(tensors_in_args(schema.written_named(named)))
         if not written and all(id(out) in self._slots for out in outs) and not schema.fresh:
             return  # ``contiguous`` and the like gave back their argument
         values = self.record(schema.name, named, outs or written)
@@ -396,7 +353,7 @@ class Recorder(TorchDispatchMode):
         inverse = invert(steps, shape)
         if inverse is None:
             effect = Effect(
-                "merge", [_all_of(new, len(shape)), (old, ())], inexact="written through a view that is no box"
+                "merge", [all_of(new, len(shape)), (old, ())], inexact="written through a view that is no box"
             )
         else:
             back, keep = inverse
@@ -413,11 +370,11 @@ class Recorder(TorchDispatchMode):
 
     def whole(self, name: str, named: Mapping[str, Any], run: Callable[..., Any]) -> Any:
         """Run a composite function unseen and record it as one op."""
-        tensors = list(_tensors(tuple(named.values())))
+        tensors = list(tensors_in_args(tuple(named.values())))
         self._whole += 1
         try:
             result = run()
-            outs = list(_tensors((result,)))
+            outs = list(tensors_in_args((result,)))
             values = self.record(name, named, outs)
         except Exception:
             self.fail(name, tensors)
@@ -431,114 +388,3 @@ class Recorder(TorchDispatchMode):
     def depends(self, tensors: Iterable[torch.Tensor]) -> bool:
         """Whether any of the tensors depends on an input or a parameter."""
         return any(self.value_of(tensor).role != "const" for tensor in tensors)
-
-
-class CompositeMode(TorchFunctionMode):
-    """Sits above the recorder and hands it the composite functions whole."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        super().__init__()
-        self._recorder = recorder
-        self._table = composites()
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        if self._recorder.meta:
-            func, args, kwargs = _with_numbers(func, args, kwargs)
-        entry = self._table.get(func)
-        named = entry[1](args, kwargs) if entry is not None else None
-        if entry is None or named is None or not self._recorder.depends(_tensors(tuple(named.values()))):
-            return func(*args, **kwargs)
-        recorder = self._recorder
-        if recorder.meta:
-            args, kwargs = recorder._twinned(tuple(args)), {k: recorder._twinned(v) for k, v in kwargs.items()}
-            named = entry[1](args, kwargs) or named
-        return recorder.whole(entry[0], named, lambda: func(*args, **kwargs))
-
-
-# --- numbers of the user's --------------------------------------------------------------------------------------------
-
-
-def _with_numbers(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Sequence[Any], dict[str, Any]]:
-    """The same call where Python numbers become a tensor on the CPU, which keeps them: on meta they would be lost."""
-    if func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__):
-        return func, (args[0], _index(args[1]), *args[2:]), kwargs
-    if func is torch.Tensor.new_tensor and len(args) == 2 and not any(_tensors(args[1:])):
-        return torch.tensor, args[1:], {"dtype": args[0].dtype, **kwargs, "device": "cpu"}
-    if func in (torch.tensor, torch.as_tensor) and kwargs.get("device") is not None and not any(_tensors(args)):
-        return func, args, {**kwargs, "device": "cpu"}
-    return func, args, kwargs
-
-
-def _index(index: Any) -> Any:
-    """An index whose lists of numbers are tensors."""
-    if isinstance(index, tuple):
-        return tuple(_index(item) for item in index)
-    if isinstance(index, np.ndarray) or (isinstance(index, list) and index and _all_numbers(index)):
-        return torch.tensor(index)
-    return index
-
-
-def _all_numbers(value: Any) -> bool:
-    return all(_all_numbers(item) for item in value) if isinstance(value, list) else isinstance(value, int)
-
-
-# --- helpers ----------------------------------------------------------------------------------------------------------
-
-
-def info(tensor: torch.Tensor) -> TensorInfo:
-    """Shape and dtype of a tensor."""
-    return TensorInfo(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
-
-
-def _arg(tensor: torch.Tensor, held: Value, strides: tuple[int, ...] | None, offset: int) -> Arg:
-    name = held.params[0] if held.params else ""
-    real = held.real
-    load = (lambda: _numbers(real)) if real is not None else None
-    what = info(tensor)
-    return Arg(what.shape, what.dtype, held.role, name, load, held.blocked, held.zero, strides, offset)
-
-
-def _numbers(real: torch.Tensor) -> np.ndarray | None:
-    if real.device.type == "meta":
-        return None
-    wide = real.detach().to("cpu")
-    return wide.to(torch.float32).numpy() if wide.dtype in (torch.bfloat16, torch.float16) else wide.numpy()
-
-
-def _place(tensor: torch.Tensor) -> Any:
-    """Which elements of which storage a tensor shows, None where it has no storage of its own."""
-    try:
-        return (tensor.untyped_storage()._cdata, tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
-    except (RuntimeError, NotImplementedError):
-        return id(tensor)
-
-
-def _tensors(value: Any) -> Iterable[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _tensors(item)
-
-
-def _replace(value: Any, real: Any) -> Any:
-    """The arguments with every tensor replaced by the next of ``real``."""
-    if isinstance(value, torch.Tensor):
-        return next(real)
-    if isinstance(value, list | tuple):
-        return type(value)(_replace(item, real) for item in value)
-    return value
-
-
-def _all_of(arg: Arg, rank: int) -> tuple[Arg, reads.Steps]:
-    every = reads.Reduce(tuple(range(arg.ndim)))
-    return arg, (every, reads.Reshape((1,) * arg.ndim, (1,) * rank))
-
-
-def _everything(op: str, call: Call) -> Effect:
-    """An op without a rule: every output may read everything, and what it costs is not known."""
-    rows = [[_all_of(arg, len(out.shape)) for arg in call.tensors()] for out in call.outs]
-    return Effect("unknown", rows, each=True, inexact=f"no rule for {op}")

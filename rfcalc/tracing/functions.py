@@ -1,0 +1,66 @@
+"""The function mode above the recorder: composite functions are recorded whole, numbers in calls become tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.overrides import TorchFunctionMode
+
+from rfcalc.tracing.composite import composites
+from rfcalc.tracing.recorder import Recorder
+from rfcalc.tracing.tensors import tensors_in_args
+
+
+class CompositeMode(TorchFunctionMode):
+    """Sits above the recorder and hands it the composite functions whole."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+        self._table = composites()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if self._recorder.meta:
+            func, args, kwargs = _with_numbers(func, args, kwargs)
+        entry = self._table.get(func)
+        named = entry[1](args, kwargs) if entry is not None else None
+        if entry is None or named is None or not self._recorder.depends(tensors_in_args(tuple(named.values()))):
+            return func(*args, **kwargs)
+        recorder = self._recorder
+        if recorder.meta:
+            args, kwargs = recorder.twinned(tuple(args)), {k: recorder.twinned(v) for k, v in kwargs.items()}
+            named = entry[1](args, kwargs) or named
+        return recorder.whole(entry[0], named, lambda: func(*args, **kwargs))
+
+
+# --- numbers of the user's --------------------------------------------------------------------------------------------
+
+
+def _with_numbers(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Sequence[Any], dict[str, Any]]:
+    """The same call where Python numbers become a tensor on the CPU, which keeps them: on meta they would be lost."""
+    if func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__):
+        return func, (args[0], _index(args[1]), *args[2:]), kwargs
+    if func is torch.Tensor.new_tensor and len(args) == 2 and not any(tensors_in_args(args[1:])):
+        return torch.tensor, args[1:], {"dtype": args[0].dtype, **kwargs, "device": "cpu"}
+    if func in (torch.tensor, torch.as_tensor) and kwargs.get("device") is not None and not any(tensors_in_args(args)):
+        return func, args, {**kwargs, "device": "cpu"}
+    return func, args, kwargs
+
+
+def _index(index: Any) -> Any:
+    """An index whose lists of numbers are tensors."""
+    if isinstance(index, tuple):
+        return tuple(_index(item) for item in index)
+    if isinstance(index, np.ndarray) or (isinstance(index, list) and index and _all_numbers(index)):
+        return torch.tensor(index)
+    return index
+
+
+def _all_numbers(value: Any) -> bool:
+    return all(_all_numbers(item) for item in value) if isinstance(value, list) else isinstance(value, int)

@@ -1,0 +1,53 @@
+"""What one forward pass leaves behind: a record for every op, the masks, and where it failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rfcalc import reads
+from rfcalc.graph import Ref, TensorInfo
+from rfcalc.ops import Effect
+from rfcalc.tracing.modules import Scope
+
+
+@dataclass
+class Record:
+    """One recorded op, before it has a name."""
+
+    op: str
+    scope: Scope
+    effect: Effect
+    inputs: tuple[Ref, ...]
+    outputs: tuple[TensorInfo, ...]
+    reads: tuple[tuple[tuple[int, reads.Steps], ...], ...]
+    params: tuple[str, ...]
+    known: bool = True
+    depends: bool = True  #: on an input (otherwise on parameters alone)
+
+
+@dataclass
+class Failure:
+    """Where the forward pass failed."""
+
+    scope: Scope
+    op: str
+    shapes: tuple[tuple[int, ...], ...]
+
+
+@dataclass
+class Tape:
+    """Everything one forward pass left behind."""
+
+    records: list[Record] = field(default_factory=list)
+    masks: list[np.ndarray] = field(default_factory=list)
+    failure: Failure | None = None
+
+    def intern(self, mask: np.ndarray) -> int:
+        """The key of a mask; equal masks share one."""
+        for key, other in enumerate(self.masks):
+            if other.shape == mask.shape and np.array_equal(other, mask):
+                return key
+        self.masks.append(mask)
+        return len(self.masks) - 1

@@ -1,0 +1,70 @@
+"""Small facts about tensors and arguments that the tracer needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+
+from rfcalc import reads
+from rfcalc.graph import TensorInfo
+from rfcalc.ops import Arg, Call, Effect
+from rfcalc.tracing.values import Value
+
+
+def info(tensor: torch.Tensor) -> TensorInfo:
+    """Shape and dtype of a tensor."""
+    return TensorInfo(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+
+
+def as_arg(tensor: torch.Tensor, held: Value, strides: tuple[int, ...] | None, offset: int) -> Arg:
+    name = held.params[0] if held.params else ""
+    real = held.real
+    load = (lambda: numbers(real)) if real is not None else None
+    what = info(tensor)
+    return Arg(what.shape, what.dtype, held.role, name, load, held.blocked, held.zero, strides, offset)
+
+
+def numbers(real: torch.Tensor) -> np.ndarray | None:
+    if real.device.type == "meta":
+        return None
+    wide = real.detach().to("cpu")
+    return wide.to(torch.float32).numpy() if wide.dtype in (torch.bfloat16, torch.float16) else wide.numpy()
+
+
+def place_of(tensor: torch.Tensor) -> Any:
+    """Which elements of which storage a tensor shows, None where it has no storage of its own."""
+    try:
+        return (tensor.untyped_storage()._cdata, tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
+    except (RuntimeError, NotImplementedError):
+        return id(tensor)
+
+
+def tensors_in_args(value: Any) -> Iterable[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from tensors_in_args(item)
+
+
+def replaced(value: Any, real: Any) -> Any:
+    """The arguments with every tensor replaced by the next of ``real``."""
+    if isinstance(value, torch.Tensor):
+        return next(real)
+    if isinstance(value, list | tuple):
+        return type(value)(replaced(item, real) for item in value)
+    return value
+
+
+def all_of(arg: Arg, rank: int) -> tuple[Arg, reads.Steps]:
+    every = reads.Reduce(tuple(range(arg.ndim)))
+    return arg, (every, reads.Reshape((1,) * arg.ndim, (1,) * rank))
+
+
+def everything(op: str, call: Call) -> Effect:
+    """An op without a rule: every output may read everything, and what it costs is not known."""
+    rows = [[all_of(arg, len(out.shape)) for arg in call.tensors()] for out in call.outs]
+    return Effect("unknown", rows, each=True, inexact=f"no rule for {op}")
