@@ -37,6 +37,9 @@ RESULTS = ROOT / "benchmarks" / "results" / "random_networks.json"
 #: Networks that one process takes at a time.
 CHUNK = 25
 
+#: After this many networks that differ, further ones stand in the result only.
+SHOWN = 20
+
 
 @dataclass
 class Tally:
@@ -129,7 +132,7 @@ def main() -> int:
     start, total = time.monotonic(), Tally()
     for tally in run(range(options.seed, options.seed + options.count), options.jobs, options.minutes):
         total.add(tally)
-        for difference in tally.differences:
+        for difference in tally.differences if len(total.differences) < SHOWN else ():
             print(f"seed {difference['seed']}: {difference['differences'][0]}", file=sys.stderr)
         if sys.stderr.isatty():
             print(f"\r{total.networks} of {options.count}", end="", file=sys.stderr)

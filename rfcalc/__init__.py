@@ -10,14 +10,10 @@ __all__ = ["Analysis", "__version__", "analyze", "trace", "verify"]
 
 def __getattr__(name: str) -> Any:
     # Importing rfcalc stays free: the functions load what they need when they are asked for.
-    if name in ("analyze", "trace"):
+    if name in ("analyze", "trace", "verify"):
         from rfcalc import api
 
         return getattr(api, name)
-    if name == "verify":
-        from rfcalc.checking import verify
-
-        return verify
     if name == "Analysis":
         from rfcalc.analyses.analysis import Analysis
 

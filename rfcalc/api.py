@@ -10,6 +10,8 @@ from rfcalc.analyses.analysis import Analysis
 if TYPE_CHECKING:
     import networkx as nx
 
+    from rfcalc.checking import Verification
+
 
 def trace(
     model: Any,
@@ -49,4 +51,35 @@ def analyze(
     return found if of is None else found.relative_to(str(of))
 
 
-__all__: Sequence[str] = ["analyze", "trace"]
+def verify(
+    model: Any,
+    inputs: Any = None,
+    *,
+    device: str = "auto",
+    probes: int = 16,
+    seed: int = 0,
+    training: bool = False,
+    batch: int | None = None,
+    timing: bool = True,
+    axes: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None = None,
+) -> Verification:
+    """Run a model for real and hold every number of the analysis against what happened; see `rfcalc.checking.verify`.
+
+    ``device`` is auto, cuda, cuda:N, cpu or mps; ``probes`` rows are poisoned along each axis of each input.
+    """
+    from rfcalc import checking
+
+    return checking.verify(
+        model,
+        inputs,
+        device=device,
+        probes=probes,
+        seed=seed,
+        training=training,
+        batch=batch,
+        timing=timing,
+        axes=axes,
+    )
+
+
+__all__: Sequence[str] = ["analyze", "trace", "verify"]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import rfcalc
+from rfcalc import graph
 from rfcalc.cli import cli
 
 ROOT = Path(__file__).parent.parent
@@ -82,7 +83,7 @@ def test_completion_needs_no_torch() -> None:
 
 def test_a_saved_graph_needs_no_torch(tmp_path: Path) -> None:
     saved = tmp_path / "net.json"
-    rfcalc.graph.save(rfcalc.trace("lenet5"), saved)
+    graph.save(rfcalc.trace("lenet5"), saved)
 
     assert "416,520" in run(called(str(saved)))
     assert "14x14" in run(called(str(saved), "--layer", "C3"))

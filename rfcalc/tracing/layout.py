@@ -26,7 +26,7 @@ def find_axes(nodes: Sequence[Node], source: int) -> dict[str, int]:
             found = tuple(range(1, rank)) if rank > 1 else tuple(range(rank))
         else:
             found = tuple(range(2, rank))
-    if len(found) == 1 and found[0] == 1 and rank > 1:
+    if len(found) == 1 and found[0] < 2 <= rank:
         return {"T": found[0]}
     names = _NAMES.get(len(found)) or tuple(f"axis{axis}" for axis in found)
     return dict(zip(names, found, strict=True))
@@ -46,7 +46,7 @@ def _from_use(nodes: Sequence[Node], source: int, rank: int) -> tuple[int, ...] 
                 axes = places.get((ref.node, ref.output))
                 if axes is None:
                     continue
-                decided, axes = _follow(read.steps, axes, _contracts(node))
+                decided, axes = _follow(read.steps, axes, _contracts(node), nodes[source].shape)
                 if decided:
                     return tuple(sorted(decided))
                 if axes is not None:
@@ -55,14 +55,18 @@ def _from_use(nodes: Sequence[Node], source: int, rank: int) -> tuple[int, ...] 
 
 
 def _contracts(node: Node) -> bool:
-    """Whether an axis that the op reads as a whole holds features; of norms, only those over the last axes say so."""
-    return node.kind in ("linear", "embedding", "matmul") or (node.kind == "norm" and node.op.endswith(_LAST_AXES))
+    """Whether the last axis that the op reads as a whole holds features; of norms, only those over the last axes."""
+    return node.kind in ("linear", "embedding", "matmul", "recurrent") or (
+        node.kind == "norm" and node.op.endswith(_LAST_AXES)
+    )
 
 
 _LAST_AXES = ("layer_norm", "rms_norm")
 
 
-def _follow(steps: reads.Steps, axes: Places, contracts: bool) -> tuple[frozenset[int], Places | None]:
+def _follow(
+    steps: reads.Steps, axes: Places, contracts: bool, shape: tuple[int, ...]
+) -> tuple[frozenset[int], Places | None]:
     """The axes that are positions, where the steps decide that; otherwise what each axis holds after them."""
     windowed: frozenset[int] = frozenset()
     for step in steps:
@@ -70,8 +74,9 @@ def _follow(steps: reads.Steps, axes: Places, contracts: bool) -> tuple[frozense
             case reads.Window(axis) | reads.Transposed(axis) | reads.Spans(axis) | reads.Prefix(axis):
                 windowed |= axes[axis]
             case reads.Reduce(reduced) if contracts:
-                gone = frozenset(held for axis in reduced for held in axes[axis])
-                return frozenset(held for row in axes for held in row) - gone - {0}, None
+                # Sequence first, (T, N, features), shows where the batch of 1 stands second.
+                batch = 1 if len(shape) == 3 and shape[0] > 1 == shape[1] else 0
+                return frozenset(range(len(shape))) - {batch} - axes[max(reduced)], None
             case reads.Permute(order):
                 axes = tuple(axes[axis] for axis in order)
             case reads.Reshape(shape_in, shape_out):

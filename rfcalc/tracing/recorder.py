@@ -177,7 +177,7 @@ class Recorder(TorchDispatchMode):
         kwargs = dict(kwargs or {})
         if self._whole:
             return func(*args, **kwargs)
-        schema = schema_of(func)
+        schema, given = schema_of(func), args
         if self.meta:
             args, kwargs = self.twinned(args), {name: self.twinned(value) for name, value in kwargs.items()}
         if schema.scalar:
@@ -189,16 +189,18 @@ class Recorder(TorchDispatchMode):
             kwargs["device"] = torch.device("meta")
         if "as_strided" in schema.name:
             self._layouts = {id(tensor): (tensor.stride(), int(tensor.storage_offset())) for tensor in tensors}
-        before = self._set_aside(tensors[0]) if schema.reshapes and not fixed else None
+        before = self._set_aside(tensors[0]) if schema.reshapes else None
         try:
             result = func(*args, **kwargs)
         except Exception:
             self.fail(schema.name, tensors)
             raise
-        if fixed:
+        if before is not None:
+            self._reshape(schema, (before, *args[1:]), tensors[0])
+            if given[0] is not tensors[0] and not held[0].borrowed:
+                func(*given)  # the constant that the model holds
+        elif fixed:
             self._fold(schema, func, args, kwargs, result)
-        elif before is not None:
-            self._reshape(schema, schema.bind((before, *args[1:]), kwargs), tensors[0])
         else:
             self._follow(schema, schema.bind(args, kwargs), result)
         self._layouts = {}
@@ -314,12 +316,20 @@ class Recorder(TorchDispatchMode):
         self._slots[id(slot.tensor)] = slot
         return slot.tensor
 
-    def _reshape(self, schema: Schema, named: Mapping[str, Any], tensor: torch.Tensor) -> None:
-        """A tensor got another shape in place: it is a view now of what it was."""
-        op = schema.name.removesuffix("_")
-        slot = self.bind(tensor, self.record(op, named, [tensor])[0])
-        slot.parent = self._slot(named[schema.writes[0]])
-        slot.seen = slot.stamp = slot.parent.stamp
+    def _reshape(self, schema: Schema, args: Sequence[Any], tensor: torch.Tensor) -> None:
+        """A tensor got another shape in place: it is a view now of what it was, the first of the arguments."""
+        op, named = schema.name.removesuffix("_"), schema.bind(args, {})
+        parent = self._slot(args[0])
+        held = parent.value
+        if held.role == "const":
+            real = held.real if self.meta else tensor
+            if self.meta and real is not None:
+                real = getattr(torch.ops.aten, op.removeprefix("aten."))(real, *args[1:])
+            value = Value("const", real=real, borrowed=held.borrowed)
+        else:
+            value = self.record(op, named, [tensor])[0]
+        slot = self.bind(tensor, value)
+        slot.parent, slot.seen, slot.stamp = parent, parent.stamp, parent.stamp
         slot.call = (op, named, [tensor], 0, {})
 
     def _steps(self, slot: Slot) -> reads.Steps:

@@ -136,6 +136,23 @@ def test_what_torch_does_not_count_is_listed_with_a_second_witness() -> None:
     assert any("uncounted by torch" in note and "30 here" in note for note in macs.notes)
 
 
+def test_a_deformable_convolution_is_held_against_a_plain_one() -> None:
+    ops = pytest.importorskip("torchvision.ops")
+
+    class Deformable(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.where = nn.Conv2d(3, 18, 3, padding=1)
+            self.conv = ops.DeformConv2d(3, 4, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x, self.where(x))
+
+    found = check(Deformable(), (3, 9, 9))
+    assert found.check("macs").compared == 3
+    assert any("upper bound" in note for note in found.check("receptive_fields").notes)
+
+
 def test_training_mode_counts_the_backward_pass_and_names_the_fault_of_torch() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8), nn.Flatten())
     model.append(nn.Linear(8 * 25, 4))

@@ -58,6 +58,14 @@ def test_copying_pads(kind):
     check_op(three, torch.rand(1, 1, 2, 3, 2), [1, 0, 2, 1, 1, 1])
 
 
+@pytest.mark.parametrize("kind", ["reflection", "replication"])
+def test_padding_at_one_end_and_cropping_at_the_other(kind):
+    one, two = (getattr(ATEN, f"{kind}_pad{d}d").default for d in (1, 2))
+    check_op(one, torch.rand(1, 1, 4), [3, -1])
+    check_op(one, torch.rand(1, 1, 5), [-2, 3])
+    check_op(two, torch.rand(1, 1, 4, 3), [-1, 2, 3, -2])
+
+
 def test_circular_pad():
     check_op(ATEN._pad_circular.default, torch.rand(1, 2, 3, 4), [2, 1, 3, 0])
     check_op(ATEN.pad.default, torch.rand(1, 2, 4), [2, 3], "circular")
