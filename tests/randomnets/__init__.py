@@ -1,0 +1,1 @@
+"""Random small networks over all kinds of reading, held against brute force."""
