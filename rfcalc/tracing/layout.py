@@ -46,7 +46,7 @@ def _from_use(nodes: Sequence[Node], source: int, rank: int) -> tuple[int, ...] 
                 axes = places.get((ref.node, ref.output))
                 if axes is None:
                     continue
-                decided, axes = _follow(read.steps, axes, _contracts(node), nodes[source].shape)
+                decided, axes = _follow(read.steps, axes, node, nodes[source].shape)
                 if decided:
                     return tuple(sorted(decided))
                 if axes is not None:
@@ -65,7 +65,7 @@ _LAST_AXES = ("layer_norm", "rms_norm")
 
 
 def _follow(
-    steps: reads.Steps, axes: Places, contracts: bool, shape: tuple[int, ...]
+    steps: reads.Steps, axes: Places, node: Node, shape: tuple[int, ...]
 ) -> tuple[frozenset[int], Places | None]:
     """The axes that are positions, where the steps decide that; otherwise what each axis holds after them."""
     windowed: frozenset[int] = frozenset()
@@ -73,10 +73,17 @@ def _follow(
         match step:
             case reads.Window(axis) | reads.Transposed(axis) | reads.Spans(axis) | reads.Prefix(axis):
                 windowed |= axes[axis]
-            case reads.Reduce(reduced) if contracts:
+            case reads.Reduce(reduced) if _contracts(node):
                 # Sequence first, (T, N, features), shows where the batch of 1 stands second.
                 batch = 1 if len(shape) == 3 and shape[0] > 1 == shape[1] else 0
-                return frozenset(range(len(shape))) - {batch} - axes[max(reduced)], None
+                gone = frozenset(held for axis in reduced for held in axes[axis])
+                if node.kind == "recurrent":  # the last axis holds the features, the others are its steps in time
+                    prefixes = [step.axis for step in steps if isinstance(step, reads.Prefix)]
+                    times = frozenset(held for axis in prefixes for held in axes[axis])
+                    features = axes[max(reduced)]
+                    if (times | gone) - features:
+                        return (times | gone) - features, None
+                return frozenset(range(len(shape))) - {batch} - gone, None
             case reads.Permute(order):
                 axes = tuple(axes[axis] for axis in order)
             case reads.Reshape(shape_in, shape_out):

@@ -169,22 +169,25 @@ def test_positions_that_do_not_exist(at, says, vgg):
     assert says in str(caught.value)
 
 
-def test_a_unit_of_a_misaligned_join_on_one_axis():
+def test_units_of_misaligned_joins_on_one_axis():
     class Skip(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.fast, self.slow = nn.Conv1d(1, 1, 5, stride=2), nn.Conv1d(1, 1, 3)
 
-        def forward(self, x: Tensor) -> Tensor:
-            return self.fast(x) + self.slow(x)[..., :4]
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            fast, slow = self.fast(x), self.slow(x)[..., :4]
+            return fast + slow, torch.cat([fast, slow], dim=1)
 
     a = rfcalc.analyze(Skip(), torch.rand(1, 1, 11))
 
-    field = a.receptive_field("add", at=(3,))
-    assert field.region == ((3, 10),)  # 6 to 10 and 3 to 5
-    assert (field.stride, field.size, field.size_min) == (None, (8,), (5,))
-    (clash,) = field.misaligned
-    assert (clash.layer, clash.axis, clash.branches) == ("add", "L", ((2, 2), (1, 1)))
+    for join in ("add", "cat"):
+        field = a.receptive_field(join, at=(3,))
+        assert field.region == ((3, 10),)  # 6 to 10 and 3 to 5
+        assert field.stride is None
+        (clash,) = field.misaligned
+        assert (clash.layer, clash.axis, clash.branches) == (join, "L", ((2, 2), (1, 1)))
+    assert (a["add"].receptive_field.size, a["add"].receptive_field.size_min) == ((8,), (5,))
 
 
 def test_regions_as_arrays(vgg):

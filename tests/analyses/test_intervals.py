@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from rfcalc import reads
@@ -263,40 +263,52 @@ def test_broadcasting_repeats_what_is_seen(drawn, data):
 
 # --- free: the window of units far from every border ------------------------------------------------------------------
 
-#: A step of a chain as a function of the extent it meets, with its period and shift.
-Part = tuple[Callable[[int], reads.Step], int, int]
+#: Steps of a chain as a function of the extent they meet, with their period and shift.
+Part = tuple[Callable[[int], list[reads.Step]], int, int]
 
 
 @st.composite
 def chain_parts(draw: Any, flips: bool) -> Part:
-    kind = draw(st.sampled_from(["window", "pad", "transposed", "spans", "slice"]))
+    kind = draw(st.sampled_from(["window", "pad", "transposed", "spans", "slice", "patches", "repeat", "reverse"]))
     kernel, stride, dilation = draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(st.integers(1, 3))
     before = draw(st.integers(0, 4))
     span = dilation * (kernel - 1) + 1
-    if kind == "window":
-        return (
-            lambda n: reads.Window(0, kernel, stride, dilation, before, max(1, (n + 2 * before - span) // stride + 1)),
-            1,
-            stride,
-        )
-    if kind == "transposed":
-        before = min(before, span - 1)
-        return (
-            lambda n: reads.Transposed(0, kernel, stride, dilation, before, (n - 1) * stride + span - 2 * before),
-            stride,
-            1,
-        )
-    if kind == "pad":
-        mode = draw(st.sampled_from(["zero", "reflect", "replicate", "circular"]))
-        width, after = draw(st.integers(-3, 4)), draw(st.integers(-3, 4))
-        return lambda n: reads.Pad(0, n, width, after, mode), 1, 1
-    if kind == "slice":
-        start, sign = draw(st.integers(0, 3)), draw(st.sampled_from([1, -1])) if flips else 1
-        at = (lambda n: start) if sign > 0 else (lambda n: n - 1 - start)
-        return lambda n: reads.Slice(0, at(n), sign * stride, (n - 1 - start) // stride + 1), 1, sign * stride
+    match kind:
+        case "window":
+            wide = 2 * before - span
+            return lambda n: [reads.Window(0, kernel, stride, dilation, before, (n + wide) // stride + 1)], 1, stride
+        case "transposed":
+            less = 2 * min(before, span - 1) - span
+            return lambda n: [
+                reads.Transposed(0, kernel, stride, dilation, min(before, span - 1), (n - 1) * stride - less)
+            ], stride, 1  # fmt: skip
+        case "pad":
+            mode = draw(st.sampled_from(["zero", "reflect", "replicate", "circular"]))
+            width, after = draw(st.integers(-3, 4)), draw(st.integers(-3, 4))
+            return lambda n: [reads.Pad(0, n, width, after, mode)], 1, 1
+        case "slice":
+            start, sign = draw(st.integers(0, 3)), draw(st.sampled_from([1, -1])) if flips else 1
+            at = (lambda n: start) if sign > 0 else (lambda n: n - 1 - start)
+            return lambda n: [reads.Slice(0, at(n), sign * stride, (n - 1 - start) // stride + 1)], 1, sign * stride
+        case "patches":  # each patch as a whole
+            join = lambda n: reads.Reshape((n // stride, 1), (n // stride,))  # noqa: E731
+            return lambda n: [*split(n, stride), reads.Reduce((1,)), join(n)], 1, stride
+        case "repeat":  # as nearest upsampling
+            again = reads.Take(1, (0,) * stride)
+            return lambda n: [reads.Reshape((n,), (n, 1)), again, reads.Reshape((n, stride), (n * stride,))], stride, 1
+        case "reverse":  # the order inside each patch
+            back = reads.Slice(1, stride - 1, -1, stride)
+            merge = lambda n: reads.Reshape((n // stride, stride), (n // stride * stride,))  # noqa: E731
+            return lambda n: [*split(n, stride), back, merge(n)], stride, stride
     period, shift = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     rows = [sorted(draw(st.tuples(st.integers(-2, 4), st.integers(-2, 4)))) for _ in range(period)]
-    return lambda n: interpolation(n, period, shift, rows), period, shift
+    return lambda n: [interpolation(n, period, shift, rows)], period, shift
+
+
+def split(extent: int, size: int) -> list[reads.Step]:
+    """As many whole patches of that size as there are, the rest left out."""
+    whole = extent // size * size
+    return [reads.Slice(0, 0, 1, whole), reads.Reshape((whole,), (whole // size, size))]
 
 
 def interpolation(extent: int, period: int, shift: int, rows: Sequence[Sequence[int]]) -> reads.Spans:
@@ -313,7 +325,9 @@ def run_chain(parts: Sequence[Part], extent: int, *, free: bool) -> tuple[Interv
     field = intervals.source((extent,), 0)
     period, fitted = 1, True
     for make, turns, shift in parts:
-        field = intervals.apply(field, make(field.shape[0]), {}, free=free)
+        step = make(field.shape[0])
+        assume(not isinstance(step, reads.Pad) or step.size + step.before + step.after >= 1)  # a crop leaves something
+        field = intervals.apply(field, step, {}, free=free)
         period = turns * (period // math.gcd(period, abs(shift)))
         fitted &= period <= field.shape[0]
     return field, fitted

@@ -150,7 +150,8 @@ WEIGHTED = [
     "upsample_bicubic2d",
     "_upsample_bilinear2d_aa",
     "_upsample_bicubic2d_aa",
-    "_upsample_lanczos2d_aa",
+    # Not in every supported release of torch.
+    *(["_upsample_lanczos2d_aa"] if hasattr(ATEN, "_upsample_lanczos2d_aa") else []),
 ]
 
 

@@ -30,7 +30,7 @@ FOUND = {
     "attention": (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), TOKENS, {"T": 1}),
     "attention on a batch": (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), (2, 5, 8), {"T": 1}),
     "recurrence": (nn.LSTM(8, 3, batch_first=True), (2, 5, 8), {"T": 1}),
-    "recurrence over the first axis": (nn.LSTM(8, 3), (5, 2, 8), {"L": 0}),
+    "recurrence over the first axis": (nn.LSTM(8, 3), (5, 2, 8), {"T": 0}),
     "pooled at once": (nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3)), IMAGE, {"H": 2, "W": 3}),
     "shuffled pixels": (nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 3, 3)), IMAGE, {"H": 2, "W": 3}),
 }

@@ -369,6 +369,15 @@ def test_regions_after_writes(name):
     check(Model(CASES[name]), torch.rand(1, 4, 6))
 
 
+def test_circular_padding_is_one_op_with_a_window():
+    a = rfcalc.analyze(Model(CASES["circular_padding"]), (4, 6))
+
+    assert [op.name for op in a.ops] == ["input", "pad_circular", "conv"]
+    field = a["conv"].receptive_field
+    assert (field.size, field.stride, field.start) == ((3,), (1,), (-2,))
+    assert a.receptive_field("conv", at=(0,)).region == ((0, 5),)
+
+
 def diagonal(m: Any, x: Tensor) -> Tensor:
     y = x[0, :, :4].clone()
     y.diagonal().copy_(x[0, 0, 2:6])
