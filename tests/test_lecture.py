@@ -427,10 +427,3 @@ def test_a_u_net_of_depth_4_sees_188_to_204():
     assert (field.size, field.size_min, field.period) == ((204, 204), (188, 188), (16, 16))
     assert field.stride == (1, 1)
     assert field.status == "exact"
-
-
-def test_patchgan_sees_70_by_70():
-    # Isola et al. 2017, pix2pix: C64-C128-C256-C512 and the last convolution, 4x4 each, strides 2 2 2 1 1.
-    analysis = rfcalc.analyze("4x4/2p1 4x4/2p1 4x4/2p1 4x4p1 4x4p1", (1, 256, 256))
-
-    assert analysis.layers[-1].receptive_field.size == (70, 70)

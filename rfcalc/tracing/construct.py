@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rfcalc.tracing.schema import schema_of
+from rfcalc.tracing.tensors import replaced, tensors_in_args
 from rfcalc.tracing.values import Value
 
 if TYPE_CHECKING:
@@ -46,25 +47,25 @@ class Constants(TorchDispatchMode):
     ) -> Any:
         kwargs = dict(kwargs or {})
         schema = schema_of(func)
-        tensors = list(_flat((args, *kwargs.values())))
+        tensors = list(tensors_in_args((args, *kwargs.values())))
         real = [tensor if not tensor.is_meta else self.of(tensor) for tensor in tensors]
         known = all(item is not None for item in real)
         if known and tensors and any(tensor.is_meta for tensor in tensors):
             if schema.scalar:
-                return func(*_swap(args, iter(real)), **kwargs)
+                return func(*replaced(args, iter(real)), **kwargs)
             if str(kwargs.get("device", "")).startswith("cpu"):
-                return func(*_swap(args, iter(real)), **kwargs)
+                return func(*replaced(args, iter(real)), **kwargs)
         result = func(*args, **kwargs)
-        outs = [out for out in _flat((result,)) if out.is_meta]
+        outs = [out for out in tensors_in_args((result,)) if out.is_meta]
         if not outs:
             return result
-        for tensor in _flat(schema.written(args, kwargs)):
+        for tensor in tensors_in_args(schema.written(args, kwargs)):
             if schema.random or not known:
                 self._known.pop(id(tensor), None)
         if known and not schema.random and "empty" not in schema.name and all(out.numel() <= LARGEST for out in outs):
             here = {**kwargs, **({"device": torch.device("cpu")} if "device" in kwargs else {})}
-            numbers = func(*_swap(args, iter(real)), **_swap_kwargs(here, self))
-            for out, number in zip(outs, _flat((numbers,)), strict=False):
+            numbers = func(*replaced(args, iter(real)), **_swap_kwargs(here, self))
+            for out, number in zip(outs, tensors_in_args((numbers,)), strict=False):
                 self._known[id(out)] = (out, number)
         return result
 
@@ -74,22 +75,6 @@ def _swap_kwargs(kwargs: dict[str, Any], constants: Constants) -> dict[str, Any]
         name: constants.of(value) if isinstance(value, torch.Tensor) and value.is_meta else value
         for name, value in kwargs.items()
     }
-
-
-def _flat(value: Any) -> list[torch.Tensor]:
-    if isinstance(value, torch.Tensor):
-        return [value]
-    if isinstance(value, list | tuple):
-        return [tensor for item in value for tensor in _flat(item)]
-    return []
-
-
-def _swap(value: Any, real: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return next(real)
-    if isinstance(value, list | tuple):
-        return type(value)(_swap(item, real) for item in value)
-    return value
 
 
 def build_on_meta(factory: Callable[[], nn.Module]) -> tuple[nn.Module, Constants | None]:

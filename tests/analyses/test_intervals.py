@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, event, given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from rfcalc import reads
@@ -320,14 +320,18 @@ def interpolation(extent: int, period: int, shift: int, rows: Sequence[Sequence[
     return reads.Spans(0, first, last, period, shift, *free)
 
 
-def run_chain(parts: Sequence[Part], extent: int, *, free: bool) -> tuple[Intervals, bool]:
-    """The field of a chain on an axis of that extent, and whether a whole period fitted all the way."""
+def run_chain(parts: Sequence[Part], extent: int, *, free: bool) -> tuple[Intervals, bool] | None:
+    """The field of a chain on an axis of that extent, and whether a whole period fitted all the way.
+
+    None where the axis gets too short for the next step.
+    """
     field = intervals.source((extent,), 0)
     period, fitted = 1, True
     for make, turns, shift in parts:
-        step = make(field.shape[0])
-        assume(not isinstance(step, reads.Pad) or step.size + step.before + step.after >= 1)  # a crop leaves something
-        field = intervals.apply(field, step, {}, free=free)
+        if field.shape[0] < 16:
+            return None
+        for step in make(field.shape[0]):
+            field = intervals.apply(field, step, {}, free=free)
         period = turns * (period // math.gcd(period, abs(shift)))
         fitted &= period <= field.shape[0]
     return field, fitted
@@ -345,8 +349,7 @@ def test_free_windows_are_the_regions_of_interior_units(flips):
     @settings(max_examples=300, deadline=None)
     @given(st.lists(chain_parts(flips), min_size=1, max_size=4), st.integers(40, 90))
     def check(parts, short):
-        exact, fitted = run_chain(parts, LONG, free=False)
-        free, _ = run_chain(parts, LONG, free=True)
+        (exact, fitted), (free, _) = (run_chain(parts, LONG, free=free) for free in (False, True))
         found = window_of(free)
         assert fitted
         assert found is not None
@@ -362,8 +365,9 @@ def test_free_windows_are_the_regions_of_interior_units(flips):
         seen = middle & ~empty
         np.testing.assert_array_equal(exact.lo[seen], lo[seen])
         np.testing.assert_array_equal(exact.hi[seen], hi[seen])
-        if not flips:  # the window is the same on a short axis, where a whole period fits
-            less, fitted = run_chain(parts, short, free=True)
+        shorter = run_chain(parts, short, free=True)
+        if shorter and not flips:  # the window is the same on a short axis, where a whole period fits
+            less, fitted = shorter
             window = window_of(less)
             assert (window is not None) == fitted
             if window is not None:

@@ -147,7 +147,7 @@ def state(model: nn.Module) -> dict[str, Any]:
             {key: id(value) for key, value in vars(module).items() if key != "training"} for module in model.modules()
         ],
         "hooks": [len(value) for module in model.modules() for key, value in vars(module).items() if "_hooks" in key],
-        "global hooks": [key for key, value in vars(global_hooks).items() if key.startswith("_global_") and value],
+        "global hooks": [len(value) for key, value in vars(global_hooks).items() if key.endswith("_hooks")],
         "random": torch.get_rng_state(),
         "grad mode": torch.is_grad_enabled(),
         "fast path": torch.backends.mha.get_fastpath_enabled(),
