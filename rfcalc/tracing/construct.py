@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from rfcalc.tracing.modes import DispatchMode
 from rfcalc.tracing.schema import schema_of
 from rfcalc.tracing.tensors import replaced, tensors_in_args
 from rfcalc.tracing.values import Value
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LARGEST = 1 << 20
 
 
-class Constants(TorchDispatchMode):
+class Constants(DispatchMode):
     """Follows a constructor and remembers the numbers of small constants, by tensor."""
 
     def __init__(self) -> None:

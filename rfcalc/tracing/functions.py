@@ -14,6 +14,21 @@ from rfcalc.tracing.recorder import Recorder
 from rfcalc.tracing.tensors import tensors_in_args
 
 
+def _shaped(name: str, named: Mapping[str, Any], meta: bool) -> Any:
+    """The result of a linear layer without storage, whose torch reference would import the compiler first."""
+    x, weight = named.get("input"), named.get("weight")
+    if not meta or name != "torch.linear" or weight is None or x is None or weight.ndim != 2 or x.ndim < 2:
+        return None
+    bias = named.get("bias")
+    if (
+        x.shape[-1] != weight.shape[1]
+        or x.dtype != weight.dtype
+        or (bias is not None and bias.shape != weight.shape[:1])
+    ):
+        return None  # torch says what is wrong
+    return torch.empty((*x.shape[:-1], weight.shape[0]), dtype=x.dtype, device="meta")
+
+
 class CompositeMode(TorchFunctionMode):
     """Sits above the recorder and hands it the composite functions whole."""
 
@@ -33,10 +48,10 @@ class CompositeMode(TorchFunctionMode):
         if entry is None or named is None or not self._recorder.depends(tensors_in_args(tuple(named.values()))):
             return func(*args, **kwargs)
         recorder = self._recorder
-        if recorder.meta:
-            args, kwargs = recorder.twinned(tuple(args)), {k: recorder.twinned(v) for k, v in kwargs.items()}
-            named = entry[1](args, kwargs) or named
-        return recorder.whole(entry[0], named, lambda: func(*args, **kwargs))
+        args, kwargs = recorder.twinned(tuple(args)), {k: recorder.twinned(v) for k, v in kwargs.items()}
+        named = entry[1](args, kwargs) or named
+        shaped = _shaped(entry[0], named, recorder.meta)
+        return recorder.whole(entry[0], named, lambda: func(*args, **kwargs) if shaped is None else shaped)
 
 
 # --- numbers of the user's --------------------------------------------------------------------------------------------

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from rfcalc import reads
 from rfcalc.graph import Ref
 from rfcalc.ops import Arg, Call, Effect, lookup
+from rfcalc.tracing.modes import DispatchMode
 from rfcalc.tracing.modules import ModuleStack, Scope
 from rfcalc.tracing.schema import Schema, schema_of
 from rfcalc.tracing.tape import Failure, Record, Tape
@@ -25,11 +25,16 @@ from rfcalc.tracing.values import LARGEST_CONSTANT, Slot, Value, invert
 _VIEW_KINDS = frozenset({"reshape", "copy", "cast"})
 
 
+_ACTIVATIONS = ("relu", "gelu", "silu", "sigmoid", "tanh", "hardtanh", "hardswish", "hardsigmoid", "leaky_relu", "elu")
+#: Activations whose result has the shape, strides and dtype of their argument.
+_LIKE_THEIR_INPUT = frozenset(f"aten.{name}{end}" for name in _ACTIVATIONS for end in ("", "_"))
+
+
 class NeedsDataError(Exception):
     """The forward pass asked for numbers that only real data has."""
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(DispatchMode):
     """Records every op. ``meta``: tensors without storage take the place of real ones."""
 
     def __init__(self, stack: ModuleStack, *, meta: bool = True) -> None:
@@ -40,6 +45,7 @@ class Recorder(TorchDispatchMode):
         self._slots: dict[int, Slot] = {}
         self._storages: dict[Any, Slot] = {}
         self._twins: dict[int, torch.Tensor] = {}
+        self._adopted: set[int] = set()  #: tensors that are the user's
         self._clock = 0
         self._whole = 0  #: depth of composite functions under way
         self._layouts: dict[int, tuple[tuple[int, ...], int]] = {}  #: of arguments of ops that read by layout
@@ -81,6 +87,7 @@ class Recorder(TorchDispatchMode):
             return slot
         role = "param" if isinstance(tensor, torch.nn.Parameter) else "const"
         real = None if tensor.device.type == "meta" or role == "param" else tensor  # any op on it might be recorded
+        self._adopted.add(id(tensor))
         return self.bind(tensor, Value(role, real=real, borrowed=True))
 
     def _current(self, slot: Slot) -> Slot:
@@ -177,9 +184,8 @@ class Recorder(TorchDispatchMode):
         kwargs = dict(kwargs or {})
         if self._whole:
             return func(*args, **kwargs)
-        schema, given = schema_of(func), args
-        if self.meta:
-            args, kwargs = self.twinned(args), {name: self.twinned(value) for name, value in kwargs.items()}
+        schema = schema_of(func)
+        args, kwargs = self.twinned(args), {name: self.twinned(value) for name, value in kwargs.items()}
         if schema.scalar:
             return self._scalar(func, args, kwargs)
         tensors = list(tensors_in_args((*args, *kwargs.values())))
@@ -191,20 +197,27 @@ class Recorder(TorchDispatchMode):
             self._layouts = {id(tensor): (tensor.stride(), int(tensor.storage_offset())) for tensor in tensors}
         before = self._set_aside(tensors[0]) if schema.reshapes else None
         try:
-            result = func(*args, **kwargs)
+            result = self._run(schema, func, args, kwargs)
         except Exception:
             self.fail(schema.name, tensors)
             raise
         if before is not None:
             self._reshape(schema, (before, *args[1:]), tensors[0])
-            if given[0] is not tensors[0] and not held[0].borrowed:
-                func(*given)  # the constant that the model holds
         elif fixed:
             self._fold(schema, func, args, kwargs, result)
         else:
             self._follow(schema, schema.bind(args, kwargs), result)
         self._layouts = {}
         return result
+
+    def _run(self, schema: Schema, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """The op's result; of activations on tensors without storage, a tensor like their argument.
+
+        torch runs those through Python references that import its compiler, which takes longer than the whole trace.
+        """
+        if self.meta and schema.name in _LIKE_THEIR_INPUT and args and args[0].is_floating_point():
+            return args[0] if schema.writes else torch.empty_like(args[0])
+        return func(*args, **kwargs)
 
     def fail(self, op: str, tensors: Iterable[torch.Tensor]) -> None:
         """Remember where an op was refused; the first refusal counts."""
@@ -213,20 +226,31 @@ class Recorder(TorchDispatchMode):
             self.tape.failure = Failure(self._stack.current, op, shapes)
 
     def twinned(self, value: Any) -> Any:
-        """Real tensors among the arguments as meta tensors, their numbers kept as known constants."""
+        """The arguments with tensors of the pass in place of the user's own, whose numbers are known constants."""
         if isinstance(value, torch.Tensor):
-            return value if value.is_meta else self._twin(value)
+            return self._twin(value) if self._foreign(value) else value
         if isinstance(value, list | tuple):
             return type(value)(self.twinned(item) for item in value)
         return value
 
+    def _foreign(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor is not one of this pass: a real one among meta tensors, or one that no op of it made."""
+        if self.meta:
+            return not tensor.is_meta
+        known = id(tensor) in self._slots or place_of(tensor) in self._storages
+        return id(tensor) in self._adopted or not known
+
     def _twin(self, tensor: torch.Tensor) -> torch.Tensor:
         twin = self._twins.get(id(tensor))
         if twin is None:
-            slot = self._slot(tensor)
-            twin = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+            value = self._slot(tensor).value
+            if self.meta:
+                twin = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+            else:  # what the pass writes into it is not for the user to see
+                twin = tensor.detach().to("cpu", copy=True)
+                value = Value(value.role, real=twin if value.real is not None else None)
             self._twins[id(tensor)] = twin
-            self.bind(twin, slot.value)
+            self.bind(twin, value)
         return twin
 
     def _scalar(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -22,6 +22,7 @@ FOUND = {
     "tokens": (nn.Linear(8, 3), TOKENS, {"T": 1}),
     "grid of tokens": (nn.Linear(8, 3), (1, 4, 5, 8), {"H": 1, "W": 2}),
     "tokens normalised": (nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 3)), TOKENS, {"T": 1}),
+    "tokens with features in two axes": (nn.Sequential(nn.Flatten(2), nn.Linear(32, 3)), (1, 5, 4, 8), {"T": 1}),
     "channels-last image": (nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 3)), (1, 8, 8, 3), {"H": 1, "W": 2}),
     "image normalised over everything": (nn.LayerNorm([3, 8, 8]), IMAGE, {"H": 2, "W": 3}),
     "image normalised by channel": (nn.Sequential(nn.InstanceNorm2d(3), nn.Conv2d(3, 3, 3)), IMAGE, {"H": 2, "W": 3}),

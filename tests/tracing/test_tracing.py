@@ -144,7 +144,8 @@ def state(model: nn.Module) -> dict[str, Any]:
         "gradients": [parameter.grad for parameter in model.parameters()],
         "training": [(name, module.training) for name, module in model.named_modules()],
         "attributes": [
-            {key: id(value) for key, value in vars(module).items() if key != "training"} for module in model.modules()
+            {key: value.clone() if isinstance(value, Tensor) else id(value) for key, value in vars(module).items()}
+            for module in model.modules()
         ],
         "hooks": [len(value) for module in model.modules() for key, value in vars(module).items() if "_hooks" in key],
         "global hooks": [len(value) for key, value in vars(global_hooks).items() if key.endswith("_hooks")],
@@ -175,7 +176,7 @@ class Untidy(nn.Module):
         self.conv, self.norm, self.drop = conv(), nn.BatchNorm2d(2), nn.Dropout(0.5)
         self.weighted = parametrizations.spectral_norm(conv())
         self.register_buffer("count", torch.zeros(1))
-        self.fails, self.cache, self.seen = fails, None, 0
+        self.fails, self.cache, self.seen, self.plain = fails, None, 0, torch.ones(3)
         self.norm.eval()
         self.conv.weight.requires_grad_(False)
         self.conv.register_forward_hook(lambda module, args, out: out * 2)
@@ -186,7 +187,9 @@ class Untidy(nn.Module):
         self.cache = torch.arange(x.shape[-1])
         self.seen, self.fresh = self.seen + 1, x
         self.conv.extra = "left by forward"
-        y = self.weighted(self.drop(self.norm(self.conv(x)))) + torch.rand(1)
+        self.plain += x.mean()
+        self.plain[:2] = 7
+        y = self.weighted(self.drop(self.norm(self.conv(x)))) + torch.rand(1) + self.plain.sum()
         if self.fails:
             raise KeyError("on purpose")
         return y

@@ -32,6 +32,7 @@ class Model(nn.Module):
         self.conv, self.pairs = nn.Conv1d(4, 4, 3), nn.Conv1d(4, 4, 2, stride=2)
         self.token = nn.Parameter(torch.rand(1, 1, 6))
         self.register_buffer("memory", torch.zeros(1, 4, 6))
+        self.plain = torch.ones(1, 4, 6)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(self, x)
@@ -336,6 +337,12 @@ def copy_of_a_parameter(m, x):
 def buffer_of_the_module(m, x):
     m.memory[..., 0] = x[..., 1]
     return m.memory + x
+
+
+@case
+def tensor_that_is_no_buffer(m, x):
+    m.plain[..., 0] = x[..., 1]
+    return m.plain
 
 
 @case
