@@ -42,14 +42,14 @@ def _common_tags(fields: Sequence[Intervals], shape: Sequence[int]) -> dict[int,
 
 
 def concatenate(fields: Sequence[tuple[Intervals, Place]], shape: tuple[int, ...], axis: int) -> Intervals:
-    """The fields side by side along the axis; what none of them fills sees nothing."""
+    """The fields in their places along the axis; where several lie, their union, where none does, nothing is seen."""
     wide = [max(extents) for extents in zip(*(field.lo.shape for field, _ in fields), strict=True)]
     wide[axis] = shape[axis]
     lo = np.full(wide, NOTHING, dtype=np.int64)
     hi = np.full(wide, -NOTHING, dtype=np.int64)
     for field, place in fields:
         where = (*(slice(None),) * axis, slice(place.offset, place.offset + place.size))
-        lo[where], hi[where] = field.lo, field.hi
+        lo[where], hi[where] = np.minimum(lo[where], field.lo), np.maximum(hi[where], field.hi)
     tags = _common_tags([field for field, _ in fields], shape)
     tags.pop(axis, None)
     return shrunk(Intervals(shape, lo, hi, tags), (axis,))
