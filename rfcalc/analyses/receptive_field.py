@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 
 import networkx as nx
 import numpy as np
@@ -72,8 +73,8 @@ class SourceFields:
             samples=self._samples(ident, windows),
             local_size=tuple(row.local for row in rows),
             period=tuple(w.period if w else 1 for w in windows),
-            context=self._names(row.context for row in rows),
-            reasons=self._reasons(row.inexact for row in rows),
+            context=tuple(record.name for record in self._flagged(row.context for row in rows)),
+            reasons=tuple(f"{one.name}: {one.inexact}" for one in self._flagged(row.inexact for row in rows)),
             misaligned=self._misaligned(rows),
             masked=any(row.masked for row in rows),
         )
@@ -108,18 +109,9 @@ class SourceFields:
     def _counts(self) -> dict[str, dict[int, int]]:
         return {name: sample_counts(self.graph, self.source.ref, axis) for name, axis in self.source.axes.items()}
 
-    def _names(self, flags: object) -> tuple[str, ...]:
-        merged = 0
-        for value in flags:  # type: ignore[attr-defined]
-            merged |= value
-        return tuple(node(self.graph, ident).name for ident in fields.bits(merged))
-
-    def _reasons(self, flags: object) -> tuple[str, ...]:
-        merged = 0
-        for value in flags:  # type: ignore[attr-defined]
-            merged |= value
-        records = [node(self.graph, ident) for ident in fields.bits(merged)]
-        return tuple(f"{record.name}: {record.inexact}" for record in records)
+    def _flagged(self, flags: Iterable[int]) -> list[Node]:
+        """The nodes in any of the bit sets, in execution order."""
+        return [node(self.graph, ident) for ident in fields.bits(reduce(or_, flags, 0))]
 
     def _misaligned(self, rows: Sequence[AxisSummary]) -> tuple[Misalignment, ...]:
         found = []

@@ -14,9 +14,7 @@ from rfcalc import sources
 from rfcalc.checking import device as devices
 from rfcalc.errors import TraceError, UsageError
 from rfcalc.graph import Node, nodes
-from rfcalc.sources.inputs import candidates
 from rfcalc.sources.loaded import Loaded
-from rfcalc.tracing.forward import trace_module
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,25 +53,8 @@ def resolve(model: Any, inputs: Any, *, axes: Any, training: bool) -> Subject:
         loaded = Loaded(loaded, type(loaded).__name__)
     if not isinstance(loaded, Loaded):
         raise UsageError(f"cannot verify a {type(model).__name__}: expected a name or a torch.nn.Module")
-    chosen = {} if axes is None else axes if all(isinstance(value, Mapping) for value in axes.values()) else {"": axes}
-    refused: TraceError | None = None
-    for args, kwargs in candidates(loaded, inputs):
-        try:
-            graph = trace_module(
-                loaded.model,
-                args,
-                kwargs,
-                name=loaded.name,
-                training=training,
-                axes=chosen,
-                constants=loaded.constants,
-                separator=loaded.separator,
-            )
-            return Subject(loaded, tuple(args), dict(kwargs), graph, training)
-        except TraceError as error:
-            refused = refused or error
-    assert refused is not None
-    raise refused
+    graph, args, kwargs = sources.traced(loaded, inputs, axes=axes, training=training)
+    return Subject(loaded, args, kwargs, graph, training)
 
 
 def map_tensors(value: Any, change: Callable[[torch.Tensor], Any]) -> Any:

@@ -55,7 +55,8 @@ def resolve(model: Any, inputs: Any, *, axes: Any, training: bool) -> nx.DiGraph
         model = Loaded(model, type(model).__name__)
     if not isinstance(model, Loaded):
         raise UsageError(f"cannot analyse a {type(model).__name__}: expected a name, a torch.nn.Module or a graph")
-    return _trace(model, inputs, _axes(axes), training)
+    graph, _, _ = traced(model, inputs, axes=axes, training=training)
+    return graph
 
 
 def _axes(axes: Any) -> Mapping[str, Mapping[str, int]]:
@@ -66,23 +67,27 @@ def _axes(axes: Any) -> Mapping[str, Mapping[str, int]]:
     return axes if nested else {"": axes}
 
 
-def _trace(loaded: Loaded, inputs: Any, axes: Mapping[str, Mapping[str, int]], training: bool) -> nx.DiGraph[int]:
+def traced(
+    loaded: Loaded, inputs: Any, *, axes: Any, training: bool
+) -> tuple[nx.DiGraph[int], tuple[Any, ...], dict[str, Any]]:
+    """The graph of a loaded model, and the arguments of its forward that were meant by ``inputs``."""
     from rfcalc.sources.inputs import candidates
     from rfcalc.tracing.forward import trace_module
 
     refused: TraceError | None = None
     for args, kwargs in candidates(loaded, inputs):
         try:
-            return trace_module(
+            graph = trace_module(
                 loaded.model,
                 args,
                 kwargs,
                 name=loaded.name,
                 training=training,
-                axes=axes,
+                axes=_axes(axes),
                 constants=loaded.constants,
                 separator=loaded.separator,
             )
+            return graph, args, kwargs
         except TraceError as error:
             refused = refused or error
     assert refused is not None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import difflib
+from collections.abc import Sequence
 from typing import Any
 
 from rfcalc.errors import UsageError
@@ -29,3 +31,9 @@ def arguments(call: str, spec: str) -> tuple[str, dict[str, Any]]:
             f"{spec}: expected literal keyword arguments, attr(depth=50), found {call[call.index('(') :]!r}"
         ) from None
     return ast.unparse(tree.func), found
+
+
+def unknown(package: str, name: str, known: Sequence[str]) -> UsageError:
+    """The error for a model that a package does not have, with the nearest names."""
+    near = difflib.get_close_matches(name, known, 3)
+    return UsageError(f"{package} has no model {name!r}; nearest: {', '.join(near) or 'none'}")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-
-from rfcalc.errors import LoadError, UsageError
-from rfcalc.sources.arguments import arguments
+from rfcalc.errors import LoadError
+from rfcalc.sources.arguments import arguments, unknown
 from rfcalc.sources.loaded import Loaded
 
 PREFIX = "timm:"
@@ -26,8 +24,7 @@ def load(spec: str) -> Loaded:
     from rfcalc.tracing.construct import build_on_meta
 
     if name not in timm.list_models() and not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), 3)
-        raise UsageError(f"timm has no model {name!r}; nearest: {', '.join(near) or 'none'}")
+        raise unknown("timm", name, timm.list_models())
     try:
         model, constants = build_on_meta(lambda: timm.create_model(name, pretrained=False, **given))
     except (TypeError, ValueError) as error:

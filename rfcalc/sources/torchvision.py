@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from typing import Any
 
-from rfcalc.errors import LoadError, UsageError
-from rfcalc.sources.arguments import arguments
+from rfcalc.errors import LoadError
+from rfcalc.sources.arguments import arguments, unknown
 from rfcalc.sources.loaded import Loaded
 
 PREFIX = "torchvision:"
@@ -31,8 +30,7 @@ def load(spec: str) -> Loaded:
 
     known = models.list_models()
     if name not in known:
-        near = difflib.get_close_matches(name, known, 3)
-        raise UsageError(f"torchvision has no model {name!r}; nearest: {', '.join(near) or 'none'}")
+        raise unknown("torchvision", name, known)
     without: dict[str, Any] = {"weights": None}
     if any(part in models.get_model_builder(name).__module__ for part in ("segmentation", "detection")):
         without["weights_backbone"] = None

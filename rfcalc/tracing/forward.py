@@ -22,6 +22,7 @@ from rfcalc.tracing.modules import ModuleStack, borrowed, meta_twin
 from rfcalc.tracing.naming import build_nodes
 from rfcalc.tracing.notes import remainder_notes
 from rfcalc.tracing.recorder import NeedsDataError, Recorder
+from rfcalc.tracing.tensors import without_storage
 from rfcalc.tracing.values import Value
 
 
@@ -110,7 +111,7 @@ class _Run:
                 recorder.bind(made, Value("const", real=real if meta else made, borrowed=True))
             return made
 
-        convert = _as_meta if meta else _as_real
+        convert = without_storage if meta else _as_real
         with (
             torch.no_grad(),
             torch.random.fork_rng(devices=[]),
@@ -232,10 +233,6 @@ def _needs(model: nn.Module, name: str) -> str:
 
 def _dims(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "a scalar"
-
-
-def _as_meta(tensor: torch.Tensor) -> torch.Tensor:
-    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
 def _as_real(tensor: torch.Tensor) -> torch.Tensor:

@@ -9,24 +9,10 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
+from rfcalc.tracing import shapes
 from rfcalc.tracing.composite import composites
 from rfcalc.tracing.recorder import Recorder
 from rfcalc.tracing.tensors import tensors_in_args
-
-
-def _shaped(name: str, named: Mapping[str, Any], meta: bool) -> Any:
-    """The result of a linear layer without storage, whose torch reference would import the compiler first."""
-    x, weight = named.get("input"), named.get("weight")
-    if not meta or name != "torch.linear" or weight is None or x is None or weight.ndim != 2 or x.ndim < 2:
-        return None
-    bias = named.get("bias")
-    if (
-        x.shape[-1] != weight.shape[1]
-        or x.dtype != weight.dtype
-        or (bias is not None and bias.shape != weight.shape[:1])
-    ):
-        return None  # torch says what is wrong
-    return torch.empty((*x.shape[:-1], weight.shape[0]), dtype=x.dtype, device="meta")
 
 
 class CompositeMode(TorchFunctionMode):
@@ -50,7 +36,7 @@ class CompositeMode(TorchFunctionMode):
         recorder = self._recorder
         args, kwargs = recorder.twinned(tuple(args)), {k: recorder.twinned(v) for k, v in kwargs.items()}
         named = entry[1](args, kwargs) or named
-        shaped = _shaped(entry[0], named, recorder.meta)
+        shaped = shapes.linear(named) if recorder.meta and entry[0] == "torch.linear" else None
         return recorder.whole(entry[0], named, lambda: func(*args, **kwargs) if shaped is None else shaped)
 
 

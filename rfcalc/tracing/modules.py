@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.modules import module as hooks
 
 from rfcalc.errors import LoadError
+from rfcalc.tracing.tensors import without_storage
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 
@@ -127,7 +128,7 @@ def meta_twin(name: str, tensor: torch.Tensor) -> torch.Tensor:
             f"parameter {name} has no shape yet (a lazy module): run the model once on an example, then ask again"
         )
     with torch.no_grad():
-        twin = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+        twin = without_storage(tensor)
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(twin, requires_grad=tensor.requires_grad)
     return twin

@@ -14,20 +14,25 @@ import torch
 from rfcalc import reads
 from rfcalc.graph import Ref
 from rfcalc.ops import Arg, Call, Effect, lookup
+from rfcalc.tracing import shapes
 from rfcalc.tracing.modes import DispatchMode
 from rfcalc.tracing.modules import ModuleStack, Scope
 from rfcalc.tracing.schema import Schema, schema_of
 from rfcalc.tracing.tape import Failure, Record, Tape
-from rfcalc.tracing.tensors import all_of, as_arg, everything, info, place_of, replaced, tensors_in_args
+from rfcalc.tracing.tensors import (
+    all_of,
+    as_arg,
+    everything,
+    info,
+    place_of,
+    replaced,
+    tensors_in_args,
+    without_storage,
+)
 from rfcalc.tracing.values import LARGEST_CONSTANT, Slot, Value, invert
 
 #: Effects of these kinds on parameters alone are views of the parameter, not work.
 _VIEW_KINDS = frozenset({"reshape", "copy", "cast"})
-
-
-_ACTIVATIONS = ("relu", "gelu", "silu", "sigmoid", "tanh", "hardtanh", "hardswish", "hardsigmoid", "leaky_relu", "elu")
-#: Activations whose result has the shape, strides and dtype of their argument.
-_LIKE_THEIR_INPUT = frozenset(f"aten.{name}{end}" for name in _ACTIVATIONS for end in ("", "_"))
 
 
 class NeedsDataError(Exception):
@@ -197,7 +202,8 @@ class Recorder(DispatchMode):
             self._layouts = {id(tensor): (tensor.stride(), int(tensor.storage_offset())) for tensor in tensors}
         before = self._set_aside(tensors[0]) if schema.reshapes else None
         try:
-            result = self._run(schema, func, args, kwargs)
+            like = shapes.like_input(schema, args) if self.meta else None
+            result = func(*args, **kwargs) if like is None else like
         except Exception:
             self.fail(schema.name, tensors)
             raise
@@ -209,15 +215,6 @@ class Recorder(DispatchMode):
             self._follow(schema, schema.bind(args, kwargs), result)
         self._layouts = {}
         return result
-
-    def _run(self, schema: Schema, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """The op's result; of activations on tensors without storage, a tensor like their argument.
-
-        torch runs those through Python references that import its compiler, which takes longer than the whole trace.
-        """
-        if self.meta and schema.name in _LIKE_THEIR_INPUT and args and args[0].is_floating_point():
-            return args[0] if schema.writes else torch.empty_like(args[0])
-        return func(*args, **kwargs)
 
     def fail(self, op: str, tensors: Iterable[torch.Tensor]) -> None:
         """Remember where an op was refused; the first refusal counts."""
@@ -245,7 +242,7 @@ class Recorder(DispatchMode):
         if twin is None:
             value = self._slot(tensor).value
             if self.meta:
-                twin = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+                twin = without_storage(tensor)
             else:  # what the pass writes into it is not for the user to see
                 twin = tensor.detach().to("cpu", copy=True)
                 value = Value(value.role, real=twin if value.real is not None else None)
@@ -336,7 +333,7 @@ class Recorder(DispatchMode):
         for other in list(self._slots.values()):
             if other is slot or other.parent is slot:
                 self._steps(other)  # while the shapes that it was taken with are still there
-        slot.tensor = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+        slot.tensor = without_storage(tensor)
         self._slots[id(slot.tensor)] = slot
         return slot.tensor
 
@@ -399,8 +396,7 @@ class Recorder(DispatchMode):
         role = "data" if "data" in (child.value.role, parent.value.role) else "param"
         return Value(role, ref)
 
-    # --- composite functions
-    # --------------------------------------------------------------------------------------------
+    # --- composite functions ------------------------------------------------------------------------------------------
 
     def whole(self, name: str, named: Mapping[str, Any], run: Callable[..., Any]) -> Any:
         """Run a composite function unseen and record it as one op."""

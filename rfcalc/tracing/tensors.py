@@ -19,7 +19,13 @@ def info(tensor: torch.Tensor) -> TensorInfo:
     return TensorInfo(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
 
 
+def without_storage(tensor: torch.Tensor) -> torch.Tensor:
+    """A meta tensor with the shape, strides and dtype of the given one."""
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+
+
 def as_arg(tensor: torch.Tensor, held: Value, strides: tuple[int, ...] | None, offset: int) -> Arg:
+    """The tensor as a rule sees it."""
     name = held.params[0] if held.params else ""
     real = held.real
     load = (lambda: numbers(real)) if real is not None else None
@@ -28,6 +34,7 @@ def as_arg(tensor: torch.Tensor, held: Value, strides: tuple[int, ...] | None, o
 
 
 def numbers(real: torch.Tensor) -> np.ndarray | None:
+    """A constant's numbers for a rule, None where it has no storage."""
     if real.device.type == "meta":
         return None
     wide = real.detach().to("cpu")
@@ -35,7 +42,7 @@ def numbers(real: torch.Tensor) -> np.ndarray | None:
 
 
 def place_of(tensor: torch.Tensor) -> Any:
-    """Which elements of which storage a tensor shows, None where it has no storage of its own."""
+    """Which elements of which storage a tensor shows; the tensor itself where it has no storage of its own."""
     try:
         return (tensor.untyped_storage()._cdata, tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
     except (RuntimeError, NotImplementedError):
@@ -43,6 +50,7 @@ def place_of(tensor: torch.Tensor) -> Any:
 
 
 def tensors_in_args(value: Any) -> Iterable[torch.Tensor]:
+    """The tensors among the arguments of a call, nested lists and tuples included."""
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, list | tuple):
@@ -60,6 +68,7 @@ def replaced(value: Any, real: Any) -> Any:
 
 
 def all_of(arg: Arg, rank: int) -> tuple[Arg, reads.Steps]:
+    """Every position of an output of that rank reads all of the argument."""
     every = reads.Reduce(tuple(range(arg.ndim)))
     return arg, (every, reads.Reshape((1,) * arg.ndim, (1,) * rank))
 

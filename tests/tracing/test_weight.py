@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from rfcalc.tracing import recorder
+from rfcalc.tracing import shapes
 
 
 def test_tracing_does_not_import_the_compiler():
@@ -31,7 +31,7 @@ def test_peak_memory_stays_far_from_the_weights():
     assert int(done.stdout) < 264  # MB; half of the 528 MB of VGG16's weights
 
 
-@pytest.mark.parametrize("name", sorted(recorder._LIKE_THEIR_INPUT))
+@pytest.mark.parametrize("name", sorted(shapes.LIKE_THEIR_INPUT))
 def test_activations_are_like_their_input(name):
     op = getattr(torch.ops.aten, name.removeprefix("aten."), None)
     if op is None:
