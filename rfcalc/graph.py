@@ -1,8 +1,8 @@
 """The layer graph: a `networkx.DiGraph` of frozen, torch-free records, saved and loaded as JSON.
 
 Nodes are integers in execution order, each with one `Node` under the attribute ``record``; an edge says that the later
-op reads an output of the earlier one. ``graph.graph`` holds the model's name, its inputs, outputs, parameters, buffers
-and the boolean masks that `Blocked` and `Contract` steps refer to.
+op reads an output of the earlier one. ``graph.graph`` holds the model's name, its inputs, outputs, parameters, buffers,
+module calls and the boolean masks that `Blocked` and `Contract` steps refer to.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,9 @@ class Node:
     masked: bool = False
     notes: tuple[str, ...] = ()
     owner: int = -1  #: the numbered node whose row this one folds into (itself if numbered)
+    call: int = 0  #: number of the innermost module call in which it ran (`ModuleCall.number`), 0 for none
+    face: int | None = None  #: the node that has this layer's result with its axes as the module gives it back
+    function: str = ""  #: torch's function that the model called, ``torch.matmul``, ``torch.Tensor.add_``
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -101,6 +104,24 @@ class Param:
     trainable: bool = True
     shared_with: str = ""
     owner: int | None = None  #: node that first uses it, None if the forward pass never does
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleCall:
+    """One call of a module, in the order in which calls began, from number 1 on.
+
+    ``types`` are the full names of the module's class and of those it derives from, `torch.nn.Module` and what is above
+    left out; ``leaf`` says that it has no children. ``inputs`` are the shapes of the tensors given by position,
+    ``outputs`` those of the tensors that came back. ``parent`` is the number of the call around this one, 0 for none.
+    """
+
+    number: int
+    module: str
+    types: tuple[str, ...]
+    leaf: bool
+    inputs: tuple[tuple[int, ...], ...]
+    outputs: tuple[tuple[int, ...], ...]
+    parent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +155,7 @@ def build(
     outputs: list[Ref],
     params: list[Param],
     buffers: list[Param],
+    calls: Sequence[ModuleCall] = (),
     masks: Mapping[int, np.ndarray] | None = None,
     meta: Mapping[str, Any] | None = None,
 ) -> nx.DiGraph[int]:
@@ -144,6 +166,7 @@ def build(
         outputs=tuple(outputs),
         params=tuple(params),
         buffers=tuple(buffers),
+        calls=tuple(calls),
         masks=dict(masks or {}),
         meta=dict(meta or {}),
     )
@@ -166,6 +189,7 @@ def to_json(graph: nx.DiGraph[int]) -> dict[str, Any]:
         "outputs": [[ref.node, ref.output] for ref in graph.graph["outputs"]],
         "params": [asdict(item) for item in graph.graph["params"]],
         "buffers": [asdict(item) for item in graph.graph["buffers"]],
+        "calls": [_encode_call(item) for item in graph.graph["calls"]],
         "masks": {str(key): _encode_mask(mask) for key, mask in graph.graph["masks"].items()},
         "nodes": [_encode_node(record) for record in nodes(graph)],
     }
@@ -184,6 +208,7 @@ def from_json(data: Any, where: str = "graph") -> nx.DiGraph[int]:
             outputs=[Ref(*row) for row in data["outputs"]],
             params=[Param(**{**row, "shape": tuple(row["shape"])}) for row in data["params"]],
             buffers=[Param(**{**row, "shape": tuple(row["shape"])}) for row in data["buffers"]],
+            calls=[_decode_call(row) for row in data["calls"]],
             masks={int(key): _decode_mask(row) for key, row in data["masks"].items()},
             meta=data["meta"],
         )
@@ -223,6 +248,8 @@ def _problems(graph: nx.DiGraph[int]) -> Iterator[str]:
     for record in nodes(graph):
         if record.owner >= 0 and record.owner not in known:
             yield f"node {record.id} is in the row of node {record.owner}, which is not there"
+        if record.face is not None and record.face not in known:
+            yield f"node {record.id} shows the result of node {record.face}, which is not there"
     for ref in graph.graph["outputs"]:
         if not 0 <= ref.output < known.get(ref.node, 0):
             yield f"output {ref.output} of node {ref.node} is given back, which is not there"
@@ -283,6 +310,18 @@ def _decode_node(row: dict[str, Any]) -> Node:
     known["params"] = tuple(row.get("params", ()))
     known["notes"] = tuple(row.get("notes", ()))
     return Node(**known)
+
+
+def _encode_call(call: ModuleCall) -> list[Any]:
+    shapes = ([list(shape) for shape in shapes] for shapes in (call.inputs, call.outputs))
+    return [call.number, call.module, list(call.types), call.leaf, *shapes, call.parent]
+
+
+def _decode_call(row: list[Any]) -> ModuleCall:
+    number, module, types, leaf, inputs, outputs, parent = row
+    return ModuleCall(
+        number, module, tuple(types), leaf, tuple(map(tuple, inputs)), tuple(map(tuple, outputs)), parent
+    )
 
 
 def _encode_mask(mask: np.ndarray) -> dict[str, Any]:

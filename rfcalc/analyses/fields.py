@@ -146,6 +146,8 @@ class _Walk:
         arrived: list[State] = []
         rows = record.reads[number] if number < len(record.reads) else ()
         shape = record.outputs[number].shape
+        if 0 in shape:  # no element, so none that sees anything
+            return None
         found = [(state, read.steps) for read in rows if (state := _held(record, read, states)) is not None]
         if len(found) > 1:
             together = self._concatenated(record, found, shape)

@@ -14,6 +14,7 @@ from rfcalc import sources
 from rfcalc.checking import device as devices
 from rfcalc.errors import TraceError, UsageError
 from rfcalc.graph import Node, nodes
+from rfcalc.sources import given
 from rfcalc.sources.loaded import Loaded
 
 
@@ -49,12 +50,11 @@ def resolve(model: Any, inputs: Any, *, axes: Any, training: bool) -> Subject:
     loaded = sources.load(model) if isinstance(model, str) else model
     if isinstance(loaded, nx.DiGraph):
         raise UsageError("a saved graph cannot be verified: it has nothing to run; name the model it was traced from")
-    if isinstance(loaded, nn.Module):
-        loaded = Loaded(loaded, type(loaded).__name__)
-    if not isinstance(loaded, Loaded):
-        raise UsageError(f"cannot verify a {type(model).__name__}: expected a name or a torch.nn.Module")
-    graph, args, kwargs = sources.traced(loaded, inputs, axes=axes, training=training)
-    return Subject(loaded, args, kwargs, graph, training)
+    known = loaded if isinstance(loaded, Loaded) else given.loaded(loaded)
+    if known is None:
+        raise UsageError(f"cannot verify a {type(model).__name__}: expected a name, a torch.nn.Module or a Keras model")
+    graph, args, kwargs = sources.traced(known, inputs, axes=axes, training=training)
+    return Subject(known, args, kwargs, graph, training)
 
 
 def map_tensors(value: Any, change: Callable[[torch.Tensor], Any]) -> Any:

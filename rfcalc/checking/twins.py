@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,12 +10,11 @@ import torch
 from torch import nn
 
 from rfcalc.checking.subject import Subject, map_tensors
+from rfcalc.tracing.invented import HE, invented
 from rfcalc.tracing.modules import borrowed
 
 #: Scales of random weights to try in turn, until no activation leaves the range of its type.
-GAINS = (math.sqrt(2), 1.0, 0.5)
-
-_DRAWN = (1 << 20) - 3  #: how many random numbers a tensor gets before they repeat, out of step with its rows
+GAINS = (HE, 1.0, 0.5)
 
 
 class Twins:
@@ -88,30 +86,7 @@ class Twins:
         if known is not None and not isinstance(tensor, nn.Parameter):
             return known.detach().clone()
         self.random = True
-        return self._invent(name, tensor)
-
-    def _invent(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        """Numbers that keep signals alive and finite: He's scale for matrices, running variances of 1."""
-        leaf = name.rpartition(".")[2]
-        shape = tuple(tensor.shape)
-        if not tensor.is_floating_point():
-            return torch.zeros(shape, dtype=tensor.dtype)
-        if not isinstance(tensor, nn.Parameter) and "var" in leaf:
-            return torch.ones(shape, dtype=tensor.dtype)
-        if not isinstance(tensor, nn.Parameter) and "mean" in leaf:
-            return torch.zeros(shape, dtype=tensor.dtype)
-        noise = self._noise(shape)
-        if len(shape) < 2:
-            made = 0.1 * noise if "bias" in leaf else 1 + 0.1 * noise
-        else:
-            made = noise * (self._gain / math.sqrt(max(1, math.prod(shape[1:]))))
-        return made.to(tensor.dtype)
-
-    def _noise(self, shape: tuple[int, ...]) -> torch.Tensor:
-        """Normal numbers; large tensors repeat theirs, for drawing them takes longer than the forward pass."""
-        count = math.prod(shape)
-        drawn = torch.randn(min(count, _DRAWN), generator=self._generator)
-        return drawn.repeat(-(-count // max(1, len(drawn))))[:count].reshape(shape)
+        return invented(name, tensor, self._generator, self._gain)
 
 
 class Inputs:

@@ -40,10 +40,12 @@ def reason(*indices: Arg) -> str:
     return "an index too large to store" if any(index.numel > LIMIT for index in indices) else "an index without values"
 
 
-def everything(call: Call, kind: str, why: str, flops: dict[str, int] | None = None) -> Effect:
+def everything(
+    call: Call, kind: str, why: str, flops: dict[str, int] | None = None, notes: tuple[str, ...] = ()
+) -> Effect:
     """Every output reads all of every tensor."""
     reads = [[whole(arg, len(out.shape)) for arg in call.tensors()] for out in call.outs]
-    return Effect(kind, reads, each=True, flops=flops or {}, attrs={}, inexact=why)
+    return Effect(kind, reads, each=True, flops=flops or {}, attrs={}, inexact=why, notes=notes)
 
 
 def whole(arg: Arg, rank: int) -> ArgRead:

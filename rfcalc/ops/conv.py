@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from rfcalc.ops.common import per_axis, times
 from rfcalc.ops.registry import Arg, ArgRead, Call, Effect, numel, rule
-from rfcalc.reads import Group, Reduce, Reshape, Step, Transposed, Window
+from rfcalc.reads import Group, Permute, Reduce, Reshape, Spans, Step, Transposed, Window
+
+_DYNAMIC = "the kernel is computed from data; every unit is taken to read all of its filter"
 
 
 @rule("aten.convolution", "aten._convolution", "aten.convolution_overrideable", "aten.cudnn_convolution")
@@ -26,7 +28,9 @@ def convolution(call: Call) -> Effect:
     steps: list[Step] = [Group(1, groups, out[1])]
     for axis in range(spatial):
         steps.append(step(axis + 2, kernel[axis], stride[axis], dilation[axis], padding[axis], out[axis + 2]))
-    reads: list[ArgRead] = [(x, tuple(steps)), _weight(weight, transposed, groups)]
+    found = [_taps(at.axis, x.shape[at.axis], at) for at in steps if isinstance(at, Window)]
+    inside = [one for one in found if one is not None] if weight.reads_data and None not in found else []
+    reads: list[ArgRead] = [(x, tuple(steps)), _weight(weight, inside, transposed, groups)]
     if bias is not None:
         reads.append((bias, (Reshape(bias.shape, (1, *bias.shape, *(1,) * spatial)),)))
 
@@ -49,22 +53,30 @@ def convolution(call: Call) -> Effect:
             "in_channels": x.shape[1],
             "out_channels": out[1],
         },
-        inexact=_dynamic(weight, transposed, padding),
+        inexact=_DYNAMIC if weight.reads_data and not inside else "",
     )
 
 
-def _weight(weight: Arg, transposed: bool, groups: int) -> ArgRead:
-    """How a weight that was computed from data is read: by output channel (transposed and grouped: all of it)."""
-    ones = (1,) * weight.ndim
+def _weight(weight: Arg, inside: list[Spans], transposed: bool, groups: int) -> ArgRead:
+    """How a weight that was computed from data is read: by output channel (transposed and grouped: all of it).
+
+    ``inside`` are the taps of the kernel that lie inside the input, by axis, empty where all of them are taken.
+    """
     if transposed and groups > 1:
         return weight, (Reduce(tuple(range(weight.ndim))),)
     channel = 1 if transposed else 0
-    kept = tuple(weight.shape[axis] if axis == channel else 1 for axis in range(weight.ndim))
-    others = tuple(axis for axis in range(weight.ndim) if axis != channel)
-    return weight, (Reduce(others), Reshape(kept, (1, weight.shape[channel], *ones[2:])))
+    others: tuple[Step, ...] = (Reduce(tuple(axis for axis in range(weight.ndim) if axis != channel)),)
+    if inside:
+        others = (Reduce((1,)), *inside)
+    return weight, (*others, *(() if transposed else (Permute((1, 0, *range(2, weight.ndim))),)))
 
 
-def _dynamic(weight: Arg, transposed: bool, padding: tuple[int, ...]) -> str:
-    if weight.reads_data and (transposed or any(padding)):
-        return "the kernel is computed from data; every unit is taken to read all of its filter"
-    return ""
+def _taps(axis: int, size: int, window: Window) -> Spans | None:
+    """The taps that read inside an axis of that size; None where a position has none."""
+    first = [window.stride * u - window.before for u in range(window.out)]
+    spans = Spans(
+        axis,
+        tuple(max(0, -(at // window.dilation)) for at in first),
+        tuple(min(window.kernel - 1, (size - 1 - at) // window.dilation) for at in first),
+    )
+    return spans if all(a <= b for a, b in zip(spans.first, spans.last, strict=True)) else None

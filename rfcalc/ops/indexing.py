@@ -23,7 +23,7 @@ from rfcalc.ops._indexing import (
 from rfcalc.ops._linear import either, except_at, ranked, reshape
 from rfcalc.ops._masks import LOWEST, carry, known_zero
 from rfcalc.ops.common import align, pointwise
-from rfcalc.ops.registry import Arg, ArgRead, Call, Effect, numel, rule
+from rfcalc.ops.registry import SIZED_BY_DATA, Arg, ArgRead, Call, Effect, numel, rule
 from rfcalc.reads import Pad, Reduce, Slice, Spans, Step, Steps
 
 # --- embeddings -------------------------------------------------------------------------------------------------------
@@ -106,6 +106,7 @@ def index(call: Call) -> Effect:
         inexact=reason(*given) if x.reads_data and place.flat is None else "",
         blocked=carry(x.blocked, x.shape, steps),
         zero=carry(x.zero, x.shape, steps),
+        notes=_sized(*given),
     )
 
 
@@ -181,7 +182,7 @@ def masked_select(call: Call) -> Effect:
     x: Arg = call["self"]
     mask = call["mask"].value()
     if mask is None or np.count_nonzero(mask) > LIMIT:
-        return everything(call, "reshape", DATA)
+        return everything(call, "reshape", DATA, notes=_sized(call["mask"]))
     shape = np.broadcast_shapes(x.shape, mask.shape)
     flat = np.flatnonzero(np.broadcast_to(mask, shape))
     steps = (*align(x.shape, len(shape)), *reshape(shape, (numel(shape),)), *take(0, flat))
@@ -189,12 +190,27 @@ def masked_select(call: Call) -> Effect:
 
 
 @rule(
-    "aten.nonzero", "aten.nonzero_static", "aten.argwhere", "aten.bincount", "aten.histc",
+    "aten.nonzero", "aten.argwhere", "aten.bincount",
     "aten._unique", "aten._unique2", "aten.unique_dim", "aten.unique_consecutive",
 )  # fmt: skip
-def found_in_data(call: Call) -> Effect:
-    """Results whose size or place the data decides: everything is read; one operation an element."""
-    return everything(call, "other", DATA, {"other": sum(arg.numel for arg in call.tensors())})
+def sized_by_data(call: Call) -> Effect:
+    """Results whose size the data decides: everything is read; one operation an element."""
+    return everything(call, "other", DATA, _one_each(call), (SIZED_BY_DATA,))
+
+
+@rule("aten.nonzero_static", "aten.histc")
+def placed_by_data(call: Call) -> Effect:
+    """Results whose place the data decides: everything is read; one operation an element."""
+    return everything(call, "other", DATA, _one_each(call))
+
+
+def _one_each(call: Call) -> dict[str, int]:
+    return {"other": sum(arg.numel for arg in call.tensors())}
+
+
+def _sized(*chosen: Arg) -> tuple[str, ...]:
+    """The note of a selection by masks, where one of them is computed from data."""
+    return (SIZED_BY_DATA,) if any(one.dtype in ("bool", "uint8") and one.reads_data for one in chosen) else ()
 
 
 # --- writing by index -------------------------------------------------------------------------------------------------

@@ -157,7 +157,7 @@ def einsum(call: Call) -> Effect:
     equation = "".join(call["equation"].split())
     labels, out = parse_einsum(equation, [operand.ndim for operand in operands])
     product = Product(call, operands, labels, out)
-    attrs = {"equation": equation}
+    attrs = {"equation": equation, "operands": [list(operand.shape) for operand in operands]}
     if len(operands) > 1:
         effect = _effect(call, product, _kind(*operands), attrs)
         return effect if len(operands) == 2 else replace(effect, formula="")

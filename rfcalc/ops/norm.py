@@ -129,6 +129,20 @@ def _channel_norm(call: Call, own: bool, axes: tuple[int, ...], attrs: dict[str,
     return _norm([reads, *further], STATISTICS + 2 + _affine(weight, bias), x.numel, attrs)
 
 
+@rule("keras.batch_norm")
+def keras_batch_norm(call: Call) -> Effect:
+    """Keras's batch norm in inference, channels along any axis: reads one position; 2 operations an element."""
+    x: Arg = call["input"]
+    axis = call["axis"] % x.ndim
+    ones = (1,) * x.ndim
+    given: list[Arg | None] = [call[name] for name in ("running_mean", "running_var", "weight", "bias")]
+    reads: list[ArgRead] = [(x, ())]
+    for arg in given:
+        if arg is not None:
+            reads.append((arg, reshape(arg.shape, (*ones[:axis], *arg.shape, *ones[axis + 1 :]))))
+    return _norm([reads], 2, x.numel, {"num_features": x.shape[axis], "training": False, "foldable": True})
+
+
 # --- weights and vectors ----------------------------------------------------------------------------------------------
 
 

@@ -189,6 +189,31 @@ def recurrent(call: Call) -> Effect:
     )
 
 
+@rule("keras.lstm", "keras.gru")
+def keras_recurrent(call: Call) -> Effect:
+    """Keras's LSTM and GRU, (batch, time, features): the outputs, or the last of them, and the final states."""
+    x: Arg = call["input"]
+    weights: list[Arg] = [call["kernel"], call["recurrent_kernel"]]
+    bias: Arg | None = call["bias"]
+    cell = _cell(call.op)
+    (batch, steps, features), hidden = x.shape, weights[1].shape[0]
+    last: ArgRead = (x, (Reduce((1, 2)), Reshape((batch, 1, 1), (batch, 1))))
+    sequence: list[Step] = [Reduce((2,)), Prefix(1, steps)]
+    if call["go_backwards"]:  # the outputs are in the order in which they were computed
+        sequence.insert(0, Slice(1, steps - 1, -1, steps))
+    first: ArgRead = (x, tuple(sequence)) if call["return_sequences"] else last
+    text = f"({times((steps, cell.gates * hidden))}) x ({features}+{hidden})"
+    return Effect(
+        "recurrent",
+        [[first], *([last] for _ in call.outs[1:])],
+        each=True,
+        macs=batch * steps * sum(weight.numel for weight in weights),
+        flops=_flops(cell, batch * steps * hidden, 0 if bias is None else batch * steps * bias.numel),
+        formula=text if batch == 1 else f"{batch} x {text}",
+        attrs={"input_size": features, "hidden_size": hidden, "go_backwards": bool(call["go_backwards"])},
+    )
+
+
 # --- single cells -----------------------------------------------------------------------------------------------------
 
 

@@ -113,6 +113,9 @@ class Call:
                 yield from (item for item in value if isinstance(item, Arg))
 
 
+#: The note of an op whose result has as many elements as the numbers in its arguments decide.
+SIZED_BY_DATA = "the data decides how many there are"
+
 #: (argument, steps): how one output reads one argument.
 ArgRead = tuple[Arg, Steps]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rfcalc.ops.common import per_axis, times
-from rfcalc.ops.registry import Arg, ArgRead, Call, Effect, numel, rule
+from rfcalc.ops.registry import SIZED_BY_DATA, Arg, ArgRead, Call, Effect, numel, rule
 from rfcalc.reads import Group, Pad, Permute, Reduce, Reshape, Slice, Spans, Step, Steps, Take
 
 _DATA_DEPENDENT = "data-dependent positions"
@@ -417,4 +417,5 @@ def nms(call: Call) -> Effect:
         flops={"other": 3 * count + 13 * (count * (count - 1) // 2)},
         attrs={"iou_threshold": call["iou_threshold"]},
         inexact=_DATA_DEPENDENT,
+        notes=(SIZED_BY_DATA,),
     )

@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 import networkx as nx
 
 from rfcalc.errors import TraceError, UsageError
-from rfcalc.sources import python, saved, stack, timm, torchvision, zoo
+from rfcalc.sources import given, python, saved, stack, timm, torchvision, zoo
 from rfcalc.sources.loaded import Loaded
 
 
@@ -49,13 +49,12 @@ def resolve(model: Any, inputs: Any, *, axes: Any, training: bool) -> nx.DiGraph
         if inputs is not None:
             raise UsageError("a saved graph has its input fixed: trace the model again for another input")
         return model
-    from torch import nn
-
-    if isinstance(model, nn.Module):
-        model = Loaded(model, type(model).__name__)
-    if not isinstance(model, Loaded):
-        raise UsageError(f"cannot analyse a {type(model).__name__}: expected a name, a torch.nn.Module or a graph")
-    graph, _, _ = traced(model, inputs, axes=axes, training=training)
+    known = model if isinstance(model, Loaded) else given.loaded(model)
+    if known is None:
+        raise UsageError(
+            f"cannot analyse a {type(model).__name__}: expected a name, a torch.nn.Module, a Keras model or a graph"
+        )
+    graph, _, _ = traced(known, inputs, axes=axes, training=training)
     return graph
 
 
@@ -75,23 +74,24 @@ def traced(
     from rfcalc.tracing.forward import trace_module
 
     refused: TraceError | None = None
-    for args, kwargs in candidates(loaded, inputs):
+    for call in candidates(loaded, inputs):
         try:
             graph = trace_module(
                 loaded.model,
-                args,
-                kwargs,
+                call.args,
+                call.kwargs,
                 name=loaded.name,
+                names=call.names,
                 training=training,
                 axes=_axes(axes),
                 constants=loaded.constants,
                 separator=loaded.separator,
             )
-            return graph, args, kwargs
+            return graph, call.args, call.kwargs
         except TraceError as error:
             refused = refused or error
     assert refused is not None
-    usual = "x".join(map(str, loaded.shape or ()))
-    if usual and inputs is not None and tuple(inputs) != loaded.shape:
+    usual = ", ".join(expected.text for expected in loaded.inputs)
+    if usual and inputs is not None and "?" not in usual:
         raise TraceError(f"{refused}; the usual input of {loaded.name} is {usual}") from refused
     raise refused

@@ -3,66 +3,167 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from rfcalc.errors import UsageError
-from rfcalc.sources.loaded import Loaded
-
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+from rfcalc.sources.loaded import Expected, Loaded
 
 
-def candidates(loaded: Loaded, inputs: Any) -> list[Arguments]:
-    """The arguments to try in turn.
+@dataclass(frozen=True)
+class Candidate:
+    """One way to call the model. ``names`` are those of its tensors in order; empty: those of forward's parameters."""
 
-    A shape of a model whose rank is not known may or may not hold the batch, and a model with embeddings may want token
-    ids where others want numbers.
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    names: tuple[str, ...] = ()
+
+
+def candidates(loaded: Loaded, inputs: Any) -> list[Candidate]:
+    """The calls to try in turn.
+
+    A shape of a model whose inputs are not known may or may not hold the batch, and a model with embeddings may want
+    token ids where others want numbers.
     """
-    if inputs is None:
-        if loaded.shape is None:
-            raise UsageError(f"{loaded.name} has no default input: give its shape, --input 3x224x224")
-        inputs = loaded.shape
+    if inputs is None and loaded.example is not None:
+        return [Candidate(*loaded.example)]
     if isinstance(inputs, torch.Tensor):
-        return [((inputs,), {})]
-    if _is_shape(inputs):
-        shapes = _shapes(loaded, tuple(inputs))
-        return [((_tensor(shape, dtype),), {}) for dtype in _dtypes(loaded) for shape in shapes]
+        return [Candidate((inputs,), {})]
+    if loaded.inputs and (inputs is None or _is_shape(inputs) or _names_expected(loaded, inputs)):
+        return [_expected(loaded, inputs)]
+    if inputs is None:
+        raise UsageError(f"{loaded.name} has no default input: give its shape, --input 3x224x224")
     if isinstance(inputs, Mapping):
-        return [_by_name(loaded, inputs, dtype) for dtype in _dtypes(loaded)]
+        return [_by_name(loaded, values) for values in _readings(loaded, inputs)]
     if isinstance(inputs, list | tuple):
-        return [(tuple(_tensor_or_shape(loaded, item, dtype) for item in inputs), {}) for dtype in _dtypes(loaded)]
+        several = [inputs] if _is_shape(inputs) else inputs
+        names = [*_parameters(loaded), *(f"input{at}" for at in range(len(several)))]
+        given = dict(zip(names, several, strict=False))
+        return [Candidate(tuple(values.values()), {}) for values in _readings(loaded, given)]
     raise UsageError(
         f"cannot use a {type(inputs).__name__} as input: expected a shape, tensors, or a dict by input name"
     )
+
+
+# --- models that say what they take -----------------------------------------------------------------------------------
+
+
+def _names_expected(loaded: Loaded, inputs: Any) -> bool:
+    """Whether these are shapes by the names under which the source knows the inputs."""
+    names = {expected.name for expected in loaded.inputs}
+    return isinstance(inputs, Mapping) and set(inputs) <= names and all(_is_shape(shape) for shape in inputs.values())
+
+
+def _expected(loaded: Loaded, inputs: Any) -> Candidate:
+    """The call with the usual inputs, or with other shapes for all of them or for those named."""
+    floats = _floats(loaded)
+    tensors: list[torch.Tensor] = []
+    names: list[str] = []
+    for expected in loaded.inputs:
+        given = inputs.get(expected.name) if isinstance(inputs, Mapping) else inputs
+        dtype = getattr(torch, expected.dtype) if expected.dtype else floats
+        made = [_tensor(shape, dtype) for shape in _shapes(loaded, expected, given)]
+        tensors += made
+        names += [expected.name] if len(made) == 1 else [f"{expected.name}.{at}" for at in range(len(made))]
+    args, kwargs = loaded.arrange(tensors)
+    return Candidate(args, kwargs, tuple(names))
+
+
+def _shapes(loaded: Loaded, expected: Expected, given: Sequence[int] | None) -> list[tuple[int, ...]]:
+    """The shapes of the tensors that stand for one expected input: one, or one for each sample of a list."""
+    if given is None:
+        if any(extent is None for extent in expected.shape):
+            raise UsageError(
+                f"{loaded.name} leaves the size of its input {expected.name} open ({expected.text}): give it,"
+                f" --input {expected.name}={expected.text.replace('?', '224')}"
+            )
+        given = tuple(extent for extent in expected.shape if extent is not None)
+    shape = _positive(given)
+    rank = len(expected.shape)
+    if len(shape) not in (rank, rank + 1):
+        raise UsageError(
+            f"{loaded.name} takes an input like {expected.text}, with or without batch before it;"
+            f" {'x'.join(map(str, shape))} has {len(shape)} numbers"
+        )
+    samples, sample = (1, shape) if len(shape) == rank else (shape[0], shape[1:])
+    return [(samples, *sample)] if expected.batched else [sample] * samples
+
+
+# --- models of which nothing is known ---------------------------------------------------------------------------------
 
 
 def _is_shape(value: Any) -> bool:
     return isinstance(value, list | tuple) and bool(value) and all(isinstance(item, int) for item in value)
 
 
-def _shapes(loaded: Loaded, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+def _positive(shape: Sequence[int]) -> tuple[int, ...]:
     if any(extent < 1 for extent in shape):
         raise UsageError(f"input {'x'.join(map(str, shape))} has an extent below 1")
-    batched = (1, *shape)
-    if loaded.rank is not None:
-        if len(shape) not in (loaded.rank, loaded.rank - 1):
-            example = "x".join(map(str, loaded.shape or ()))
-            raise UsageError(
-                f"{loaded.name} takes an input like {example}, with or without batch before it;"
-                f" {'x'.join(map(str, shape))} has {len(shape)} numbers"
-            )
-        return [batched if len(shape) == loaded.rank - 1 else shape]
-    return [batched, shape] if len(shape) < 4 else [shape, batched] if len(shape) == 4 else [shape]
+    return tuple(shape)
 
 
-def _dtypes(loaded: Loaded) -> list[torch.dtype]:
-    """The dtypes an example input may have: that of the model's weights, and that of token ids."""
-    floats = (p.dtype for p in loaded.model.parameters() if p.is_floating_point())
-    embeds = any(isinstance(module, nn.Embedding | nn.EmbeddingBag) for module in loaded.model.modules())
-    return [next(floats, torch.float32), *([torch.int64] if embeds else [])]
+def _shapes_meant(loaded: Loaded, given: Sequence[int], dtype: torch.dtype) -> tuple[tuple[int, ...], ...]:
+    """The shapes that may be meant: the likeliest, as given, and with the batch added.
+
+    Token ids are rows, so that two axes are taken to hold the batch; of numbers, four are.
+    """
+    shape = _positive(given)
+    if {len(expected.shape) + expected.batched for expected in loaded.inputs} == {len(shape)}:
+        return shape, shape, shape
+    likely = (1, *shape) if len(shape) <= (3 if dtype.is_floating_point else 1) else shape
+    return likely, shape, (1, *shape) if len(shape) <= 4 else shape
+
+
+def _parameters(loaded: Loaded) -> Mapping[str, inspect.Parameter]:
+    """The parameters of the model's forward by name; none where it does not tell them."""
+    try:
+        return inspect.signature(loaded.model.forward).parameters
+    except (TypeError, ValueError):
+        return {}
+
+
+def _floats(loaded: Loaded) -> torch.dtype:
+    """The dtype of the model's weights."""
+    return next((p.dtype for p in loaded.model.parameters() if p.is_floating_point()), torch.float32)
+
+
+#: How a parameter of forward is called, or what its annotation says, where it takes token ids.
+_CALLED_IDS = re.compile(r"(^|_)(ids?|idx|indices|tokens?|text)$")
+_TYPED_IDS = re.compile(r"(Long|Int)Tensor")
+
+
+def _readings(loaded: Loaded, given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The given values with tensors in the place of shapes, in the order to try.
+
+    A shape may hold token ids or numbers, and the batch or not. The likeliest reading comes first; all shapes are taken
+    to hold the batch, or none.
+    """
+    names = [name for name, value in given.items() if _is_shape(value)]
+    if not names:
+        return [dict(given)]
+    found: dict[Any, dict[str, Any]] = {}
+    for dtypes in _guesses(loaded, names):
+        for shapes in zip(*(_shapes_meant(loaded, given[name], dtypes[name]) for name in names), strict=True):
+            made = {name: _tensor(shape, dtypes[name]) for name, shape in zip(names, shapes, strict=True)}
+            found.setdefault((shapes, *dtypes.values()), {**given, **made})
+    return list(found.values())
+
+
+def _guesses(loaded: Loaded, names: Sequence[str]) -> list[dict[str, torch.dtype]]:
+    """What the inputs hold, by name: as they are declared and called, all of one kind, then one of them otherwise."""
+    parameters, floats = _parameters(loaded), _floats(loaded)
+    typed = {name for name in names if name in parameters and _TYPED_IDS.search(str(parameters[name].annotation))}
+    if not typed and not any(isinstance(m, nn.Embedding | nn.EmbeddingBag) for m in loaded.model.modules()):
+        return [dict.fromkeys(names, floats)]
+    first = {name: torch.int64 if name in typed or _CALLED_IDS.search(name) else floats for name in names}
+    other = {name: floats if dtype == torch.int64 else torch.int64 for name, dtype in first.items()}
+    single = [{**first, name: other[name]} for name in names]
+    return [first, dict.fromkeys(names, floats), dict.fromkeys(names, torch.int64), *single]
 
 
 def _tensor(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
@@ -70,26 +171,14 @@ def _tensor(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
     return torch.empty(tuple(shape), dtype=dtype, device="meta")
 
 
-def _tensor_or_shape(loaded: Loaded, value: Any, dtype: torch.dtype) -> Any:
-    if _is_shape(value):
-        # A shape among several inputs holds its batch unless all of the model's inputs are known to have one more axis.
-        return _tensor(value if loaded.rank == len(value) or len(value) > 3 else (1, *value), dtype)
-    return value
-
-
-def _by_name(loaded: Loaded, inputs: Mapping[str, Any], dtype: torch.dtype) -> Arguments:
+def _by_name(loaded: Loaded, values: dict[str, Any]) -> Candidate:
     """Inputs by the names of forward's parameters; the only input may also be called ``input``, as in the tables."""
-    values = {name: _tensor_or_shape(loaded, value, dtype) for name, value in inputs.items()}
-    try:
-        parameters = inspect.signature(loaded.model.forward).parameters
-    except (TypeError, ValueError):
-        return (), values
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    parameters = _parameters(loaded)
+    open_ended = not parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     if set(values) == {"input"} and "input" not in parameters:
-        return tuple(values.values()), {}
+        return Candidate(tuple(values.values()), {})
     unknown = [name for name in values if name not in parameters]
     if unknown and not open_ended:
-        raise UsageError(
-            f"{loaded.name} has no input {unknown[0]!r}; its forward takes {', '.join(parameters) or 'no input'}"
-        )
-    return (), values
+        known = [expected.name for expected in loaded.inputs] or list(parameters)
+        raise UsageError(f"{loaded.name} has no input {unknown[0]!r}; it takes {', '.join(known) or 'no input'}")
+    return Candidate((), values)

@@ -1,30 +1,64 @@
-"""What a source gives: a module ready to be traced, with what is known of its input."""
+"""What a source gives: a module ready to be traced, with what is known of its inputs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from rfcalc.tracing.construct import Constants
 
+#: Positional and keyword arguments of a model's forward.
+Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A tensor that a model takes.
+
+    ``shape`` is the usual one without batch; None stands for an extent that the model leaves open. ``dtype`` is None
+    for that of the model's weights. A model that takes a list of samples has tensors without batch: ``batched`` is
+    False, and a shape with one more axis in front asks for so many samples.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str | None = None
+    batched: bool = True
+
+    @property
+    def text(self) -> str:
+        """The usual shape as it is written in ``--input``."""
+        return "x".join("?" if extent is None else str(extent) for extent in self.shape)
+
+
+def in_order(tensors: Sequence[torch.Tensor]) -> Arguments:
+    """Each tensor is an argument of its own."""
+    return tuple(tensors), {}
+
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A model and its default input.
+    """A model and its inputs.
 
-    ``shape`` is the default input's shape without batch, None where the model has none. ``rank`` is the rank of an
-    input with batch, None where it is not known. ``separator`` joins the names of nested modules.
+    ``inputs`` are the tensors it takes, empty where they are not known, and ``arrange`` makes the arguments of forward
+    out of them. ``example`` is a call that is known to work, given by the source itself. ``separator`` joins the names
+    of nested modules.
     """
 
     model: nn.Module
     name: str
-    shape: tuple[int, ...] | None = None
+    inputs: tuple[Expected, ...] = ()
+    arrange: Callable[[Sequence[torch.Tensor]], Arguments] = in_order
+    example: Arguments | None = None
     constants: Constants | None = None
     separator: str = "."
 
-    @property
-    def rank(self) -> int | None:
-        return None if self.shape is None else len(self.shape) + 1
+
+def one_input(shape: Sequence[int] | None) -> tuple[Expected, ...]:
+    """The inputs of a model with a single one of this shape without batch; none for a shape that is not known."""
+    return () if shape is None else (Expected("input", tuple(shape)),)

@@ -31,7 +31,7 @@ def load(spec: str) -> Loaded:
 
     where, _, call = place(spec)
     name, given = arguments(call, spec)
-    home = _import(where, spec)
+    home = import_home(where, spec)
     target: Any = home
     for part in name.split("."):
         if not hasattr(target, part):
@@ -52,7 +52,8 @@ def load(spec: str) -> Loaded:
     return Loaded(model, spec, constants=constants)
 
 
-def _import(where: str, spec: str) -> ModuleType:
+def import_home(where: str, spec: str) -> ModuleType:
+    """The module that ``where``, a file or a dotted name, stands for. Raises `LoadError` that begins with ``spec``."""
     path = Path(where)
     try:
         if where.endswith(".py"):

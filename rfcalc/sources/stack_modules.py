@@ -9,10 +9,10 @@ from torch import nn
 from rfcalc.sources.stack import Layer
 
 
-def build(layers: Sequence[Layer], channels: int) -> nn.Module:
-    """A sequence of the layers, named ``conv1``, ``max2`` and so on by their place."""
+def build(layers: Sequence[Layer], widths: Sequence[tuple[int, int]]) -> nn.Module:
+    """A sequence of the layers, named ``conv1``, ``max2`` and so on by their place; ``widths`` are their channels."""
     stack = nn.Sequential()
-    for number, layer in enumerate(layers, 1):
+    for number, (layer, channels) in enumerate(zip(layers, widths, strict=True), 1):
         name = f"{layer.pool or 'conv'}{number}"
         before, after = zip(*(_padding(layer, kernel) for kernel in layer.kernel), strict=True)
         if before != after:  # torch pads symmetrically: the uneven rest of "same" is a layer of its own
@@ -21,9 +21,7 @@ def build(layers: Sequence[Layer], channels: int) -> nn.Module:
         if layer.pool:
             stack.add_module(name, _pool(layer, before))
             continue
-        given, wanted = layer.channels or (channels, channels)
-        stack.add_module(name, nn.Conv2d(given, wanted, layer.kernel, layer.stride, before, layer.dilation, bias=False))
-        channels = wanted
+        stack.add_module(name, nn.Conv2d(*channels, layer.kernel, layer.stride, before, layer.dilation, bias=False))
     return stack.eval()
 
 

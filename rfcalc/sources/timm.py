@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rfcalc.errors import LoadError
 from rfcalc.sources.arguments import arguments, unknown
-from rfcalc.sources.loaded import Loaded
+from rfcalc.sources.loaded import Loaded, one_input
 
 PREFIX = "timm:"
 
@@ -14,20 +16,32 @@ def matches(spec: str) -> bool:
     return spec.startswith(PREFIX)
 
 
+def names() -> list[str]:
+    """The names of all timm models. Raises `LoadError` where timm is not installed."""
+    found: list[str] = _timm(f"{PREFIX}*").list_models()
+    return found
+
+
 def load(spec: str) -> Loaded:
     """The model, with the input size of its ``pretrained_cfg``. Raises `UsageError` for an unknown name."""
     name, given = arguments(spec.removeprefix(PREFIX), spec)
-    try:
-        import timm
-    except ImportError:
-        raise LoadError(f"{spec} needs timm, which is not installed: pip install 'rfcalc[timm]'") from None
+    timm = _timm(spec)
     from rfcalc.tracing.construct import build_on_meta
 
-    if name not in timm.list_models() and not timm.is_model(name):
-        raise unknown("timm", name, timm.list_models())
+    known = timm.list_models()
+    if name not in known and not timm.is_model(name):
+        raise unknown("timm", name, known)
     try:
         model, constants = build_on_meta(lambda: timm.create_model(name, pretrained=False, **given))
     except (TypeError, ValueError) as error:
         raise LoadError(f"{spec}: building the model failed: {error}") from error
     size = getattr(model, "pretrained_cfg", {}).get("input_size")
-    return Loaded(model, spec, tuple(size) if size else None, constants)
+    return Loaded(model, spec, one_input(size), constants=constants)
+
+
+def _timm(spec: str) -> Any:
+    try:
+        import timm
+    except ImportError:
+        raise LoadError(f"{spec} needs timm, which is not installed: pip install 'rfcalc[timm]'") from None
+    return timm

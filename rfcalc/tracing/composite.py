@@ -11,6 +11,9 @@ from typing import Any, TypeAlias
 
 import torch
 from torch.nn import functional
+from torch.overrides import handle_torch_function, has_torch_function
+
+from rfcalc.tracing.tensors import tensors_in_args
 
 Bound: TypeAlias = dict[str, Any]
 
@@ -94,6 +97,17 @@ def _bind_pad(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound | None:
     if named.get("mode") != "circular":
         return None  # one op for the dispatcher; circular padding is many slices and copies there
     return {"self": named["input"], "pad": tuple(named["pad"])}
+
+
+def whole(rule: str, named: Bound, run: Callable[[], Any]) -> Any:
+    """Run a part of a model that no function of torch's stands for; a tracer around it records one op of that rule.
+
+    ``named`` are the arguments as the rule knows them. What ``run`` gives back are the op's results.
+    """
+    tensors = tuple(tensors_in_args(tuple(named.values())))
+    if not has_torch_function(tensors):
+        return run()
+    return handle_torch_function(whole, tensors, rule, named, run)
 
 
 @cache

@@ -7,6 +7,7 @@ is built under `Constants`, every small tensor that depends on nothing random is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,8 +28,9 @@ LARGEST = 1 << 20
 class Constants(DispatchMode):
     """Follows a constructor and remembers the numbers of small constants, by tensor."""
 
-    def __init__(self) -> None:
+    def __init__(self, factory: Callable[[], nn.Module]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.factory = factory  #: builds the model once more, with storage if no device is set
         self._known: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor | None:
@@ -77,15 +79,17 @@ def _swap_kwargs(kwargs: dict[str, Any], constants: Constants) -> dict[str, Any]
     }
 
 
-def build_on_meta(factory: Callable[[], nn.Module]) -> tuple[nn.Module, Constants | None]:
+def build_on_meta(
+    factory: Callable[[], nn.Module], within: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> tuple[nn.Module, Constants | None]:
     """Call a constructor under the meta device; where it cannot, on the CPU (its weights then take memory).
 
-    The random state of the process is as before afterwards.
+    ``within`` makes what another framework needs for the same. The random state of the process is as before afterwards.
     """
-    constants = Constants()
+    constants = Constants(factory)
     with torch.random.fork_rng(devices=[]):
         try:
-            with torch.device("meta"), constants:
+            with torch.device("meta"), within(), constants:
                 return factory(), constants
         except (RuntimeError, NotImplementedError):
             return factory(), None

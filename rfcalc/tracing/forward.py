@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import is_dataclass
 from typing import Any
 
@@ -17,10 +19,11 @@ from rfcalc.errors import RfcalcError, TraceError, UsageError
 from rfcalc.graph import InputInfo, Node, Param, Ref
 from rfcalc.tracing.construct import Constants
 from rfcalc.tracing.functions import CompositeMode
+from rfcalc.tracing.invented import invented
 from rfcalc.tracing.layout import find_axes
-from rfcalc.tracing.modules import ModuleStack, borrowed, meta_twin
+from rfcalc.tracing.modules import ModuleStack, borrowed, class_of, meta_twin
 from rfcalc.tracing.naming import build_nodes
-from rfcalc.tracing.notes import remainder_notes
+from rfcalc.tracing.notes import remainder_notes, size_notices
 from rfcalc.tracing.recorder import NeedsDataError, Recorder
 from rfcalc.tracing.tensors import without_storage
 from rfcalc.tracing.values import Value
@@ -32,6 +35,7 @@ def trace_module(
     kwargs: Mapping[str, Any] | None = None,
     *,
     name: str = "",
+    names: Sequence[str] = (),
     training: bool = False,
     axes: Mapping[str, Mapping[str, int]] | None = None,
     constants: Constants | None = None,
@@ -40,22 +44,24 @@ def trace_module(
     """The graph of one forward pass of the model on inputs of these shapes.
 
     ``args`` and ``kwargs`` are tensors (or nested lists, tuples and dicts of them) on any device, "meta" included;
-    their values are not used unless the model asks for them. The model is as before afterwards, also when its forward
+    their values are not used unless the model asks for them. ``names`` are those of the tensors in order; without, an
+    input is called after its parameter of forward. The model is as before afterwards, also when its forward
     raises. Raises `TraceError` naming the layer that failed, what it received and what it needed.
     """
-    run = _Run(model, tuple(args), dict(kwargs or {}), name or type(model).__name__, training, constants)
+    run = _Run(model, tuple(args), dict(kwargs or {}), name or type(model).__name__, names, training, constants)
     notices: list[str] = []
     try:
         run.forward(meta=True)
     except Exception as error:
         if not _wants_data(error):
             raise run.explain(error) from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        notices.append(f"traced on real CPU tensors: the forward pass needs data ({reason})")
+        notices.append(f"traced on real CPU tensors, for {run.asked_for(error)} needs data")
         try:
+            run.take_storage()
             run.forward(meta=False)
         except Exception as second:
             raise run.explain(second) from second
+    notices += size_notices(run.recorder.tape.records)
     return run.graph(notices, axes or {}, separator)
 
 
@@ -86,10 +92,12 @@ class _Run:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         name: str,
+        names: Sequence[str],
         training: bool,
         constants: Constants | None,
     ) -> None:
         self.model, self.args, self.kwargs, self.name, self.training = model, args, kwargs, name, training
+        self.names = names
         self.constants = constants
         self.inputs: list[tuple[str, Ref]] = []
         self.outputs: list[Ref] = []
@@ -99,11 +107,15 @@ class _Run:
         self.stack = ModuleStack(self.model)
         self.recorder = recorder = Recorder(self.stack, meta=meta)
         self.inputs, self.outputs = [], []
+        weights = torch.Generator().manual_seed(0)  # where data decides the shapes, every run has the same
         parameters = {id(parameter) for parameter in self.model.parameters()}
 
         def exchange(name: str, tensor: torch.Tensor) -> torch.Tensor:
             known = self.constants.of(tensor) if self.constants is not None else None
-            made = (tensor if tensor.is_meta else meta_twin(name, tensor)) if meta else _real_twin(tensor, known)
+            if meta:
+                made = tensor if tensor.is_meta else meta_twin(name, tensor)
+            else:
+                made = _real_twin(name, tensor, known, weights)
             if id(tensor) in parameters:
                 recorder.bind(made, Value("param", params=(name,)))
             else:
@@ -114,7 +126,7 @@ class _Run:
         convert = without_storage if meta else _as_real
         with (
             torch.no_grad(),
-            torch.random.fork_rng(devices=[]),
+            _own_random_numbers(),
             _slow_path(),
             borrowed(self.model, exchange, self.training),
         ):
@@ -144,6 +156,7 @@ class _Run:
         """The argument with its tensors converted and declared as inputs."""
         if isinstance(value, torch.Tensor):
             tensor = convert(value)
+            name = self.names[len(self.inputs)] if len(self.inputs) < len(self.names) else name
             self.inputs.append((name, self.recorder.input(name, tensor)))
             return tensor
         if isinstance(value, list | tuple):
@@ -156,7 +169,7 @@ class _Run:
 
     def graph(self, notices: Sequence[str], axes: Mapping[str, Mapping[str, int]], separator: str) -> nx.DiGraph[int]:
         """The graph of the recorded pass."""
-        modules = {name: type(module).__name__ for name, module in self.model.named_modules()}
+        modules = {name: class_of(module).__name__ for name, module in self.model.named_modules()}
         nodes = build_nodes(self.recorder.tape.records, modules, separator)
         inputs = [self._input(nodes, name, ref, axes) for name, ref in self.inputs]
         return graphs.build(
@@ -166,6 +179,7 @@ class _Run:
             outputs=list(dict.fromkeys(self.outputs)),
             params=_params(self.model, nodes),
             buffers=_buffers(self.model),
+            calls=self.stack.calls,
             masks=dict(enumerate(self.recorder.tape.masks)),
             meta={"torch": torch.__version__, "training": self.training, "notices": list(notices)},
         )
@@ -181,6 +195,28 @@ class _Run:
                     f"input {name!r} has shape {_dims(out.shape)}: there is no axis {number} to call {axis}"
                 )
         return InputInfo(name, ref.node, out.shape, out.dtype, dict(chosen))
+
+    def take_storage(self) -> None:
+        """Get ready for a pass on real numbers: a model built without memory is built again, as its own code starts it.
+
+        Raises `TraceError` where the weights do not fit into memory.
+        """
+        need = sum(tensor.nbytes for tensor in self.model.parameters() if tensor.is_meta)
+        if need > _free_memory():
+            raise TraceError(
+                f"{self.name} cannot be traced without numbers, and its weights take {need / 2**30:.1f} GiB, more than"
+                " this machine has free"
+            )
+        if need and self.constants is not None:
+            with _own_random_numbers():
+                self.model, self.constants = self.constants.factory(), None
+
+    def asked_for(self, error: Exception) -> str:
+        """What could not be done without numbers: an op where that is known."""
+        failure = self.recorder.tape.failure
+        if failure is not None:
+            return failure.op
+        return (str(error).splitlines() or [""])[0] or type(error).__name__
 
     def explain(self, error: Exception) -> Exception:
         """The failure as one line: the layer, what it received, what it needed."""
@@ -243,17 +279,28 @@ def _as_real(tensor: torch.Tensor) -> torch.Tensor:
     return torch.zeros(tensor.shape, dtype=tensor.dtype)
 
 
-def _real_twin(tensor: torch.Tensor, known: torch.Tensor | None) -> torch.Tensor:
-    """A CPU tensor in place of a parameter or buffer; one without storage gets small random numbers."""
+def _real_twin(name: str, tensor: torch.Tensor, known: torch.Tensor | None, weights: torch.Generator) -> torch.Tensor:
+    """A CPU tensor in place of a parameter or buffer; one without storage gets random numbers."""
     if known is not None:
         return known
-    if not tensor.is_meta:
-        made = tensor.detach().to("cpu", copy=True)
-    elif tensor.is_floating_point():
-        made = torch.rand(tensor.shape, dtype=tensor.dtype) * 0.02
-    else:
-        made = torch.zeros(tensor.shape, dtype=tensor.dtype)
+    made = invented(name, tensor, weights) if tensor.is_meta else tensor.detach().to("cpu", copy=True)
     return nn.Parameter(made, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
+
+
+@contextmanager
+def _own_random_numbers() -> Iterator[None]:
+    """Random numbers from a fixed seed for the pass; the user's go on afterwards where they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+def _free_memory() -> float:
+    """Bytes of memory that are free, infinity where the system does not tell."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return math.inf
 
 
 def _slow_path() -> Any:

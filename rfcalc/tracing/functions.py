@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dis
+import sys
 from collections.abc import Mapping, Sequence
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -10,9 +13,23 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from rfcalc.tracing import shapes
-from rfcalc.tracing.composite import composites
+from rfcalc.tracing.composite import composites, whole
 from rfcalc.tracing.recorder import Recorder
 from rfcalc.tracing.tensors import tensors_in_args
+
+
+#: Methods that an operator calls too, under the method's name.
+_OPERATORS = {
+    torch.Tensor.add: torch.Tensor.__add__,
+    torch.Tensor.mul: torch.Tensor.__mul__,
+    torch.Tensor.matmul: torch.Tensor.__matmul__,
+}
+_BINARY_OP = dis.opmap["BINARY_OP"]
+
+
+def _is_operator(caller: FrameType) -> bool:
+    """Whether Python is in the middle of an operator, ``x @ y``, and not of a call, ``x.matmul(y)``."""
+    return caller.f_code.co_code[caller.f_lasti] == _BINARY_OP
 
 
 class CompositeMode(TorchFunctionMode):
@@ -26,7 +43,19 @@ class CompositeMode(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        kwargs = dict(kwargs or {})
+        outer, self._recorder.function = self._recorder.function, func
+        if func in _OPERATORS and _is_operator(sys._getframe(1)):
+            self._recorder.function = _OPERATORS[func]
+        try:
+            return self._call(func, args, dict(kwargs or {}))
+        finally:
+            self._recorder.function = outer
+
+    def _call(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        if func is whole:
+            self._recorder.function = None
+            rule, given, run = args
+            return self._recorder.whole(rule, given, run) if self._recorder.depends(tensors_in_args(tuple(given.values()))) else run()
         if self._recorder.meta:
             func, args, kwargs = _with_numbers(func, args, kwargs)
         entry = self._table.get(func)
@@ -36,7 +65,7 @@ class CompositeMode(TorchFunctionMode):
         recorder = self._recorder
         args, kwargs = recorder.twinned(tuple(args)), {k: recorder.twinned(v) for k, v in kwargs.items()}
         named = entry[1](args, kwargs) or named
-        shaped = shapes.linear(named) if recorder.meta and entry[0] == "torch.linear" else None
+        shaped = shapes.composite(entry[0], named) if recorder.meta else None
         return recorder.whole(entry[0], named, lambda: func(*args, **kwargs) if shaped is None else shaped)
 
 

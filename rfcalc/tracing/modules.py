@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from torch import nn
 from torch.nn.modules import module as hooks
 
 from rfcalc.errors import LoadError
-from rfcalc.tracing.tensors import without_storage
+from rfcalc.graph import ModuleCall
+from rfcalc.tracing.tensors import tensors_in_args, without_storage
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 
@@ -28,16 +30,47 @@ class Scope:
     call: int
 
 
+class StandIn(nn.Module):
+    """Another framework's layer as torch's tools expect a module: parameters, buffers and layers inside it by name.
+
+    The ``original`` is what runs; it reads its numbers from here while it does.
+    """
+
+    original: nn.Module
+
+    def __init__(self, original: nn.Module) -> None:
+        super().__init__()
+        self.__dict__["original"] = original  # no module inside this one
+
+
+def class_of(module: nn.Module) -> type[nn.Module]:
+    """The class that a user knows the module by."""
+    return type(module.original if isinstance(module, StandIn) else module)
+
+
+@cache
+def types_of(kind: type[nn.Module]) -> tuple[str, ...]:
+    """The full names of a module's class and of those it derives from, down to `torch.nn.Module`, which is left out."""
+    classes = kind.__mro__[: kind.__mro__.index(nn.Module)]
+    return tuple(f"{item.__module__}.{item.__qualname__}" for item in classes)
+
+
 class ModuleStack:
     """The stack of module calls that are under way, and where the last one failed."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._names = {id(module): name for name, module in model.named_modules()}
-        self._root = Scope("", type(model).__name__, not any(True for _ in model.children()), 0)
+        self._names: dict[int, str] = {}
+        self._stand_ins: dict[int, nn.Module] = {}
+        for name, module in model.named_modules():
+            if isinstance(module, StandIn):
+                self._stand_ins[id(module.original)] = module
+                module = module.original
+            self._names[id(module)] = name
+        self._root = Scope("", class_of(model).__name__, not any(True for _ in model.children()), 0)
         self._stack: list[Scope] = []
         self._given: list[Any] = []
         self._failed: tuple[Scope, Any] | None = None
-        self._calls = 0
+        self._calls: list[ModuleCall] = []
 
     @property
     def current(self) -> Scope:
@@ -50,21 +83,34 @@ class ModuleStack:
         return scope, tuple(tuple(item.shape) for item in args if isinstance(item, torch.Tensor))
 
     @property
+    def calls(self) -> tuple[ModuleCall, ...]:
+        """All module calls so far, in the order in which they began."""
+        return tuple(self._calls)
+
+    @property
     def depth(self) -> tuple[Scope, ...]:
         return tuple(self._stack)
 
     def _enter(self, module: nn.Module, args: Any) -> None:
+        if isinstance(module, StandIn):
+            return  # what it stands for is called next
         name = self._names.get(id(module))
         if name is None:  # made during the forward pass
             name = f"{self.current.name}.{type(module).__name__}".strip(".")
-        self._calls += 1
+        leaf = not any(True for _ in self._stand_ins.get(id(module), module).children())
+        number, around = len(self._calls) + 1, self.current.call
+        given = tuple(tuple(item.shape) for item in args if isinstance(item, torch.Tensor))
+        self._calls.append(ModuleCall(number, name, types_of(type(module)), leaf, given, (), around))
         self._failed = None  # if there was one, the model went on
-        leaf = not any(True for _ in module.children())
-        self._stack.append(Scope(name, type(module).__name__, leaf, self._calls))
+        self._stack.append(Scope(name, type(module).__name__, leaf, number))
         self._given.append(args)
 
     def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        if isinstance(module, StandIn):
+            return
         left = self._stack.pop(), self._given.pop()
+        returned = tuple(tuple(item.shape) for item in tensors_in_args((output,)))
+        self._calls[left[0].call - 1] = replace(self._calls[left[0].call - 1], outputs=returned)
         if output is None and self._failed is None and sys.exc_info()[0] is not None:
             self._failed = left
 
@@ -93,12 +139,8 @@ def borrowed(
     What forward stores in a module's attributes (caches of grids, counters) is undone too. ``exchange`` takes the
     qualified name and the tensor; tensors that are shared are exchanged once. None leaves the tensors as they are.
     """
-    modules = list(model.modules())
-    saved = [
-        (module, dict(module.__dict__), {key: dict(getattr(module, key)) for key in _REGISTRIES}) for module in modules
-    ]
     made: dict[int, torch.Tensor] = {}
-    try:
+    with kept(model.modules()):
         for prefix, module in model.named_modules():
             module.__dict__["training"] = training
             if exchange is None:
@@ -110,6 +152,16 @@ def borrowed(
                     if id(tensor) not in made:
                         made[id(tensor)] = exchange(f"{prefix}.{key}".strip("."), tensor)
                     registry[key] = made[id(tensor)]
+        yield
+
+
+@contextmanager
+def kept(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Put back, at the end of the block, what is stored in the modules' attributes and registries now."""
+    saved = [
+        (module, dict(module.__dict__), {key: dict(getattr(module, key)) for key in _REGISTRIES}) for module in modules
+    ]
+    try:
         yield
     finally:
         for module, attributes, registries in saved:

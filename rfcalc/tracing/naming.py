@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
 
 from rfcalc.graph import NUMBERED_KINDS, Node, Read, Ref
+from rfcalc.reads import Permute
 from rfcalc.tracing.notes import remainder_notes
 from rfcalc.tracing.tape import Record
 
@@ -26,6 +29,14 @@ _TERMS = {
     "copy_slice": "write",
     "to_copy": "to",
 }
+#: How torch's own names for the homes of its functions begin, and what users write there.
+_HOMES = (
+    ("TensorBase.", "torch.Tensor."),
+    ("Tensor.", "torch.Tensor."),
+    ("_VariableFunctionsClass.", "torch."),
+    ("boolean_dispatch.<locals>.fn", "torch.nn.functional."),
+)
+_MODULES = {"torch._C._nn": "torch.nn.functional", "torch.functional": "torch"}
 #: Which op of a leaf module carries the module's own name: the only one of the first of these classes that it has.
 _MAIN = (NUMBERED_KINDS, frozenset({"norm"}), frozenset({"activation"}))
 #: Kinds that leave what a unit sees as it is, position by position.
@@ -37,6 +48,7 @@ def build_nodes(records: Sequence[Record], modules: Mapping[str, str], separator
     kinds = _kinds(records)
     names = _names(records, kinds, modules, separator)
     owners = _owners(records, kinds)
+    faces = dict(_faces(records, kinds))
     nodes = []
     index = 0
     for ident, record in enumerate(records):
@@ -65,9 +77,25 @@ def build_nodes(records: Sequence[Record], modules: Mapping[str, str], separator
                 masked=effect.masked,
                 notes=(*effect.notes, *remainder_notes(records, record)),
                 owner=owners[ident],
+                face=faces.get(ident),
+                call=record.scope.call,
+                function=record.function,
             )
         )
     return nodes
+
+
+@cache
+def name_of(function: Any) -> str:
+    """The name by which a user calls a function of torch's, ``torch.nn.functional.relu``; "" for none."""
+    if function is None:
+        return ""
+    qualified, plain = getattr(function, "__qualname__", ""), getattr(function, "__name__", "")
+    for start, home in _HOMES:
+        if qualified.startswith(start):
+            return home + plain
+    module = getattr(function, "__module__", None) or ""
+    return f"{_MODULES.get(module, module)}.{plain}".strip(".")
 
 
 def _kinds(records: Sequence[Record]) -> list[str]:
@@ -124,6 +152,31 @@ def _base_name(ident: int, record: Record, main: Mapping[int, int], modules: Map
         if owner and inside and owner in modules and record.effect.kind in NUMBERED_KINDS | {"norm"}:
             return owner, modules[owner]
     return (f"{scope.name}/{term}" if scope.name else term), ""
+
+
+def _faces(records: Sequence[Record], kinds: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """For a layer that moves its axes for torch and back: the op that has its result as the module gives it back."""
+    readers: dict[Ref, list[int]] = defaultdict(list)
+    for ident, record in enumerate(records):
+        for ref in record.inputs:
+            readers[ref].append(ident)
+    for ident, record in enumerate(records):
+        if kinds[ident] not in NUMBERED_KINDS or not record.scope.leaf:
+            continue
+        order = list(range(len(record.outputs[0].shape)))
+        moved, at = order, ident
+        while len(readers[Ref(at)]) == 1:
+            (at,) = readers[Ref(at)]
+            step = records[at]
+            if step.scope.call != record.scope.call or kinds[at] not in _TRANSPARENT | {"reshape"}:
+                break
+            ((_, steps),) = step.reads[0] if len(step.inputs) == 1 == len(step.reads[0]) else ((0, None),)
+            if steps is None or not all(isinstance(one, Permute) for one in steps):
+                break
+            for one in steps:
+                moved = [moved[axis] for axis in one.axes]
+            if moved != order:
+                yield ident, at
 
 
 def _term(record: Record) -> str:

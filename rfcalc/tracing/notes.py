@@ -1,4 +1,4 @@
-"""What a layer's arithmetic says to its user: windows that do not tile their input."""
+"""What a user should know of single layers: windows that do not tile their input, results whose size data decides."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import zip_longest
 
+from rfcalc.ops import SIZED_BY_DATA
 from rfcalc.tracing.tape import Record
 
 
@@ -39,4 +40,15 @@ def _remainder(extent: int, kernel: int, stride: int, padding: int, dilation: in
     return (
         f"({inside})/{stride} + 1 = {float(whole):g} is no integer: the last {left - padding} of {extent}"
         f" are never read; sizes {fits[0]} and {fits[1]} divide evenly"
+    )
+
+
+def size_notices(records: Sequence[Record]) -> tuple[str, ...]:
+    """A notice that names the ops whose results have as many elements as the data decides, if there are any."""
+    names = dict.fromkeys(record.op for record in records if SIZED_BY_DATA in record.effect.notes and record.depends)
+    if not names:
+        return ()
+    return (
+        f"the data decides how much {', '.join(names)} give: the layers after them are counted for this input, random"
+        " unless tensors were given, and for these weights",
     )

@@ -17,6 +17,7 @@ from rfcalc.ops import Arg, Call, Effect, lookup
 from rfcalc.tracing import shapes
 from rfcalc.tracing.modes import DispatchMode
 from rfcalc.tracing.modules import ModuleStack, Scope
+from rfcalc.tracing.naming import name_of
 from rfcalc.tracing.schema import Schema, schema_of
 from rfcalc.tracing.tape import Failure, Record, Tape
 from rfcalc.tracing.tensors import (
@@ -46,6 +47,7 @@ class Recorder(DispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.tape = Tape()
         self.meta = meta
+        self.function: Any = None  #: torch's function under way that the model called
         self._stack = stack
         self._slots: dict[int, Slot] = {}
         self._storages: dict[Any, Slot] = {}
@@ -143,7 +145,8 @@ class Recorder(DispatchMode):
         refs = tuple(value.ref for _, value in computed if value.ref is not None)
         depends = any(value.role == "data" for _, value in args)
         infos = tuple(info(out) for out in outs)
-        return self._add(Record(op, self._stack.current, effect, refs, infos, rows, params, known, depends))
+        function = name_of(self.function)
+        return self._add(Record(op, self._stack.current, effect, refs, infos, rows, params, known, depends, function))
 
     def record(self, op: str, named: Mapping[str, Any], outs: Sequence[torch.Tensor]) -> list[Value]:
         """Apply the op's rule and append a record; returns the values of the outputs."""
@@ -257,6 +260,7 @@ class Recorder(DispatchMode):
         held = [self.value_of(tensor) for tensor in tensors_in_args(args)]
         real = [value.real for value in held]
         if any(item is None for item in real):
+            self.fail(schema_of(func).name, ())
             raise NeedsDataError(str(func))
         return func(*replaced(args, iter(real)), **kwargs)
 
@@ -310,6 +314,9 @@ class Recorder(DispatchMode):
         written = list(tensors_in_args(schema.written_named(named)))
         if not written and all(id(out) in self._slots for out in outs) and not schema.fresh:
             return  # ``contiguous`` and the like gave back their argument
+        if schema.name == "aten.clone":  # the same in another place; whether that is needed depends on the device
+            self.bind(result, self.value_of(named["self"]))
+            return
         values = self.record(schema.name, named, outs or written)
         for tensor, value in zip(written, values, strict=False):
             self._write(self._slot(tensor), value)

@@ -25,6 +25,7 @@ class Record:
     params: tuple[str, ...]
     known: bool = True
     depends: bool = True  #: on an input (otherwise on parameters alone)
+    function: str = ""  #: torch's function that the model called
 
 
 @dataclass

@@ -287,7 +287,7 @@ def test_numbers_of_the_data_need_real_tensors():
     a = rfcalc.analyze(model, torch.ones(1, 2, 8, 8))
     assert a.layers[1].name == "conv"
     (notice,) = a.notices
-    assert notice.startswith("traced on real CPU tensors: the forward pass needs data (")
+    assert notice.startswith("traced on real CPU tensors, for aten._local_scalar_dense needs data")
     assert "\n" not in notice
     assert names(rfcalc.analyze(model, -torch.ones(1, 2, 8, 8))) == ["input"]  # the example tensor decides
 
@@ -486,3 +486,21 @@ def test_a_failure_that_the_model_catches_is_none():
 
     assert names(rfcalc.analyze(model, (2, 8, 8))) == ["input", "right", "add", "last"]
     assert "layer last (Linear) got 1x32, needs 128 features" in failure(TraceError, model, (2, 4, 4))
+
+
+def test_what_the_data_decides_is_the_same_each_time() -> None:
+    """A pass on random numbers draws the same ones, whatever the process drew before, and leaves its state alone."""
+
+    def found() -> int:
+        a = rfcalc.analyze(Net(lambda m, x: x[x > 0.5] * 2), (64,))
+        assert a.notices[1].startswith("the data decides how much aten.index give: ")
+        return a.layers[-1].output_shape[0]
+
+    torch.manual_seed(1)
+    first, before = found(), torch.random.get_rng_state()
+    torch.manual_seed(2)
+
+    assert 0 < first < 64
+    assert found() == first
+    torch.manual_seed(1)
+    assert torch.equal(torch.random.get_rng_state(), before)

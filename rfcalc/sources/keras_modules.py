@@ -1,0 +1,216 @@
+"""A Keras model as the tracer takes one: a torch module with Keras's names, and what it takes as input.
+
+On its torch backend a Keras layer is a `torch.nn.Module`, but its variables hold the tensors, its layers stand in lists
+that torch does not look into, and every layer lists the weights of all layers inside it. `KerasStandIn` has the tree as
+Keras sees it, ``block/conv`` with ``kernel`` and ``bias``. What stands in it is lent to Keras's variables for the time
+of a forward pass.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from rfcalc.errors import LoadError, UsageError
+from rfcalc.sources.keras_backend import demand_torch, loaded_keras, running_on
+from rfcalc.sources.keras_layers import cell_of, recorded_whole
+from rfcalc.sources.loaded import Expected, Loaded
+from rfcalc.tracing.construct import Constants
+from rfcalc.tracing.modules import StandIn, kept
+
+#: The name of an input that its author did not name; the number counts the inputs made in a process.
+_UNNAMED = re.compile(r"input_layer(_\d+)?")
+
+
+def is_keras(model: Any) -> bool:
+    """Whether an object is a Keras layer or model, whatever it computes with."""
+    keras = loaded_keras()
+    return keras is not None and isinstance(model, keras.layers.Layer)
+
+
+def loaded(model: Any, name: str, constants: Constants | None = None) -> Loaded:
+    """A Keras model, ready to be traced. Raises `LoadError` for one that was not built, or not on torch."""
+    demand_torch(loaded_keras(), name)
+    if not model.built:
+        raise LoadError(
+            f"{name} is not built, so its layers have no weights yet: give it a keras.Input, call model.build(shape),"
+            " or call it once on an example"
+        )
+    return Loaded(KerasStandIn(model, {}), name, _expected(model), constants=constants, separator="/")
+
+
+class KerasStandIn(StandIn):
+    """A Keras layer's weights and the layers inside it. Called, it runs the layer on the weights that it holds then.
+
+    What Keras counts as a weight is a parameter if it was made to be trained, frozen since or not, and else a buffer:
+    the moving statistics of a batch normalisation. The states of random generators are neither.
+    """
+
+    def __init__(self, layer: Any, made: dict[int, KerasStandIn]) -> None:
+        super().__init__(layer)
+        made[id(layer)] = self  # a layer in several places is one module, like in torch
+        self._held: dict[str, Any] = {}
+        self._attributes: list[str] = []
+        self._add_variables(layer)
+        for key, value in vars(layer).items():
+            if isinstance(value, torch.Tensor):
+                self._attributes.append(key)
+                self.__dict__[key] = value
+        cell = cell_of(layer)
+        if cell is not None:
+            self._add_variables(cell)
+        keras = loaded_keras()
+        for inner in layer._layers:
+            if inner is not cell and not isinstance(inner, keras.layers.InputLayer):
+                stand_in = made.get(id(inner)) or KerasStandIn(inner, made)
+                self._modules[_free(inner.name, self._modules)] = stand_in
+
+    def _add_variables(self, layer: Any) -> None:
+        keras = loaded_keras()
+        wrapped: set[int] = set()  # by a layer around a module of torch's, which reads its own parameters
+        for key, module in layer._modules.items():
+            if key != "_torch_params" and not isinstance(module, keras.layers.Layer):
+                self._modules[key] = module
+                wrapped |= {id(tensor) for tensor in module.parameters()}
+        for variable in layer._trainable_variables:
+            if id(variable._value) not in wrapped:
+                self._parameters[self._hold(variable)] = _parameter(variable)
+        for variable in layer._non_trainable_variables:
+            if id(variable._value) not in wrapped:
+                self._buffers[self._hold(variable)] = variable._value.detach()
+
+    def _hold(self, variable: Any) -> str:
+        name = _free(variable.name, self._held)
+        self._held[name] = variable
+        return name
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run Keras's layer. Several tensors, or tensors by name, are put together as a functional model takes them."""
+        args, kwargs = self._arranged(args, kwargs)
+        with self._lent() as tree, running_on(_device(tree, (args, kwargs))):
+            return self.original(*args, **kwargs, training=self.training)
+
+    # --- arguments ----------------------------------------------------------------------------------------------------
+
+    def _arranged(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        inputs = _symbolic(self.original)
+        if not inputs:
+            return args, kwargs
+        names = _names(inputs)
+        if kwargs:
+            if set(kwargs) != set(names) or args:
+                raise UsageError(f"{self.original.name} takes {', '.join(names)}; given by name: {', '.join(kwargs)}")
+            args = tuple(kwargs[name] for name in names)
+        if len(args) == 1 and not isinstance(args[0], torch.Tensor):
+            return args, {}
+        if len(args) != len(inputs):
+            raise UsageError(
+                f"{self.original.name} takes {len(inputs)} inputs, {', '.join(names)}; {len(args)} were given"
+            )
+        keras = loaded_keras()
+        if isinstance(self.original, keras.Sequential):
+            return args, {}
+        return (keras.tree.pack_sequence_as(self.original.input, args),), {}
+
+    # --- lending ------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _lent(self) -> Iterator[list[KerasStandIn]]:
+        """Keras's variables hold what the registries of this tree hold; the layers are as before afterwards."""
+        tree = [module for module in self.modules() if isinstance(module, KerasStandIn)]
+        values = [(variable, variable._value) for stand_in in tree for variable in stand_in._all_held()]
+        with kept(stand_in.original for stand_in in tree):
+            try:
+                for stand_in in tree:
+                    stand_in._lend()
+                yield tree
+            finally:
+                for variable, value in values:
+                    variable._value = value
+
+    def _all_held(self) -> list[Any]:
+        seeds = [generator.state for generator in self.original._seed_generators]
+        return [*self._held.values(), *seeds]
+
+    def _lend(self) -> None:
+        layer: Any = self.original
+        for name, variable in self._held.items():
+            variable._value = self._parameters.get(name, self._buffers.get(name))
+        for generator in layer._seed_generators:
+            state = generator.state._value
+            generator.state._value = torch.zeros(state.shape, dtype=state.dtype) if state.is_meta else state.clone()
+        own = {key: self.__dict__[key] for key in self._attributes}
+        own.update(_losses=[], _loss_ids=set())
+        call = recorded_whole(layer)
+        if call is not None:
+            own["call"] = call
+        if not layer.built and not getattr(layer.build, "_is_default", False):
+            own["build"] = _unbuilt(layer)
+        layer.__dict__.update(own)
+
+
+def _parameter(variable: Any) -> nn.Parameter:
+    value = variable._value
+    if isinstance(value, nn.Parameter):
+        return value
+    return nn.Parameter(value.detach(), requires_grad=variable.trainable)
+
+
+def _unbuilt(layer: Any) -> Any:
+    """In place of ``build``: weights made during the pass would be no part of the model."""
+
+    def build(*_: Any, **__: Any) -> None:
+        raise LoadError(
+            f"layer {layer.name} ({type(layer).__name__}) is not built, so it has no weights yet: call the model once"
+            " on an example"
+        )
+
+    return build
+
+
+def _device(tree: list[KerasStandIn], arguments: Any) -> torch.device:
+    """Where a pass runs: where its inputs are, or else the weights."""
+    for tensor in (*loaded_keras().tree.flatten(arguments), *(t for one in tree for t in one.parameters())):
+        if isinstance(tensor, torch.Tensor):
+            return tensor.device
+    return torch.device("cpu")
+
+
+def _free(name: str, taken: Any) -> str:
+    """The name without dots, which separate names in torch, and with a number where it is taken."""
+    name = name.replace(".", "_")
+    return name if name not in taken else next(f"{name}_{n}" for n in range(1, len(taken) + 2) if f"{name}_{n}" not in taken)
+
+
+# --- inputs -----------------------------------------------------------------------------------------------------------
+
+
+def _symbolic(model: Any) -> list[Any]:
+    """The inputs that a functional or sequential model was built with; none for other models."""
+    try:
+        return list(model.inputs or ())
+    except AttributeError:
+        return []
+
+
+def _names(inputs: list[Any]) -> list[str]:
+    """Keras's names of the inputs; an only input that was given no name is the input."""
+    names = [tensor._keras_history.operation.name for tensor in inputs]
+    return ["input"] if len(names) == 1 and _UNNAMED.fullmatch(names[0]) else names
+
+
+def _expected(model: Any) -> tuple[Expected, ...]:
+    inputs = _symbolic(model)
+    if inputs:
+        pairs = zip(_names(inputs), inputs, strict=True)
+        return tuple(Expected(name, tuple(tensor.shape[1:]), str(tensor.dtype)) for name, tensor in pairs)
+    config = model.get_build_config() or {}
+    shape = config.get("input_shape")
+    if isinstance(shape, list | tuple) and len(shape) > 1 and all(n is None or isinstance(n, int) for n in shape):
+        return (Expected("input", tuple(shape[1:]), str(model.input_dtype)),)
+    return ()

@@ -1,0 +1,50 @@
+"""A model that was traced once, called again on inputs of other sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import networkx as nx
+
+from rfcalc.errors import UsageError
+from rfcalc.graph import InputInfo
+from rfcalc.sources import given, load
+from rfcalc.sources.loaded import Loaded
+
+
+def ready(model: Any) -> Loaded | nx.DiGraph[int]:
+    """The model that a text names, or that an object is, to be traced any number of times; or a graph.
+
+    Raises `UsageError` for an object that is no model, and what the source raises.
+    """
+    found = load(model) if isinstance(model, str) else model
+    if isinstance(found, Loaded | nx.DiGraph):
+        return found
+    known = given.loaded(found)
+    if known is None:
+        raise UsageError(
+            f"cannot analyse a {type(model).__name__}: expected a name, a torch.nn.Module, a Keras model or a graph"
+        )
+    return known
+
+
+def usual_shapes(loaded: Loaded) -> dict[str, tuple[int | None, ...]]:
+    """The shapes without batch that a model usually takes, by input; an extent that it leaves open is None."""
+    return {expected.name: expected.shape for expected in loaded.inputs}
+
+
+def call(loaded: Loaded, inputs: Sequence[InputInfo], shapes: Mapping[str, Sequence[int]], by_name: bool) -> Any:
+    """What `resolve` takes for the model to be called as it was, on tensors of these full shapes.
+
+    ``by_name`` says that the arguments were given by name, and not in order.
+    """
+    import torch
+
+    if loaded.inputs:
+        return {name: tuple(shape) for name, shape in shapes.items()}
+    tensors = {
+        item.name: torch.empty(tuple(shapes[item.name]), dtype=getattr(torch, item.dtype), device="meta")
+        for item in inputs
+    }
+    return tensors if by_name else tuple(tensors.values())

@@ -1,0 +1,41 @@
+"""Numbers for weights that have none: of a model built without memory that must be run for real."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+#: He's scale (2015, arXiv:1502.01852), which keeps the size of signals through convolutions and ReLUs.
+HE = math.sqrt(2)
+
+_DRAWN = (1 << 20) - 3  #: how many random numbers a tensor gets before they repeat, out of step with its rows
+
+
+def invented(name: str, tensor: torch.Tensor, generator: torch.Generator, gain: float = HE) -> torch.Tensor:
+    """Numbers for a parameter or buffer of that name that keep signals alive and finite.
+
+    Matrices are normal with He's scale, scales about 1, biases about 0, running means 0 and running variances 1.
+    """
+    leaf = name.rpartition(".")[2]
+    shape = tuple(tensor.shape)
+    if not tensor.is_floating_point():
+        return torch.zeros(shape, dtype=tensor.dtype)
+    if not isinstance(tensor, nn.Parameter) and "var" in leaf:
+        return torch.ones(shape, dtype=tensor.dtype)
+    if not isinstance(tensor, nn.Parameter) and "mean" in leaf:
+        return torch.zeros(shape, dtype=tensor.dtype)
+    noise = _noise(shape, generator)
+    if len(shape) < 2:
+        made = 0.1 * noise if "bias" in leaf else 1 + 0.1 * noise
+    else:
+        made = noise * (gain / math.sqrt(max(1, math.prod(shape[1:]))))
+    return made.to(tensor.dtype)
+
+
+def _noise(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    """Normal numbers; large tensors repeat theirs, for drawing them takes longer than the forward pass."""
+    count = math.prod(shape)
+    drawn = torch.randn(min(count, _DRAWN), generator=generator)
+    return drawn.repeat(-(-count // max(1, len(drawn))))[:count].reshape(shape)
