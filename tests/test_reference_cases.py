@@ -420,7 +420,7 @@ def test_supports_by_unit(case):
 # --- torchvision ------------------------------------------------------------------------------------------------------
 
 COUNTS = read("torchvision_counts.json")["models"]
-#: One fast model of each family; benchmarks/torchvision_counts.py checks all of them.
+#: One fast model of each family; benchmarks/torchvision_models.py holds all models against what is published.
 SAMPLE = """
 alexnet convnext_tiny densenet121 efficientnet_b0 mnasnet0_5 mobilenet_v2 mobilenet_v3_small r3d_18 regnet_x_800mf
 resnet18 shufflenet_v2_x1_0 squeezenet1_1 swin_t vgg11 vit_b_16
