@@ -40,7 +40,9 @@ from rfcalc.cli import cli
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = sorted((ROOT / "examples").rglob("*.md"))
+DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *DOCS, *PAGES]
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 
 _FENCE = re.compile(r"^```(?P<info>[^`\n]+)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -192,10 +194,11 @@ def test_links_lead_somewhere(path: Path) -> None:
 def test_every_example_and_document_is_shown() -> None:
     found = [block for path in DOCUMENTS for block in blocks(path.read_text(encoding="utf-8"))]
     shown = {command for block in found for command, _ in commands(block)}
-    linked = set(_LINK.findall(README.read_text(encoding="utf-8")))
+    linked = {link for path in (README, *DOCS) for link in _LINK.findall(path.read_text(encoding="utf-8"))}
 
     assert [name for name in EXAMPLES if f"python examples/{name}" not in shown] == []
-    assert [path.name for path in DOCUMENTS[2:] if f"docs/{path.name}" not in linked] == []
+    assert [path.name for path in DOCS if f"docs/{path.name}" not in linked] == []
+    assert [path.name for path in PAGES if f"../{path.relative_to(ROOT)}" not in linked] == []
 
 
 def test_the_readme_knows_every_command_and_which_are_missing() -> None:
