@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rfcalc.analyses.analysis import Analysis
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import networkx as nx
 
     from rfcalc.checking import Verification
+    from rfcalc.comparing.growth import Growth
+    from rfcalc.comparing.rows import Comparison
 
 
 def trace(
@@ -31,8 +33,10 @@ def trace(
     cannot be had, `TraceError` for a forward pass that fails.
     """
     from rfcalc.sources import resolve
+    from rfcalc.sources.guest import hosting
 
-    return resolve(model, inputs, axes=axes, training=training)
+    with hosting(model):
+        return resolve(model, inputs, axes=axes, training=training)
 
 
 def analyze(
@@ -49,6 +53,62 @@ def analyze(
     """
     found = Analysis(trace(model, inputs, axes=axes, training=training))
     return found if of is None else found.relative_to(str(of))
+
+
+def compare(
+    models: Sequence[Any],
+    inputs: Any = None,
+    *,
+    channels: int | str | None = None,
+    relative_to: int | str | None = None,
+    symbols: str | Iterable[str] | Mapping[str, int] = (),
+    per_layer: bool = False,
+    axes: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None = None,
+    training: bool = False,
+) -> Comparison:
+    """Models side by side, one row each, with ratios to the first one or to ``relative_to`` (a name, or its number).
+
+    ``models`` are as for `trace`, or analyses. Sizes may be symbols, and what costs then are formulas: among the
+    channels of a stack, ``"3x3:C-2C"``, in ``inputs``, ``(3, "H", "W")``, and in arguments, ``"net.py:Net(width=C)"``;
+    ``symbols`` names axes of all inputs, ``"H,W"``, and gives sizes to start from where a model has no usual one,
+    ``"S=224"``. ``channels``, a number or a symbol, go into stacks that leave theirs out. ``per_layer`` lays two models
+    side by side layer by layer.
+
+    Raises `rfcalc.errors.UsageError` for symbols where they make no sense, and what `trace` raises.
+    """
+    from rfcalc.comparing import rows
+
+    return rows.compare(
+        models,
+        inputs,
+        channels=channels,
+        relative_to=relative_to,
+        symbols=symbols,
+        per_layer=per_layer,
+        axes=axes,
+        training=training,
+    )
+
+
+def growth(
+    model: Any,
+    inputs: Any = None,
+    *,
+    symbols: str | Iterable[str] | Mapping[str, int],
+    axes: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None = None,
+    training: bool = False,
+) -> Growth:
+    """Costs of a model as exact formulas in sizes: found by tracing it at several, and confirmed at others.
+
+    ``symbols`` are names, ``"H,W,N"``: axes of the inputs, N for the batch, or symbols that stand in ``inputs`` or
+    among the arguments of a text; ``"S=224"`` or ``{"S": 224}`` says where to start. All else is as for `trace`.
+
+    Raises `rfcalc.errors.UsageError` for a size that the model does not have or that cannot change, and what `trace`
+    raises.
+    """
+    from rfcalc.comparing import growth as growing
+
+    return growing.growth(model, inputs, symbols=symbols, axes=axes, training=training)
 
 
 def verify(
@@ -68,18 +128,20 @@ def verify(
     ``device`` is auto, cuda, cuda:N, cpu or mps; ``probes`` rows are poisoned along each axis of each input.
     """
     from rfcalc import checking
+    from rfcalc.sources.guest import hosting
 
-    return checking.verify(
-        model,
-        inputs,
-        device=device,
-        probes=probes,
-        seed=seed,
-        training=training,
-        batch=batch,
-        timing=timing,
-        axes=axes,
-    )
+    with hosting(model):
+        return checking.verify(
+            model,
+            inputs,
+            device=device,
+            probes=probes,
+            seed=seed,
+            training=training,
+            batch=batch,
+            timing=timing,
+            axes=axes,
+        )
 
 
-__all__: Sequence[str] = ["analyze", "trace", "verify"]
+__all__: Sequence[str] = ["analyze", "compare", "growth", "trace", "verify"]

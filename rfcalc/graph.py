@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import cache
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import networkx as nx
 import numpy as np
@@ -22,6 +27,12 @@ from rfcalc import reads
 from rfcalc.errors import LoadError
 
 SCHEMA = "rfcalc-graph/1"
+
+#: Bytes of the largest file that is read: a hundred times what a model of thousands of ops needs.
+LARGEST_FILE = 64 << 20
+#: Files of more bytes must begin with the schema, as `dumps` writes them, before all of their text is read.
+_SMALL_FILE = 1 << 20
+_HEAD = re.compile(rb'\s*\{\s*"schema"\s*:\s*"([^"]{0,80})"')
 
 #: The kinds of op, and which of them are numbered layers (DESIGN section 5).
 NUMBERED_KINDS = frozenset(
@@ -198,8 +209,7 @@ def to_json(graph: nx.DiGraph[int]) -> dict[str, Any]:
 def from_json(data: Any, where: str = "graph") -> nx.DiGraph[int]:
     """A graph from what `to_json` made. Raises `LoadError` naming ``where`` and what is wrong."""
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        found = data.get("schema") if isinstance(data, dict) else type(data).__name__
-        raise LoadError(f"{where} is no rfcalc graph: expected schema {SCHEMA!r}, found {found!r}")
+        raise _foreign(data.get("schema") if isinstance(data, dict) else type(data).__name__, where)
     try:
         graph = build(
             [_decode_node(row) for row in data["nodes"]],
@@ -212,15 +222,75 @@ def from_json(data: Any, where: str = "graph") -> nx.DiGraph[int]:
             masks={int(key): _decode_mask(row) for key, row in data["masks"].items()},
             meta=data["meta"],
         )
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, zlib.error) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, zlib.error) as error:
         raise LoadError(f"{where} is damaged: {type(error).__name__}: {error}") from error
     _check(graph, where)
     return graph
 
 
+def _foreign(schema: Any, where: str) -> LoadError:
+    """The error for a file with another schema than that of graphs, or with none."""
+    shown = repr(schema) if len(repr(schema)) < 60 else f"{repr(schema)[:50]}..."
+    name, _, version = schema.partition("/") if isinstance(schema, str) else ("", "", "")
+    advice = "save one with rfcalc trace MODEL -o graph.json"
+    if name == SCHEMA.partition("/")[0] and version.isdecimal() and version > SCHEMA.partition("/")[2]:
+        advice = "a newer rfcalc saved it: install that, or trace the model again with this one"
+    elif name == "rfcalc":
+        advice = f"it is a report, what was printed of a graph; {advice}"
+    return LoadError(f"{where} is no rfcalc graph: expected schema {SCHEMA!r}, found {shown}; {advice}")
+
+
 def _check(graph: nx.DiGraph[int], where: str) -> None:
-    for problem in _problems(graph):
-        raise LoadError(f"{where} is damaged: {problem}")
+    for problem in chain(_mistyped(graph), _problems(graph)):
+        raise LoadError(f"{where} is damaged: {problem}; trace the model again")
+
+
+def _mistyped(graph: nx.DiGraph[int]) -> Iterator[str]:
+    """Fields that do not hold what they should."""
+    whole = graph.graph
+    for name, hint in (("model", str), ("meta", Mapping[str, Any])):
+        if not _fits(whole[name], hint):
+            yield f"{name} is {whole[name]!r}"
+    for table in ("inputs", "outputs", "params", "buffers", "calls"):
+        for number, record in enumerate(whole[table]):
+            yield from (f"{problem} of number {number} of {table}" for problem in _wrong_fields(record))
+    for record in (data.get("record") for _, data in graph.nodes(data=True)):
+        if record is not None:
+            yield from (f"{problem} of node {record.id!r}" for problem in _wrong_fields(record))
+
+
+def _wrong_fields(record: Any) -> Iterator[str]:
+    kind: type = type(record)
+    for name, hint in _hints(kind).items():
+        value = getattr(record, name)
+        if not _fits(value, hint):
+            shown = repr(value)
+            yield f"{name} is {shown if len(shown) < 60 else shown[:50] + '...'}"
+
+
+@cache
+def _hints(record: type) -> dict[str, Any]:
+    hints = get_type_hints(record)
+    return {item.name: hints[item.name] for item in fields(record)}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type as fields of the records are annotated."""
+    if hint is Any:
+        return True
+    if is_dataclass(hint):
+        return isinstance(value, hint) and not any(_wrong_fields(value))  # type: ignore[arg-type]
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, arg) for arg in args)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        inside = args[:1] * len(value) if args[-1] is Ellipsis else args
+        return len(inside) == len(value) and all(map(_fits, value, inside))
+    if origin is not None:  # a mapping
+        return isinstance(value, dict) and all(_fits(k, args[0]) and _fits(v, args[1]) for k, v in value.items())
+    return type(value) is hint
 
 
 def _problems(graph: nx.DiGraph[int]) -> Iterator[str]:
@@ -236,29 +306,57 @@ def _problems(graph: nx.DiGraph[int]) -> Iterator[str]:
                 yield f"node {ident} reads node {ref.node}, which does not come before it"
             elif not 0 <= ref.output < known[ref.node]:
                 yield f"node {ident} reads output {ref.output} of node {ref.node}, which has {known[ref.node]}"
-        for read in (read for rows in record.reads for read in rows):
-            if not 0 <= read.input < len(record.inputs):
-                yield f"node {ident} reads its input {read.input}, it has {len(record.inputs)}"
-            for step in read.steps:
-                if isinstance(step, reads.Blocked | reads.Contract) and step.mask not in graph.graph["masks"]:
-                    yield f"node {ident} uses mask {step.mask}, which is not there"
-        if not all(isinstance(extent, int) for out in record.outputs for extent in out.shape):
-            yield f"node {ident} has an output whose shape is not made of integers"
+        yield from (f"node {ident} {problem}" for problem in _read_problems(graph, record))
+        if min((extent for out in record.outputs for extent in out.shape), default=0) < 0:
+            yield f"node {ident} has an output with a negative extent"
         known[ident] = len(record.outputs)
     for record in nodes(graph):
         if record.owner >= 0 and record.owner not in known:
             yield f"node {record.id} is in the row of node {record.owner}, which is not there"
         if record.face is not None and record.face not in known:
             yield f"node {record.id} shows the result of node {record.face}, which is not there"
+    begun = {0}
+    for call in graph.graph["calls"]:
+        if call.parent not in begun:
+            yield f"module call {call.number} is within call {call.parent}, which did not begin before it"
+        begun.add(call.number)
+    for record in nodes(graph):
+        if record.call not in begun:
+            yield f"node {record.id} ran in module call {record.call}, which is not there"
     for ref in graph.graph["outputs"]:
         if not 0 <= ref.output < known.get(ref.node, 0):
             yield f"output {ref.output} of node {ref.node} is given back, which is not there"
     for item in graph.graph["inputs"]:
         if item.node not in known:
             yield f"input {item.name!r} is node {item.node}, which is not there"
+        elif not known[item.node] or node(graph, item.node).shape != item.shape:
+            yield f"input {item.name!r} has another shape than its node {item.node}"
         for name, axis in item.axes.items():
             if not 0 <= axis < len(item.shape):
                 yield f"input {item.name!r} has no axis {axis} to call {name}"
+
+
+def _read_problems(graph: nx.DiGraph[int], record: Node) -> Iterator[str]:
+    """What the reads of a node say that cannot be; its inputs are known to be there."""
+    masks = {key: mask.shape for key, mask in graph.graph["masks"].items()}
+    if len(record.reads) != len(record.outputs):
+        yield f"has {len(record.outputs)} outputs and reads of {len(record.reads)}"
+    for rows, out in zip(record.reads, record.outputs, strict=False):
+        for read in rows:
+            if not 0 <= read.input < len(record.inputs):
+                yield f"reads its input {read.input}, it has {len(record.inputs)}"
+                continue
+            used = {step.mask for step in read.steps if isinstance(step, reads.Blocked | reads.Contract)}
+            yield from (f"uses mask {mask}, which is not there" for mask in used - set(masks))
+            ref = record.inputs[read.input]
+            shape = node(graph, ref.node).outputs[ref.output].shape
+            try:
+                for step in read.steps:
+                    shape = reads.shape_after(shape, step, masks)
+            except ValueError as error:
+                yield f"cannot read by {error}"
+            if len(shape) != len(out.shape) or any(a not in (1, b) for a, b in zip(shape, out.shape, strict=True)):
+                yield f"reads {list(shape)} for an output of {list(out.shape)}"
 
 
 def save(graph: nx.DiGraph[int], path: Path) -> None:
@@ -276,14 +374,29 @@ def dumps(graph: nx.DiGraph[int]) -> str:
 
 
 def load(path: Path) -> nx.DiGraph[int]:
-    """Read a graph that `save` wrote. Raises `LoadError` for anything else."""
+    """Read a graph that `save` wrote. Raises `LoadError` for anything else, before all of a large file is read."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            head = _HEAD.match(file.read(1024))
+            if size > _SMALL_FILE and (head is None or head[1] != SCHEMA.encode()):
+                raise _foreign(head[1].decode("utf-8", "replace") if head else "none at its beginning", str(path))
+            if size > LARGEST_FILE:
+                raise LoadError(
+                    f"{path} has {size:,} bytes, a saved graph at most {LARGEST_FILE:,}: trace a part of the model"
+                )
+            file.seek(0)
+            data = json.loads(file.read().decode("utf-8"), parse_constant=_no_number)
     except OSError as error:
         raise LoadError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise LoadError(f"{path} is no rfcalc graph: not valid JSON ({error})") from error
+        raise LoadError(f"{path} is no rfcalc graph: not valid JSON ({error}); trace the model again") from error
     return from_json(data, str(path))
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 _EMPTY: tuple[Any, ...] = ("", (), {})
@@ -319,9 +432,7 @@ def _encode_call(call: ModuleCall) -> list[Any]:
 
 def _decode_call(row: list[Any]) -> ModuleCall:
     number, module, types, leaf, inputs, outputs, parent = row
-    return ModuleCall(
-        number, module, tuple(types), leaf, tuple(map(tuple, inputs)), tuple(map(tuple, outputs)), parent
-    )
+    return ModuleCall(number, module, tuple(types), leaf, tuple(map(tuple, inputs)), tuple(map(tuple, outputs)), parent)
 
 
 def _encode_mask(mask: np.ndarray) -> dict[str, Any]:
@@ -331,5 +442,8 @@ def _encode_mask(mask: np.ndarray) -> dict[str, Any]:
 
 def _decode_mask(row: dict[str, Any]) -> np.ndarray:
     shape = tuple(row["shape"])
-    bits = np.frombuffer(zlib.decompress(base64.b64decode(row["bits"])), dtype=np.uint8)
-    return np.unpackbits(bits, count=int(np.prod(shape))).astype(bool).reshape(shape)
+    count = math.prod(shape)
+    data = zlib.decompressobj().decompress(base64.b64decode(row["bits"]), count // 8 + 1)  # never more than is needed
+    if not 0 <= count <= 8 * len(data):
+        raise ValueError(f"a mask of shape {list(shape)} has {8 * len(data)} bits")
+    return np.unpackbits(np.frombuffer(data, np.uint8), count=count).astype(bool).reshape(shape)

@@ -10,8 +10,9 @@ The steps are plain data: they are stored in the graph, saved as JSON, and under
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
+from math import prod
 from typing import Any, ClassVar, TypeAlias
 
 
@@ -278,3 +279,96 @@ def groups_of(shape_in: Sequence[int], shape_out: Sequence[int]) -> list[tuple[l
                     j += 1
         runs.append((left, right))
     return runs
+
+
+def shape_after(shape: Sequence[int], step: Step, masks: Mapping[int, Sequence[int]]) -> tuple[int, ...]:
+    """The shape of a tensor after a step; ``masks`` are the shapes of the stored masks.
+
+    Raises `ValueError` for a step that cannot be made on a tensor of this shape.
+
+    >>> shape_after((1, 3, 8, 8), Window(2, 3, 2, 1, 1, 4), {})
+    (1, 3, 4, 8)
+    """
+    made, fits = _made(tuple(shape), step, masks)
+    if not fits:
+        raise ValueError(f"{step} on a tensor of shape {tuple(shape)}")
+    return made
+
+
+def _made(shape: tuple[int, ...], step: Step, masks: Mapping[int, Sequence[int]]) -> tuple[tuple[int, ...], bool]:
+    """The shape after a step, and whether the step can be made."""
+    match step:
+        case Reshape(before, after):
+            return after, before == shape and prod(before) == prod(after) and min(after, default=0) >= 0
+        case Permute(axes):
+            fits = sorted(axes) == list(range(len(shape)))
+            return (tuple(shape[axis] for axis in axes), True) if fits else (shape, False)
+        case Reduce(axes):
+            fits = len(set(axes)) == len(axes) and all(0 <= axis < len(shape) for axis in axes)
+            return tuple(1 if axis in axes else extent for axis, extent in enumerate(shape)), fits
+        case Erase(whole, box):
+            inside = all(0 <= axis < len(shape) and _inside(shape[axis], *rest) for axis, *rest in box)
+            return shape, whole == shape and inside
+        case Blocked(mask):
+            over = (1,) * (len(shape) - len(masks.get(mask, ()))) + tuple(masks.get(mask, ()))
+            fits = len(over) == len(shape) and all(a == b or 1 in (a, b) for a, b in zip(shape, over, strict=True))
+            return tuple(map(max, shape, over)), mask in masks and fits
+        case Contract(mask):
+            if len(shape) < 2 or len(masks.get(mask, ())) < 2 or masks[mask][-1] != shape[-2]:
+                return shape, False
+            made = (*shape[:-2], masks[mask][-2], shape[-1])
+            return made, _spreads(masks[mask][:-2], shape[:-2])
+        case _:
+            if not 0 <= step.axis < len(shape):
+                return shape, False
+            out, fits = _extent_after(shape[step.axis], step)
+            return (*shape[: step.axis], out, *shape[step.axis + 1 :]), fits and out >= 0
+
+
+def _extent_after(extent: int, step: Step) -> tuple[int, bool]:
+    """The extent of the axis that a step is about, and whether the step can be made along it."""
+    match step:
+        case Window(_, kernel, stride, dilation, before, out):
+            fits = _slides(extent, kernel, stride, dilation, before, out)
+            return out, fits and abs(before) <= extent + stride * out + dilation * kernel
+        case Transposed(_, kernel, stride, dilation, before, out):
+            fits = _slides(out, kernel, stride, dilation, before, extent)
+            return out, fits and abs(before) + out <= 4 * (stride * (extent + 1) + dilation * kernel)
+        case Spans(_, first, last, period, _, free_first, free_last):
+            fits = len(first) == len(last) and period in (0, len(free_first)) and len(free_first) == len(free_last)
+            inside = all(0 <= a <= extent and -1 <= b < extent for a, b in zip(first, last, strict=False))
+            far = 4 * (extent + len(first)) + 64
+            return len(first), fits and inside and all(
+                -far <= a <= b <= far for a, b in zip(free_first, free_last, strict=False)
+            )
+        case Group(_, groups, out):
+            return out, groups > 0 and extent % groups == 0 and out % groups == 0
+        case Slice(_, start, stride, out):
+            return out, out <= 0 or (0 <= start < extent and 0 <= start + stride * (out - 1) < extent)
+        case Take(_, indices):
+            return len(indices), all(-1 <= index < extent for index in indices)
+        case Pad(_, size, before, after, mode):
+            most = {"zero": max(before, after), "reflect": size - 1, "circular": size, "replicate": max(before, after)}
+            return size + before + after, size == extent and max(before, after) <= most.get(mode, -1)
+        case Place(_, size, offset, out, stride):
+            return out, size == extent and _inside(out, size, offset, stride)
+        case Prefix(_, size):
+            return size, size == extent
+    return extent, False
+
+
+def _slides(extent: int, kernel: int, stride: int, dilation: int, before: int, steps: int) -> bool:
+    """Whether so many steps of a window are about as long as an axis with its padding."""
+    length = stride * (steps - 1) + dilation * (kernel - 1) + 1
+    return min(kernel, stride, dilation) > 0 and length <= extent + 4 * (abs(before) + 8) + stride
+
+
+def _inside(extent: int, size: int, offset: int, stride: int) -> bool:
+    """Whether ``size`` positions from ``offset`` on lie inside an axis."""
+    return size >= 0 and stride > 0 and offset >= 0 and offset + stride * (size - 1) < extent
+
+
+def _spreads(small: Sequence[int], large: Sequence[int]) -> bool:
+    """Whether a shape broadcasts over another without making it larger."""
+    pairs = zip(reversed(small), reversed(large), strict=False)
+    return len(small) <= len(large) and all(a in (1, b) for a, b in pairs)

@@ -22,14 +22,22 @@ ALLOWED = {
     "zoo": set(),
     "tracing": {"ops", "graph", "reads", "errors"},
     "sources": {"tracing", "zoo", "graph", "errors"},
-    "api": {"sources", "analyses", "checking"},
+    "api": {"sources", "analyses", "checking", "comparing"},
+    "comparing": {"sources", "analyses", "graph", "errors"},
     "checking": {"sources", "tracing", "analyses", "ops", "graph", "report", "errors", "rfcalc"},
-    "cli": {"api", "analyses", "checking", "graph", "ops", "report", "zoo", "errors", "rfcalc"},
+    "sweeping": {"api", "sources", "tracing", "analyses", "errors", "rfcalc"},
+    "baseline": {"analyses", "graph", "errors", "rfcalc"},
+    "pytest_plugin": {"api", "analyses", "baseline", "report", "errors"},
+    "cli": {"api", "analyses", "baseline", "checking", "graph", "ops", "report", "sweeping", "zoo", "errors", "rfcalc"},
     "rfcalc": {"api", "analyses"},
     "__main__": {"cli"},
 }
 #: Imports against the direction, where a record shows itself in a notebook.
-SHOWS_ITSELF = {("rfcalc.analyses.analysis", "rfcalc.report")}
+SHOWS_ITSELF = {
+    ("rfcalc.analyses.analysis", "rfcalc.report"),
+    ("rfcalc.comparing.growth", "rfcalc.report.growth"),
+    ("rfcalc.comparing.rows", "rfcalc.report.comparison"),
+}
 WITH_TORCH = {"zoo", "tracing", "sources", "checking"}
 
 

@@ -5,9 +5,14 @@ A fenced block of a document is one of
 ``console``
     lines ``$ command``, each followed by what it prints (both streams, as on a terminal);
 ``python``
-    a program, or a session with ``>>>``; all blocks of a document share their names;
+    a program, or a session with ``>>>``; all blocks of a document share their names; ``python FILE`` is the content of
+    a file for the commands after it;
 ``json FILE``
     the content of a file that a command before it wrote, whatever its layout;
+``toml``
+    a configuration, ``[tool.rfcalc]``, that rfcalc accepts;
+``yaml``
+    a job of a CI system: its calls of rfcalc, the inputs of its action and the names of its hooks exist;
 ``sh``
     how to install and to check; every step is one of .ci/run.
 
@@ -30,12 +35,14 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from rfcalc.baseline import budgets
 from rfcalc.cli import cli
 
 ROOT = Path(__file__).parent.parent
@@ -110,6 +117,9 @@ def check_console(block: Block, names: dict[str, Any]) -> Iterator[str]:
 
 
 def check_python(block: Block, names: dict[str, Any]) -> Iterator[str]:
+    if block.argument:
+        Path(block.argument).write_text(block.text, encoding="utf-8")
+        return
     if ">>>" not in block.text:
         exec(compile(block.text, "the block", "exec"), names)
         return
@@ -133,10 +143,50 @@ def check_steps(block: Block, names: dict[str, Any]) -> Iterator[str]:
             yield f"{step!r} is no step of .ci/run"
 
 
+def check_toml(block: Block, names: dict[str, Any]) -> Iterator[str]:
+    Path("block.toml").write_text(block.text, encoding="utf-8")
+    if not budgets.load(Path("block.toml")).models:
+        yield "no models"
+
+
+def check_yaml(block: Block, names: dict[str, Any]) -> Iterator[str]:
+    yaml = pytest.importorskip("yaml")
+    hooks = {hook["id"] for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))}
+    inputs = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))["inputs"]
+    for part in parts_of(yaml.safe_load(block.text)):
+        if "id" in part and part["id"] not in hooks:
+            yield f"there is no hook {part['id']}"
+        if "/rfcalc@" in str(part.get("uses")):
+            yield from (f"the action has no input {name}" for name in part.get("with", {}) if name not in inputs)
+        for text in [item for value in part.values() for item in (value if isinstance(value, list) else [value])]:
+            calls = re.findall(r"^rfcalc .*", text, re.MULTILINE) if isinstance(text, str) else []
+            yield from (f"{call!r} has no {word}" for call in calls for word in unknown_words(call))
+
+
+def parts_of(data: Any) -> Iterator[dict[str, Any]]:
+    """All mappings inside, however deep."""
+    if isinstance(data, dict):
+        yield data
+    for item in data.values() if isinstance(data, dict) else data if isinstance(data, list) else ():
+        yield from parts_of(item)
+
+
+def unknown_words(call: str) -> Iterator[str]:
+    """The command or the options of a call of rfcalc that do not exist."""
+    _, name, *rest = shlex.split(call)
+    if name not in cli.commands:
+        yield name
+        return
+    known = {option for param in cli.commands[name].params for option in param.opts}
+    yield from (word for word in rest if word.startswith("-") and word not in known)
+
+
 CHECKS: dict[str, Callable[[Block, dict[str, Any]], Iterator[str]]] = {
     "console": check_console,
     "python": check_python,
     "json": check_json,
+    "toml": check_toml,
+    "yaml": check_yaml,
     "sh": check_steps,
 }
 
@@ -148,13 +198,15 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     here.mkdir()
     programs.mkdir()
     (here / "examples").symlink_to(ROOT / "examples")
-    for name, call in {"python": '"$@"', "rfcalc": '-m rfcalc "$@"'}.items():
+    for name, call in {"python": '"$@"', "rfcalc": '-m rfcalc "$@"', "pytest": '-m pytest "$@"'}.items():
         (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {call}\n', encoding="utf-8")
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
-    for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR"):
+    for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR", "PYTEST_ADDOPTS"):
         monkeypatch.delenv(name, raising=False)
+    if not entry_points(group="pytest11", name="rfcalc"):  # a checkout that is not installed
+        monkeypatch.setenv("PYTEST_PLUGINS", "rfcalc.pytest_plugin")
     monkeypatch.chdir(here)
     return here
 

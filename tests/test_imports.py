@@ -17,8 +17,17 @@ from rfcalc.cli import cli
 ROOT = Path(__file__).parent.parent
 
 #: Packages of which every module can be had without torch, and single modules besides.
-WITHOUT_TORCH = ("rfcalc.analyses", "rfcalc.cli", "rfcalc.ops", "rfcalc.report")
-MODULES = ("rfcalc", "rfcalc.api", "rfcalc.errors", "rfcalc.graph", "rfcalc.reads", "rfcalc.sources", "rfcalc.zoo")
+WITHOUT_TORCH = ("rfcalc.analyses", "rfcalc.baseline", "rfcalc.cli", "rfcalc.ops", "rfcalc.report")
+MODULES = (
+    "rfcalc",
+    "rfcalc.api",
+    "rfcalc.errors",
+    "rfcalc.graph",
+    "rfcalc.pytest_plugin",
+    "rfcalc.reads",
+    "rfcalc.sources",
+    "rfcalc.zoo",
+)
 
 
 def run(code: str, **environment: str) -> str:

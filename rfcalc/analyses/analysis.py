@@ -70,7 +70,7 @@ class Analysis:
         rows: dict[int, list[Node]] = defaultdict(list)
         for record in self._records:
             rows[record.owner].append(record)
-        return tuple(self._row(node(self.graph, owner), rows[owner]) for owner in sorted(rows) if owner >= 0)
+        return tuple(self._layer(node(self.graph, owner), rows[owner]) for owner in sorted(rows) if owner >= 0)
 
     @cached_property
     def ops(self) -> tuple[Layer, ...]:
@@ -126,7 +126,7 @@ class Analysis:
 
         A unit that sees nothing has first > last.
         """
-        ident = self.select(str(layer))[-1].node
+        ident = self.select(str(layer))[-1].face
         chosen = self._source(source)
         return tuple(regions(self.graph, chosen, ident).values())
 
@@ -159,7 +159,7 @@ class Analysis:
             for layer in layers:
                 fields = self._fields_for(node(self.graph, layer.node))
                 own = next(one for one in fields if one.source.name == item.name)
-                region = self._hulls(own, layer, hits.get(layer.node))
+                region = self._hulls(own, layer, hits.get(layer.face))
                 changed[layer.node][item.name] = replace(changed[layer.node][item.name], affects=region)
         return tuple(replace(layer, receptive_fields=changed[layer.node]) for layer in layers)
 
@@ -220,7 +220,11 @@ class Analysis:
 
     @cached_property
     def _fields(self) -> tuple[SourceFields, ...]:
-        return tuple(analyse_source(self.graph, item, _is_numbered) for item in self._sources)
+        faces = {record.face for record in self._records}
+        return tuple(
+            analyse_source(self.graph, item, lambda record: _is_numbered(record) or record.id in faces)
+            for item in self._sources
+        )
 
     @cached_property
     def _all_fields(self) -> tuple[SourceFields, ...]:
@@ -235,6 +239,15 @@ class Analysis:
         rank = len(node(self.graph, ident).shape)
         names = {3: ("L",), 4: ("H", "W"), 5: ("D", "H", "W")}.get(rank, ())
         return {name: rank - len(names) + at for at, name in enumerate(names)}
+
+    def _layer(self, main: Node, records: Sequence[Node]) -> Layer:
+        """A numbered row, with the output as its module gives it back."""
+        row = self._row(main, records)
+        if main.face is None:
+            return row
+        face = node(self.graph, main.face)
+        fields = {item.source.name: item.field(face.id) for item in self._fields}
+        return replace(row, output_shape=face.shape, receptive_fields=fields, face=face.id)
 
     def _row(self, main: Node, records: Sequence[Node]) -> Layer:
         price = cost.row_cost(records, self._owned)
@@ -257,6 +270,7 @@ class Analysis:
             notes=main.notes,
             folded=tuple(record.name for record in records if record is not main),
             node=main.id,
+            face=main.id,
         )
 
     def _fields_for(self, record: Node) -> tuple[SourceFields, ...]:
@@ -316,19 +330,19 @@ class Analysis:
                         f"positions run from 0 to {layer.output_shape[axis] - 1} along axis {axis}"
                     )
             place = dict(zip(axes, at, strict=True))
-            arrays = regions(self.graph, item.source, layer.node)
+            arrays = regions(self.graph, item.source, layer.face)
             region = tuple(unit_region(lo, hi, place) for lo, hi in arrays.values())
             changed[item.source.name] = replace(layer.receptive_fields[item.source.name], region=region)
         return replace(layer, receptive_fields=changed)
 
     def _position_axes(self, item: SourceFields, layer: Layer) -> tuple[int, ...]:
         """The tensor axes that a position counts along: those that move with the source, or else the spatial ones."""
-        found = item.tensor_axes(layer.node)
+        found = item.tensor_axes(layer.face)
         if len(found) == len(item.source.axes):
             return tuple(sorted(set(found.values())))
         source = node(self.graph, item.source.ref.node).outputs[item.source.ref.output].shape
         rank, own = len(layer.output_shape), sorted(set(item.source.axes.values()))
-        if rank == len(source) and item.varies(layer.node) >= set(own):
+        if rank == len(source) and item.varies(layer.face) >= set(own):
             return tuple(own)
         return tuple(range(2, rank)) if rank > 3 else (1,) if rank == 3 else ()
 

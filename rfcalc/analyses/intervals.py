@@ -76,6 +76,18 @@ def is_nothing(field: Intervals) -> bool:
     return bool((field.lo > field.hi).all())
 
 
+def moves(field: Intervals, axis: int, extent: int) -> bool:
+    """Whether what is seen moves along an axis over a source axis of that extent: by its tag, or where the pattern is
+    not known, because the centres travel over half of the source. Along channels or branches only sizes differ."""
+    if axis in field.tags or field.lo.shape[axis] == 1:
+        return bool(field.tags.get(axis, (1, 0))[1])
+    seen = field.lo <= field.hi
+    centers = field.lo + field.hi
+    first = np.where(seen, centers, 2 * NOTHING).min(axis)
+    last = np.where(seen, centers, -2 * NOTHING).max(axis)
+    return bool((last - first >= extent).any())
+
+
 # --- along one axis ---------------------------------------------------------------------------------------------------
 
 
@@ -252,7 +264,8 @@ def _without(field: Intervals, gone: Array) -> Intervals:
     """The field with the marked elements seeing nothing; along axes where the mark varies, no pattern repeats."""
     gone = gone.reshape((1,) * (field.rank - gone.ndim) + gone.shape)
     tags = {axis: tag for axis, tag in field.tags.items() if gone.shape[axis] == 1}
-    return Intervals(field.shape, np.where(gone, NOTHING, field.lo), np.where(gone, -NOTHING, field.hi), tags)
+    lo, hi = np.where(gone, NOTHING, field.lo), np.where(gone, -NOTHING, field.hi)
+    return shrunk(Intervals(field.shape, lo, hi, tags))
 
 
 def _contract(field: Intervals, mask: Array) -> Intervals:
@@ -380,23 +393,27 @@ def _tags_of_run(
         return tags
     if len(right) == 1:  # merge: the outermost axis that moves sets the period
         wide = [axis for axis in left if shape_in[axis] > 1]
-        if wide and wide[0] in field.tags:
-            period, shift = field.tags[wide[0]]
-            inner = prod(shape_in[axis] for axis in wide[1:])
-            merged = _finest(field, wide, shape_in, (period * inner, shift))
+        outer = _tag_of(field, wide[0]) if wide else None
+        if outer is not None:
+            merged = _merged_tag(field, wide, shape_in, outer)
             return {right[0]: merged} if merged[0] <= shape_out[right[0]] else {}
     return {}
 
 
-def _finest(field: Intervals, wide: list[int], shape_in: Sequence[int], tag: Tag) -> Tag:
-    """The finer tag of the innermost axis, where the merged axes continue each other evenly."""
+def _tag_of(field: Intervals, axis: int) -> Tag | None:
+    """The tag of an axis; along one that does not matter the same is seen at every position."""
+    return field.tags.get(axis) if field.depends(axis) else (1, 0)
+
+
+def _merged_tag(field: Intervals, wide: list[int], shape_in: Sequence[int], outer: Tag) -> Tag:
+    """The tag of merged axes: that of the outermost, or the finer one of the innermost where they continue evenly."""
     inner = field.tags.get(wide[-1])
-    if inner is None or len(wide) != 2:
-        return tag
-    period, shift = inner
     extent = shape_in[wide[-1]]
-    outer = field.tags[wide[0]]
-    return inner if outer[0] == 1 and extent % period == 0 and extent // period * shift == outer[1] else tag
+    if inner is not None and len(wide) == 2 and outer[0] == 1 and extent % inner[0] == 0:
+        period, shift = inner
+        if extent // period * shift == outer[1]:
+            return inner
+    return outer[0] * prod(shape_in[axis] for axis in wide[1:]), outer[1]
 
 
 # --- steps ------------------------------------------------------------------------------------------------------------

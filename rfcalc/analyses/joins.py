@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from itertools import pairwise
 from math import lcm
 from typing import TypeAlias
@@ -23,7 +24,11 @@ def union(fields: Sequence[Intervals]) -> Intervals:
     for field in fields[1:]:
         if field.lo is not lo or field.hi is not hi:
             lo, hi = np.minimum(lo, field.lo), np.maximum(hi, field.hi)
-    return Intervals(fields[0].shape, lo, hi, _common_tags(fields, fields[0].shape))
+    tags = _common_tags(fields, fields[0].shape)
+    for field in fields:  # one of them may see all that they see together, and then its pattern is theirs
+        if len(field.tags) > len(tags) and np.array_equal(lo, field.lo) and np.array_equal(hi, field.hi):
+            tags = dict(field.tags)
+    return Intervals(fields[0].shape, lo, hi, tags)
 
 
 def _common_tags(fields: Sequence[Intervals], shape: Sequence[int]) -> dict[int, Tag]:
@@ -72,3 +77,26 @@ def merge(parts: Parts) -> Parts:
 def combined(parts: Parts) -> Intervals:
     """All parts as one field."""
     return parts[0] if len(parts) == 1 else union(parts)
+
+
+def moves(parts: Parts) -> bool:
+    """Whether all parts move together along an axis, so that their union has a window."""
+    return any(shift for _, shift in _common_tags(parts, parts[0].shape).values())
+
+
+def kinds(parts: Parts) -> Intervals:
+    """All parts as one field, at one position of each kind: what no part tells apart stands there once.
+
+    Sizes are those of the whole field. Scores of attention over n positions have n x n elements but few kinds.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    arrays = [array for part in parts for array in (part.lo, part.hi)]
+    for axis in range(parts[0].rank):
+        moving = [np.moveaxis(array, axis, 0) for array in arrays if array.shape[axis] > 1]
+        if moving:
+            rows = np.concatenate([array.reshape(len(array), -1) for array in moving], axis=1)
+            first = np.unique(rows, axis=0, return_index=True)[1]
+            arrays = [array.take(first, axis) if array.shape[axis] > 1 else array for array in arrays]
+    lo, hi = reduce(np.minimum, arrays[::2]), reduce(np.maximum, arrays[1::2])
+    return Intervals(lo.shape, lo, hi, {})

@@ -141,15 +141,14 @@ def analyse_source(graph: nx.DiGraph[int], source: Source, wanted: Callable[[Nod
 
 def summarise(state: State, extent: int) -> AxisSummary:
     """The facts of one state that reports need."""
-    full = joins.combined(state.full)
+    full = joins.kinds(state.full)
     size, size_min = fields.largest_region(full)
     local, window = 0, None
     varies: frozenset[int] = frozenset()
     if state.local:
-        free = joins.combined(state.local)
-        varies = frozenset(axis for axis, length in enumerate(free.lo.shape) if length > 1)
-        window = fields.window_of(free)
-        local = max(window.sizes) if window is not None else fields.span_of(free, extent)
+        varies = frozenset(axis for part in state.local for axis, length in enumerate(part.lo.shape) if length > 1)
+        window = fields.window_of(joins.combined(state.local)) if joins.moves(state.local) else None
+        local = max(window.sizes) if window is not None else fields.span_of(joins.kinds(state.local), extent)
     return AxisSummary(
         size,
         size_min,

@@ -128,6 +128,7 @@ class Layer:
     folded: tuple[str, ...] = ()
     reads: tuple[Patch, ...] | None = None
     node: int = field(default=-1, repr=False)
+    face: int = field(default=-1, repr=False)  #: the node whose output the layer's output is
 
     @property
     def receptive_field(self) -> ReceptiveField:

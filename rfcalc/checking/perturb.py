@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from rfcalc.checking.batching import same_op
 from rfcalc.checking.poison import Doubt, reduce_to
 from rfcalc.checking.subject import Subject
 from rfcalc.checking.twins import Inputs, Twins
@@ -40,6 +41,8 @@ class _Base:
     held: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
 
     def __call__(self, ident: int, op: str, outs: Sequence[torch.Tensor]) -> None:
+        if not same_op(self.records[ident].op, op):  # a model that casts what it is given to a type of its own
+            raise ValueError(f"{op} runs in place of {self.records[ident].op}")
         for number, out in enumerate(outs):
             if (ident, number) in self.wanted:
                 self.held[ident, number] = out.clone()

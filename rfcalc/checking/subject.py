@@ -14,7 +14,7 @@ from rfcalc import sources
 from rfcalc.checking import device as devices
 from rfcalc.errors import TraceError, UsageError
 from rfcalc.graph import Node, nodes
-from rfcalc.sources import given
+from rfcalc.sources.given import from_object
 from rfcalc.sources.loaded import Loaded
 
 
@@ -50,7 +50,7 @@ def resolve(model: Any, inputs: Any, *, axes: Any, training: bool) -> Subject:
     loaded = sources.load(model) if isinstance(model, str) else model
     if isinstance(loaded, nx.DiGraph):
         raise UsageError("a saved graph cannot be verified: it has nothing to run; name the model it was traced from")
-    known = loaded if isinstance(loaded, Loaded) else given.loaded(loaded)
+    known = loaded if isinstance(loaded, Loaded) else from_object(loaded)
     if known is None:
         raise UsageError(f"cannot verify a {type(model).__name__}: expected a name, a torch.nn.Module or a Keras model")
     graph, args, kwargs = sources.traced(known, inputs, axes=axes, training=training)

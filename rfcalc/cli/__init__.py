@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import click
 
+from rfcalc.cli import check, compare, diff, explain, init, lock, ops, show, sweep, trace, verify
 from rfcalc.cli import list as list_command
-from rfcalc.cli import ops, show, trace, verify
 from rfcalc.cli.group import RfcalcGroup
 from rfcalc.cli.options import show_version
 
 COMMANDS = (
     show.command,
+    compare.command,
     trace.command,
     verify.command,
+    explain.command,
+    sweep.command,
+    init.command,
+    lock.command,
+    check.command,
+    diff.command,
     list_command.command,
     ops.command,
 )

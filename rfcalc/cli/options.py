@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,7 +13,7 @@ import click
 
 from rfcalc.cli.complete import complete_model
 from rfcalc.cli.output import Output, Target
-from rfcalc.cli.parse import Shape, parse_axes, parse_inputs
+from rfcalc.cli.parse import OpenShape, numbers_only, parse_axes, parse_open_inputs
 from rfcalc.errors import LoadError
 from rfcalc.report import FORMATS
 
@@ -45,7 +45,7 @@ class Request:
     """A model as the user named it, and how to trace it."""
 
     spec: str
-    inputs: Shape | dict[str, Shape] | None = None
+    inputs: OpenShape | Mapping[str, OpenShape] | None = None
     axes: dict[str, int] | None = None
     training: bool = False
 
@@ -53,30 +53,32 @@ class Request:
         """The model's graph."""
         from rfcalc import api
 
-        with self._guest():
+        with guest(self.spec):
             return api.trace(self.spec, self.inputs, axes=self.axes, training=self.training)
 
     def analyze(self, of: str | None = None) -> Analysis:
         """The model's analysis, with fields in the inputs or in the layer ``of``."""
         from rfcalc import api
 
-        with self._guest():
+        with guest(self.spec):
             return api.analyze(self.spec, self.inputs, of=of, axes=self.axes, training=self.training)
 
-    @contextmanager
-    def _guest(self) -> Iterator[None]:
-        """While the user's code runs, what it prints goes to stderr, and it does not end the program."""
-        try:
-            with redirect_stdout(sys.stderr):
-                yield
-        except SystemExit as error:
-            raise LoadError(
-                f"{self.spec}: its code called sys.exit({error.code!r}); a model must load without"
-            ) from error
+
+@contextmanager
+def guest(spec: str) -> Iterator[None]:
+    """While the user's code runs, what it prints goes to stderr, and it does not end the program."""
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except SystemExit as error:
+        raise LoadError(f"{spec}: its code called sys.exit({error.code!r}); a model must load without") from error
 
 
-def trace_options(command: Function) -> Function:
-    """``--input``, ``--axes``, ``--training``; the command gets ``request``, a function from a MODEL to a `Request`."""
+def trace_options(command: Function, *, symbols: bool = False) -> Function:
+    """``--input``, ``--axes``, ``--training``; the command gets ``request``, a function from a MODEL to a `Request`.
+
+    With ``symbols`` the extents of the input may be symbols.
+    """
 
     @click.option(
         "--input",
@@ -89,22 +91,32 @@ def trace_options(command: Function) -> Function:
     @click.option("--training", is_flag=True, help="Trace the model as it runs in training, not in inference.")
     @functools.wraps(command)
     def wrapper(inputs: Sequence[str], axes: str | None, training: bool, **rest: Any) -> Any:
-        shapes, places = parse_inputs(inputs), parse_axes(axes)
+        shapes, places = parse_open_inputs(inputs), parse_axes(axes)
+        if not symbols:
+            numbers_only(shapes)
         return command(request=lambda spec: Request(spec, shapes, places, training), **rest)
 
     return wrapper
 
 
-def model_options(command: Function) -> Function:
+#: `trace_options` for a command that takes symbols.
+open_trace_options = functools.partial(trace_options, symbols=True)
+
+
+def model_options(command: Function, *, symbols: bool = False) -> Function:
     """The argument MODEL and how to trace it; the command gets one `Request` as ``request``."""
 
     @click.argument("model", shell_complete=complete_model)
-    @trace_options
+    @functools.partial(trace_options, symbols=symbols)
     @functools.wraps(command)
     def wrapper(model: str, request: Callable[[str], Request], **rest: Any) -> Any:
         return command(request=request(model), **rest)
 
     return wrapper
+
+
+#: `model_options` for a command that takes symbols.
+open_model_options = functools.partial(model_options, symbols=True)
 
 
 def target_option(command: Function) -> Function:

@@ -3,26 +3,52 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from rfcalc.errors import UsageError
 
-Shape = tuple[int, ...]
+Shape: TypeAlias = tuple[int, ...]
+OpenShape: TypeAlias = tuple[int | str, ...]  #: with symbols, as they were typed, in the place of some numbers
 
 _EXTENT = re.compile(r"[0-9]{1,9}")
+_SYMBOL = re.compile(r"[0-9]{0,9}[A-Z][A-Z0-9_]*")
+_CROSS = re.compile(r"x|(?<=[0-9])X(?=[0-9])")
 _INPUT_FORM = "write --input 3x224x224 (a batch may precede: 8x3x224x224), or NAME=SHAPE for one of several inputs"
 _AXES_FORM = "write --axes H=2,W=3 (a name and the axis of the input it stands for)"
 _AT_FORM = "Y,X (a position in the layer's output for each axis, counted from 0)"
 
 
-def parse_inputs(values: Sequence[str]) -> Shape | dict[str, Shape] | None:
+def parse_inputs(values: Sequence[str]) -> Shape | Mapping[str, Shape] | None:
     """All values of --input: nothing, one shape, or a shape for each name."""
+    return numbers_only(parse_open_inputs(values))
+
+
+def numbers_only(shapes: OpenShape | Mapping[str, OpenShape] | None) -> Shape | Mapping[str, Shape] | None:
+    """The shapes as they are. Raises UsageError if there are symbols among them."""
+    if isinstance(shapes, Mapping):
+        return {name: _numbers(shape) for name, shape in shapes.items()}
+    return None if shapes is None else _numbers(shapes)
+
+
+def _numbers(shape: OpenShape) -> Shape:
+    for extent in shape:
+        if isinstance(extent, str):
+            raise UsageError(
+                f"--input {'x'.join(map(str, shape))}: {extent} is a symbol, and this needs numbers: write one, or"
+                f" ask rfcalc compare, or rfcalc show --symbolic {extent.lstrip('0123456789')}, for formulas"
+            )
+    return tuple(extent for extent in shape if isinstance(extent, int))
+
+
+def parse_open_inputs(values: Sequence[str]) -> OpenShape | Mapping[str, OpenShape] | None:
+    """All values of --input, with symbols among their extents."""
     named = [value.partition("=") for value in values]
     if not named:
         return None
     if len(named) == 1 and not named[0][1]:
         return parse_shape(values[0])
-    shapes: dict[str, Shape] = {}
+    shapes: dict[str, OpenShape] = {}
     for value, (name, equals, shape) in zip(values, named, strict=True):
         if not equals or not name.strip():
             raise UsageError(
@@ -34,10 +60,12 @@ def parse_inputs(values: Sequence[str]) -> Shape | dict[str, Shape] | None:
     return shapes
 
 
-def parse_shape(text: str, whole: str = "") -> Shape:
-    """``3x224x224`` as a tuple; ``whole`` is the option's value that it is a part of."""
-    parts = text.strip().lower().split("x")
+def parse_shape(text: str, whole: str = "") -> OpenShape:
+    """``3x224x224`` or ``3xHxW`` as a tuple; ``whole`` is the option's value that it is a part of."""
+    parts = _CROSS.split(text.strip())
     for part in parts:
+        if _SYMBOL.fullmatch(part):
+            continue
         if not _EXTENT.fullmatch(part):
             raise UsageError(
                 f"--input {quoted(whole or text)}: {quoted(part, always=True)} is no extent of a shape; {_INPUT_FORM}"
@@ -46,7 +74,7 @@ def parse_shape(text: str, whole: str = "") -> Shape:
             raise UsageError(
                 f"--input {quoted(whole or text)}: an extent of 0 leaves nothing to look at; {_INPUT_FORM}"
             )
-    return tuple(int(part) for part in parts)
+    return tuple(int(part) if _EXTENT.fullmatch(part) else part for part in parts)
 
 
 def parse_axes(text: str | None) -> dict[str, int] | None:

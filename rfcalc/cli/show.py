@@ -13,12 +13,13 @@ from rfcalc.cli.options import (
     MODEL_HELP,
     Request,
     debug_option,
-    model_options,
+    guest,
+    open_model_options,
     output_options,
     strict_option,
 )
 from rfcalc.cli.output import Output, complain
-from rfcalc.cli.parse import parse_position
+from rfcalc.cli.parse import numbers_only, parse_position
 from rfcalc.errors import UsageError
 from rfcalc.report import details, overview
 
@@ -31,12 +32,18 @@ HELP = f"""What the layers of MODEL see and cost: receptive field, parameters, m
 
 
 @click.command("show", help=HELP, short_help="What the layers of a model see and cost.")
-@model_options
+@open_model_options
 @click.option("--layer", metavar="L", help="Only layer L: its number in the table, its name, or a glob over names.")
 @click.option("--of", metavar="L", help="Measure fields in the output of layer L instead of the input.")
 @click.option("--at", metavar="Y,X", help="Show the region that the unit at this position of the layer sees.")
 @click.option("--affects", metavar="Y,X", help="Show which positions of each layer this pixel of the input can change.")
 @click.option("--all", "every", is_flag=True, help="A row for every op, norms and activations too.")
+@click.option(
+    "--symbolic",
+    metavar="H,W,N",
+    help="Costs as formulas in these sizes: axes of the input, N for the batch, or symbols of --input and MODEL (S=224"
+    " gives one a size to start from).",
+)
 @output_options
 @strict_option
 @debug_option
@@ -47,10 +54,16 @@ def command(
     at: str | None,
     affects: str | None,
     every: bool,
+    symbolic: str | None,
     output: Output,
     strict: bool,
 ) -> int:
     """Analyze, choose the layers, print."""
+    if symbolic is not None:
+        if every or of is not None or at is not None or affects is not None:
+            raise UsageError("--symbolic is about costs: leave --of, --at, --affects and --all out")
+        return show_growth(request, symbolic, layer, output, strict)
+    numbers_only(request.inputs)
     position, pixel = parse_position(at), parse_position(affects, "--affects")
     if every and layer is not None:
         raise UsageError("--all and --layer exclude each other: --all shows every op, --layer chooses; leave one out")
@@ -71,6 +84,23 @@ def command(
     if gaps:
         complain(f"incomplete: {'; '.join(gaps)}")
     return INCOMPLETE if gaps else 0
+
+
+def show_growth(request: Request, symbolic: str, layer: str | None, output: Output, strict: bool) -> int:
+    """Print the costs as formulas."""
+    from rfcalc import api
+    from rfcalc.report.growth import growth_report
+
+    with guest(request.spec):
+        found = api.growth(
+            request.spec, request.inputs, symbols=symbolic, axes=request.axes, training=request.training
+        )
+    output.emit(growth_report(found, None if layer is None else found.select(layer)))
+    gaps = [item.count for item in found.irregular]
+    if strict and (gaps or found.status != "complete"):
+        complain(f"incomplete: {'no polynomial: ' + ', '.join(gaps) if gaps else 'some ops have no rule'}")
+        return INCOMPLETE
+    return 0
 
 
 def chosen(analysis: Analysis, layer: str | None, every: bool) -> tuple[Layer, ...]:

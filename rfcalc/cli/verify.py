@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from rfcalc.cli.options import MODEL_HELP, Request, debug_option, model_options, output_options
+from rfcalc.cli.options import MODEL_HELP, Request, debug_option, guest, model_options, output_options
 from rfcalc.cli.output import Output, complain
 
 DISAGREE = 1  #: exit status
@@ -43,20 +43,21 @@ def command(
     request: Request, device: str, probes: int, seed: int, batch: int | None, timing: bool, output: Output
 ) -> int:
     """Verify, print, say by the exit status whether all agree."""
-    from rfcalc.checking import verify
+    from rfcalc import api
     from rfcalc.report.verification import verification_report
 
-    found = verify(
-        request.spec,
-        request.inputs,
-        device=device,
-        probes=probes,
-        seed=seed,
-        training=request.training,
-        batch=batch,
-        timing=timing,
-        axes=request.axes,
-    )
+    with guest(request.spec):
+        found = api.verify(
+            request.spec,
+            request.inputs,
+            device=device,
+            probes=probes,
+            seed=seed,
+            training=request.training,
+            batch=batch,
+            timing=timing,
+            axes=request.axes,
+        )
     for notice in found.notices:
         complain(f"note: {notice}")
     output.emit(verification_report(found))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rfcalc.ops._indexing import DATA, whole
 from rfcalc.ops._linear import Product, either, formula, optional, trailing
 from rfcalc.ops._masks import known_blocked, union
 from rfcalc.ops.common import drop_axes, pointwise
@@ -143,6 +144,33 @@ def scaled_mm(call: Call) -> Effect:
     added = optional([trailing(bias, 2), *(trailing(call[name], 2) for name in ("scale_a", "scale_b"))])
     flops = {"elementwise": size} if bias is None else {"elementwise": size, "bias": size}
     return _effect(call, product, _kind(a, b), attrs, added, flops)
+
+
+@rule("aten._grouped_mm")
+def grouped_mm(call: Call) -> Effect:
+    """Products of groups of rows, each with a matrix of its own (experts): rows x k x n multiply-adds, in all groups
+    together."""
+    a: Arg = call["self"]
+    b: Arg = call["mat2"]
+    bounds: Arg | None = call["offs"]
+    rank = len(call.out.shape)
+    left, right, out = "gmk"[3 - a.ndim :], "gkn"[3 - b.ndim :], "gmn"[3 - rank :]
+    product = Product(call, [a, b], [left, right], out)
+    groups = product.extent.get("g", 1) if bounds is None else bounds.numel
+    once = product.macs if "g" in out else product.macs // groups  # of all groups, a row or column is in one
+    rows, inner, columns = (product.extent[label] for label in "mkn")
+    kind = _kind(a, b)
+    shape = {"in_features": inner, "out_features": columns} if kind == "linear" else {"k": inner, "n": columns}
+    together = "g" not in left + right or any("g" in labels and x.reads_data for x, labels in ((a, left), (b, right)))
+    inexact = "" if bounds is None else DATA if bounds.reads_data else "groups are not told apart" if together else ""
+    return Effect(
+        kind,
+        [*product.reads, *([] if bounds is None else [whole(bounds, rank)])],
+        macs=once,
+        formula=formula((1, rows, columns), inner) if bounds is not None else formula(call.out.shape, inner),
+        attrs={"groups": groups, **shape},
+        inexact=inexact,
+    )
 
 
 # --- einsum -----------------------------------------------------------------------------------------------------------

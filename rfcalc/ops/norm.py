@@ -131,16 +131,36 @@ def _channel_norm(call: Call, own: bool, axes: tuple[int, ...], attrs: dict[str,
 
 @rule("keras.batch_norm")
 def keras_batch_norm(call: Call) -> Effect:
-    """Keras's batch norm in inference, channels along any axis: reads one position; 2 operations an element."""
+    """Keras's batch norm, channels along any axis: reads and operations as batch norm."""
     x: Arg = call["input"]
     axis = call["axis"] % x.ndim
-    ones = (1,) * x.ndim
-    given: list[Arg | None] = [call[name] for name in ("running_mean", "running_var", "weight", "bias")]
-    reads: list[ArgRead] = [(x, ())]
-    for arg in given:
-        if arg is not None:
-            reads.append((arg, reshape(arg.shape, (*ones[:axis], *arg.shape, *ones[axis + 1 :]))))
-    return _norm([reads], 2, x.numel, {"num_features": x.shape[axis], "training": False, "foldable": True})
+    training = bool(call["training"])
+    attrs: dict[str, Any] = {"num_features": x.shape[axis], "training": training}
+    affine = [arg for arg in (call["weight"], call["bias"]) if arg is not None]
+    reads: list[ArgRead] = [(x, ()), *(_along(arg, axis, x.ndim) for arg in affine)]
+    if training:
+        over = Reduce(tuple(other for other in range(x.ndim) if other != axis))
+        return _norm([[*reads, (x, (over,))]], STATISTICS + 2 + len(affine), x.numel, attrs)
+    reads += [_along(call[name], axis, x.ndim) for name in ("running_mean", "running_var")]
+    return _norm([reads], 2, x.numel, {**attrs, "foldable": True})
+
+
+@rule("keras.group_norm")
+def keras_group_norm(call: Call) -> Effect:
+    """Keras's group norm, channels along any axis: reads its group at every position; operations as group norm."""
+    x: Arg = call["input"]
+    axis, groups = call["axis"] % x.ndim, call["groups"]
+    everywhere = Reduce(tuple(other for other in range(1, x.ndim) if other != axis))
+    affine = [arg for arg in (call["weight"], call["bias"]) if arg is not None]
+    group: ArgRead = (x, (everywhere, Group(axis, groups, x.shape[axis])))
+    reads = [(x, ()), group, *(_along(arg, axis, x.ndim) for arg in affine)]
+    attrs = {"num_groups": groups, "num_channels": x.shape[axis]}
+    return _norm([reads], STATISTICS + 2 + len(affine), x.numel, attrs)
+
+
+def _along(arg: Arg, axis: int, rank: int) -> ArgRead:
+    """A value for each index of one axis."""
+    return arg, reshape(arg.shape, tuple(arg.numel if other == axis else 1 for other in range(rank)))
 
 
 # --- weights and vectors ----------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import numpy as np
 
 from rfcalc.ops.pool import dimensions
 from rfcalc.ops.registry import Arg, Call, Effect, numel, rule
-from rfcalc.reads import Spans, Steps
+from rfcalc.reads import Spans, Step, Steps
 
 #: The runs of indices, (first, last), that one position reads; a cubic kernel can leave holes between them.
 Runs = list[tuple[int, int]]
@@ -97,6 +97,19 @@ def antialiased(call: Call) -> Effect:
     name = "lanczos" if mode == "lanczos" else f"bi{mode}"
     attrs = {**_attrs(call, x, name), "align_corners": align, "antialias": True}
     return Effect("upsample", _reads(x, options), flops={"interpolation": total}, attrs=attrs)
+
+
+@rule("keras.up_sampling")
+def repeated(call: Call) -> Effect:
+    """Keras's upsampling by repetition, whichever axes are the channels: u reads floor(u/factor); no arithmetic."""
+    x: Arg = call["input"]
+    factors: Sequence[int] = call["factors"]
+    steps: list[Step] = []
+    for axis, (factor, out) in enumerate(zip(factors, call.out.shape, strict=True)):
+        if factor > 1:
+            at, period = tuple(u // factor for u in range(out)), (0,) * factor
+            steps.append(Spans(axis, at, at, factor, 1, period, period))
+    return Effect("upsample", [(x, tuple(steps))], attrs={"mode": "nearest", "factors": list(factors)})
 
 
 # --- the call's settings ----------------------------------------------------------------------------------------------

@@ -12,6 +12,19 @@ from typing import Any
 Fact = tuple[str, str]  #: label and text
 
 
+class Math(str):
+    """A text of a table that is a formula: as it reads elsewhere, and how LaTeX writes it inside of dollar signs."""
+
+    __slots__ = ("latex",)
+    latex: str
+
+    def __new__(cls, text: str, latex: str) -> Math:
+        """The text and its LaTeX."""
+        made = super().__new__(cls, text)
+        made.latex = latex
+        return made
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table: its title, how a value of it is shown, and what may happen to it when space is short.
@@ -42,11 +55,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report: an optional title, labelled facts, then at most one table."""
+    """A part of a report: an optional title, labelled facts, then at most one table.
+
+    A ``folded`` one, which needs a title, is opened by the reader where a format can do that.
+    """
 
     title: str = ""
     facts: tuple[Fact, ...] = ()
     table: Table | None = None
+    folded: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any, Protocol, cast
 import networkx as nx
 
 from rfcalc.errors import TraceError, UsageError
-from rfcalc.sources import given, python, saved, stack, timm, torchvision, zoo
+from rfcalc.sources import exported, files, keras, python, saved, stack, timm, torchvision, zoo
+from rfcalc.sources.given import from_object
 from rfcalc.sources.loaded import Loaded
 
 
@@ -23,7 +24,7 @@ class Source(Protocol):
         """The model it names, or its graph."""
 
 
-_SOURCES = cast("tuple[Source, ...]", (zoo, stack, saved, torchvision, timm, python))
+_SOURCES = cast("tuple[Source, ...]", (zoo, stack, saved, exported, torchvision, timm, keras, python, files))
 
 
 def load(spec: str) -> Loaded | nx.DiGraph[int]:
@@ -33,10 +34,13 @@ def load(spec: str) -> Loaded | nx.DiGraph[int]:
             return source.load(spec)
     from rfcalc.zoo import CATALOG
 
-    near = difflib.get_close_matches(spec, list(CATALOG), 3, 0.5)
+    if not spec.strip():
+        raise UsageError("no model is named: see `rfcalc list` for names, and rfcalc --help for what else can be named")
+    shown = spec if len(spec) < 80 else f"{spec[:60]}..."
+    near = difflib.get_close_matches(shown, list(CATALOG), 3, 0.5)
     hint = f"nearest: {', '.join(near)}" if near else "see `rfcalc list` for names"
     raise UsageError(
-        f"unknown model {spec!r}; {hint}"
+        f"unknown model {shown!r}; {hint}"
         " (or torchvision:NAME, timm:NAME, package.module:attr, file.py:attr, graph.json)"
     )
 
@@ -49,7 +53,7 @@ def resolve(model: Any, inputs: Any, *, axes: Any, training: bool) -> nx.DiGraph
         if inputs is not None:
             raise UsageError("a saved graph has its input fixed: trace the model again for another input")
         return model
-    known = model if isinstance(model, Loaded) else given.loaded(model)
+    known = model if isinstance(model, Loaded) else from_object(model)
     if known is None:
         raise UsageError(
             f"cannot analyse a {type(model).__name__}: expected a name, a torch.nn.Module, a Keras model or a graph"

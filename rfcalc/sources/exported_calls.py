@@ -32,7 +32,13 @@ class Part(nn.Module):
 def part(kind: str, base: type[nn.Module] = Part) -> nn.Module:
     """A module whose class has the full name ``kind``; the class has no name where that is empty."""
     home, _, name = kind.rpartition(".")
-    return type(name, (base,), {"__module__": home, "__qualname__": name})()
+    made: nn.Module = type(name, (base,), {"__module__": home, "__qualname__": name})()
+    return made
+
+
+def refusal(module: fx.GraphModule) -> str:
+    """Why a program cannot be run, "" for one that can."""
+    return next(filter(None, (exported_ops.refusal(node) for graph in _graphs(module) for node in graph.nodes)), "")
 
 
 def classes(module: fx.GraphModule) -> dict[str, str]:
@@ -45,7 +51,7 @@ def classes(module: fx.GraphModule) -> dict[str, str]:
 
 
 def _graphs(module: fx.GraphModule) -> Iterator[fx.Graph]:
-    yield from (part.graph for part in module.modules() if isinstance(part, fx.GraphModule))
+    yield from (inside.graph for inside in module.modules() if isinstance(inside, fx.GraphModule))
 
 
 @dataclass

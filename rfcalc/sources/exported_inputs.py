@@ -27,6 +27,12 @@ class Taken:
     dtype: torch.dtype
     example: torch.Tensor | None
 
+    @property
+    def usual(self) -> tuple[int | None, ...]:
+        """The shape without batch: of the example, or else with None where an extent was left open."""
+        shape = self.shape if self.example is None else self.example.shape
+        return tuple(extent if isinstance(extent, int) else None for extent in shape[1:])
+
 
 def taken(program: ExportedProgram) -> list[Taken]:
     """The tensors that the program takes, in order, named as in the original: ``image``, ``pair.0``, ``batch.mask``."""
@@ -57,7 +63,12 @@ def _paths(program: ExportedProgram) -> Iterator[tuple[str, ...]]:
     spec = program.call_spec.in_spec
     nested = pytree.tree_unflatten(range(spec.num_leaves), spec)
     for path, _ in pytree.tree_flatten_with_path(nested)[0]:
-        yield tuple(str(next(iter(vars(key).values()))) for key in path[2:])
+        yield tuple(_key(key) for key in path[2:])
+
+
+def _key(key: Any) -> str:
+    """The index, key or attribute by which pytree names a part of an argument."""
+    return str(next(getattr(key, kind) for kind in ("idx", "key", "name") if hasattr(key, kind)))
 
 
 def _name(placeholder: str, path: Sequence[str]) -> str:

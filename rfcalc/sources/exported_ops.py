@@ -72,7 +72,7 @@ def _einsum(equation: str, operands: Sequence[torch.Tensor]) -> torch.Tensor:
 def run(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], device: torch.device) -> Any:
     """The result of one op. What it makes on a device of the machine that exported it is made on this device."""
     if isinstance(target, HigherOrderOperator):
-        return _higher_order(target.name(), args, device)
+        return _higher_order(str(target), args, device)
     args = [_here(value, device) for value in args]
     kwargs = {name: _here(value, device) for name, value in kwargs.items()}
     entry = _functions().get(target)
@@ -80,7 +80,8 @@ def run(target: Any, args: Sequence[Any], kwargs: Mapping[str, Any], device: tor
         return target(*args, **kwargs)
     function, by_position, by_keyword = entry
     named = schema_of(target).bind(args, kwargs)
-    return function(*(named[name] for name in by_position.split()), **{name: named[name] for name in by_keyword.split()})
+    keywords = {name: named[name] for name in by_keyword.split()}
+    return function(*(named[name] for name in by_position.split()), **keywords)
 
 
 def _here(value: Any, device: torch.device) -> Any:
@@ -93,10 +94,11 @@ def only_checks(node: fx.Node) -> bool:
     return not node.users and name.startswith(("assert_", "sym_constrain_", "functional_assert_"))
 
 
-def unknown_branches(node: fx.Node) -> str:
-    """The name of an op that takes branches of the program and cannot be run here, "" of any other."""
-    name = node.target.name() if isinstance(node.target, HigherOrderOperator) else ""
-    return "" if name in HIGHER_ORDER else name
+def refusal(node: fx.Node) -> str:
+    """Why an op cannot be run, "" for one that can."""
+    if isinstance(node.target, HigherOrderOperator) and str(node.target) not in HIGHER_ORDER:
+        return f"it uses the higher-order op {node.target}, which cannot be followed"
+    return ""
 
 
 def _higher_order(name: str, args: Sequence[Any], device: torch.device) -> Any:

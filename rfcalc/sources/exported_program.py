@@ -13,7 +13,7 @@ from torch.export.graph_signature import ConstantArgument, InputKind, InputSpec,
 from torch.utils import _pytree as pytree
 
 from rfcalc.errors import LoadError, UsageError
-from rfcalc.sources.exported_calls import Body, classes, part
+from rfcalc.sources.exported_calls import Body, classes, part, refusal
 from rfcalc.sources.exported_inputs import Sizes, example_leaves, taken
 
 
@@ -36,6 +36,9 @@ def module_of(program: ExportedProgram, name: str) -> Program:
 
     Raises `LoadError` for a program that cannot be run here.
     """
+    refused = refusal(program.graph_module)
+    if refused:
+        raise LoadError(f"{name} cannot be run: {refused}; name the code that makes the model (file.py:attr)")
     made = part(classes(program.graph_module).get("", ""), Program)
     assert isinstance(made, Program)
     made.take_over(program, name)

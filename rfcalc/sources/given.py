@@ -12,22 +12,36 @@ if TYPE_CHECKING:
     from rfcalc.tracing.construct import Constants
 
 
-def loaded(model: Any, name: str = "", constants: Constants | None = None) -> Loaded | None:
+def from_object(model: Any, name: str = "", constants: Constants | None = None) -> Loaded | None:
     """The model ready to be traced, None for an object that is no model. ``name`` is its own, or that of its class.
 
     Raises `LoadError` for a Keras model that cannot be traced.
     """
     from torch import nn
 
+    if isinstance(model, nn.Module):
+        _check_initialised(model, name)
     if "keras" in sys.modules:
         from rfcalc.sources import keras_modules
 
         if keras_modules.is_keras(model):
             return keras_modules.loaded(model, name or str(model.name), constants)
-        inside = [part for part in model.modules() if keras_modules.is_keras(part)] if isinstance(model, nn.Module) else []
-        if inside:
+        parts = model.modules() if isinstance(model, nn.Module) else ()
+        inside = next((part for part in parts if keras_modules.is_keras(part)), None)
+        if inside is not None:
             raise LoadError(
-                f"{name or type(model).__name__} is a module of torch's with Keras layers inside ({inside[0].name}),"
+                f"{name or type(model).__name__} is a module of torch's with Keras layers inside ({inside.name}),"
                 " which are followed in a Keras model only: make it a keras.Model"
             )
     return Loaded(model, name or type(model).__name__, constants=constants) if isinstance(model, nn.Module) else None
+
+
+def _check_initialised(model: Any, name: str) -> None:
+    """Raises `LoadError` for a module whose class sets it up without `torch.nn.Module.__init__`."""
+    left = [model]
+    while left:
+        part = left.pop()
+        if "_modules" not in vars(part):
+            kind = type(part).__name__
+            raise LoadError(f"{name or kind}: {kind}.__init__ does not call super().__init__(), which a module needs")
+        left += [inside for inside in part._modules.values() if inside is not None]

@@ -31,9 +31,12 @@ def candidates(loaded: Loaded, inputs: Any) -> list[Candidate]:
     token ids where others want numbers.
     """
     if inputs is None and loaded.example is not None:
-        return [Candidate(*loaded.example)]
+        return [Candidate(*loaded.example, tuple(expected.name for expected in loaded.inputs))]
     if isinstance(inputs, torch.Tensor):
-        return [Candidate((inputs,), {})]
+        return [Candidate((inputs,), {}, _names_of(loaded, 1))]
+    if isinstance(inputs, list | tuple) and not _is_shape(inputs) and all(map(_is_shape, inputs)):
+        known = _names_of(loaded, len(inputs))
+        inputs = dict(zip(known, inputs, strict=True)) if known else inputs
     if loaded.inputs and (inputs is None or _is_shape(inputs) or _names_expected(loaded, inputs)):
         return [_expected(loaded, inputs)]
     if inputs is None:
@@ -44,13 +47,19 @@ def candidates(loaded: Loaded, inputs: Any) -> list[Candidate]:
         several = [inputs] if _is_shape(inputs) else inputs
         names = [*_parameters(loaded), *(f"input{at}" for at in range(len(several)))]
         given = dict(zip(names, several, strict=False))
-        return [Candidate(tuple(values.values()), {}) for values in _readings(loaded, given)]
+        known = _names_of(loaded, len(several))
+        return [Candidate(tuple(values.values()), {}, known) for values in _readings(loaded, given)]
     raise UsageError(
         f"cannot use a {type(inputs).__name__} as input: expected a shape, tensors, or a dict by input name"
     )
 
 
 # --- models that say what they take -----------------------------------------------------------------------------------
+
+
+def _names_of(loaded: Loaded, count: int) -> tuple[str, ...]:
+    """The names under which the source knows the inputs, where it knows so many; otherwise none."""
+    return tuple(expected.name for expected in loaded.inputs) if len(loaded.inputs) == count else ()
 
 
 def _names_expected(loaded: Loaded, inputs: Any) -> bool:
@@ -78,9 +87,10 @@ def _shapes(loaded: Loaded, expected: Expected, given: Sequence[int] | None) -> 
     """The shapes of the tensors that stand for one expected input: one, or one for each sample of a list."""
     if given is None:
         if any(extent is None for extent in expected.shape):
+            which, option = ("", "") if expected.name == "input" else (f" {expected.name}", f"{expected.name}=")
             raise UsageError(
-                f"{loaded.name} leaves the size of its input {expected.name} open ({expected.text}): give it,"
-                f" --input {expected.name}={expected.text.replace('?', '224')}"
+                f"{loaded.name} leaves the size of its input{which} open ({expected.text}): give it,"
+                f" --input {option}{expected.text.replace('?', '224')}"
             )
         given = tuple(extent for extent in expected.shape if extent is not None)
     shape = _positive(given)
@@ -168,7 +178,10 @@ def _guesses(loaded: Loaded, names: Sequence[str]) -> list[dict[str, torch.dtype
 
 def _tensor(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
     """An example input without storage."""
-    return torch.empty(tuple(shape), dtype=dtype, device="meta")
+    try:
+        return torch.empty(tuple(shape), dtype=dtype, device="meta")
+    except RuntimeError:  # more elements than a number of torch's can count
+        raise UsageError(f"input {'x'.join(map(str, shape))} is too large for a tensor: give a smaller one") from None
 
 
 def _by_name(loaded: Loaded, values: dict[str, Any]) -> Candidate:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +89,13 @@ def _config(spec: str) -> dict[str, Any]:
             config = json.loads(archive.read("config.json"))
     except OSError as error:
         raise LoadError(f"cannot read {spec}: {error.strerror}") from error
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise LoadError(
             f"{spec} is no whole file of Keras's, which is a zip archive: {_line(error)}; save the model again"
         ) from error
     except KeyError:
         raise LoadError(
-            f"{spec} is a zip archive without config.json, so no model that Keras saved: model.save('x.keras') makes one"
+            f"{spec} is a zip archive without config.json, so no model that Keras saved: model.save('m.keras') does it"
         ) from None
     except ValueError as error:
         raise LoadError(f"{spec} is damaged: its config.json is not JSON ({_line(error)}); save it again") from error
@@ -113,7 +114,7 @@ def _reason(error: BaseException) -> str:
         )
     if "safe_mode" in text:
         return (
-            "it holds code (a Lambda layer), which is not run from a file: name the code that makes the model,"
+            "it holds code, as a Lambda layer does, and code in a file is not run: name the code that makes the model,"
             " file.py:attr"
         )
     return f"Keras could not build what its config.json says: {_line(error)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import random
 import sys
@@ -24,15 +25,15 @@ def keras_for(spec: str) -> Any:
     Raises `LoadError` where it is not installed, is older than Keras 3, or computes with something else than torch.
     """
     with torch_by_default():
+        if importlib.util.find_spec("keras") is None:
+            raise LoadError(f"{spec} needs keras, which is not installed: {INSTALL}")
         try:
             keras = importlib.import_module("keras")
-        except ImportError as error:
-            chosen = os.environ.get(_VARIABLE, "torch")
-            if error.name != "keras" and chosen != "torch":
-                raise LoadError(f"{spec}: {_wrong(chosen)}") from None
-            if error.name != "keras":
-                raise LoadError(f"{spec} needs keras, which could not be imported: {error}; {INSTALL}") from None
-            raise LoadError(f"{spec} needs keras, which is not installed: {INSTALL}") from None
+        except Exception as error:  # of the backend that was chosen
+            chosen = os.environ[_VARIABLE]
+            if chosen != "torch":
+                raise LoadError(f"{spec}: {_wrong(chosen)}") from error
+            raise LoadError(f"{spec} needs keras, which could not be imported: {error}") from error
     if int(str(keras.__version__).partition(".")[0]) < 3:
         raise LoadError(f"{spec} needs Keras 3, found keras {keras.__version__}: {INSTALL}")
     demand_torch(keras, spec)

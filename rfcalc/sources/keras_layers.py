@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,10 @@ def recorded_whole(layer: Any) -> Callable[..., Any] | None:
     """What to call in place of the layer's own ``call``, None for layers that are followed step by step."""
     if _is(layer, "BatchNormalization"):
         return _batch_norm(layer)
+    if _is(layer, "GroupNormalization"):
+        return _group_norm(layer)
+    if _is(layer, "UpSampling1D", "UpSampling2D", "UpSampling3D"):
+        return _up_sampling(layer)
     if _is(layer, "LSTM", "GRU"):
         return _recurrent(layer)
     return None
@@ -40,7 +45,7 @@ def _batch_norm(layer: Any) -> Callable[..., Any]:
         def run() -> Any:
             return own(inputs, training=training, mask=mask)
 
-        if training and layer.trainable:
+        if mask is not None:
             return run()
         named = {
             "input": inputs,
@@ -49,8 +54,39 @@ def _batch_norm(layer: Any) -> Callable[..., Any]:
             "weight": _value(layer.gamma),
             "bias": _value(layer.beta),
             "axis": layer.axis,
+            "training": bool(training) and layer.trainable,
         }
         return whole("keras.batch_norm", named, run)
+
+    return call
+
+
+def _group_norm(layer: Any) -> Callable[..., Any]:
+    own = layer.call
+
+    def call(inputs: Any) -> Any:
+        named = {
+            "input": inputs,
+            "weight": _value(layer.gamma),
+            "bias": _value(layer.beta),
+            "axis": layer.axis,
+            "groups": layer.groups if layer.groups > 0 else inputs.shape[layer.axis],
+        }
+        return whole("keras.group_norm", named, lambda: own(inputs))
+
+    return call
+
+
+def _up_sampling(layer: Any) -> Callable[..., Any] | None:
+    own = layer.call
+    if getattr(layer, "interpolation", "nearest") != "nearest":
+        return None  # one op of torch's
+    size = (layer.size,) if isinstance(layer.size, int) else tuple(layer.size)
+    first = getattr(layer, "data_format", "channels_last") == "channels_first"
+    named = {"factors": (1, 1, *size) if first else (1, *size, 1)}
+
+    def call(inputs: Any) -> Any:
+        return whole("keras.up_sampling", {"input": inputs, **named}, lambda: own(inputs))
 
     return call
 
@@ -63,11 +99,10 @@ def _recurrent(layer: Any) -> Callable[..., Any]:
         def run() -> Any:
             return own(sequences, initial_state=initial_state, mask=mask, training=training)
 
-        # Keras then runs the plain loop over time; others also compute a step more than there are, to see its shape.
-        plain = layer.use_cudnn is not False and getattr(layer, "reset_after", True)
-        if initial_state is not None or mask is not None or training or layer.stateful or not plain:
-            return run()
         cell = layer.cell
+        dropping = training and (cell.dropout or cell.recurrent_dropout)
+        if initial_state is not None or mask is not None or dropping or layer.stateful or not _plain_loop(layer):
+            return run()
         named = {
             "input": sequences,
             "kernel": _value(cell.kernel),
@@ -79,3 +114,13 @@ def _recurrent(layer: Any) -> Callable[..., Any]:
         return whole(rule, named, run)
 
     return call
+
+
+def _plain_loop(layer: Any) -> bool:
+    """Whether Keras runs one step of the cell for each step of the sequence.
+
+    Its general loop runs one more, to see the shape of what comes out: that is followed step by step.
+    """
+    loops = importlib.import_module("keras.src.backend.torch.rnn")
+    here = hasattr(loops, f"_fallback_{type(layer).__name__.lower()}")  # from Keras 3.13 on
+    return here and layer.use_cudnn is not False and getattr(layer, "reset_after", True)

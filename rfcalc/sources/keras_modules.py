@@ -9,8 +9,10 @@ of a forward pass.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, count
 from typing import Any
 
 import torch
@@ -41,7 +43,15 @@ def loaded(model: Any, name: str, constants: Constants | None = None) -> Loaded:
             f"{name} is not built, so its layers have no weights yet: give it a keras.Input, call model.build(shape),"
             " or call it once on an example"
         )
-    return Loaded(KerasStandIn(model, {}), name, _expected(model), constants=constants, separator="/")
+    return Loaded(KerasStandIn(model, _Tree({}, set())), name, _expected(model), constants=constants, separator="/")
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """What was met so far: the layers, and the variables, each of which belongs to the first layer that has it."""
+
+    layers: dict[int, KerasStandIn]
+    variables: set[int]
 
 
 class KerasStandIn(StandIn):
@@ -51,49 +61,55 @@ class KerasStandIn(StandIn):
     the moving statistics of a batch normalisation. The states of random generators are neither.
     """
 
-    def __init__(self, layer: Any, made: dict[int, KerasStandIn]) -> None:
+    def __init__(self, layer: Any, tree: _Tree) -> None:
         super().__init__(layer)
-        made[id(layer)] = self  # a layer in several places is one module, like in torch
+        tree.layers[id(layer)] = self  # a layer in several places is one module, as in torch
         self._held: dict[str, Any] = {}
         self._attributes: list[str] = []
-        self._add_variables(layer)
+        self._add_variables(layer, tree.variables)
         for key, value in vars(layer).items():
             if isinstance(value, torch.Tensor):
                 self._attributes.append(key)
                 self.__dict__[key] = value
         cell = cell_of(layer)
         if cell is not None:
-            self._add_variables(cell)
+            self.parts = (cell,)
+            self._add_variables(cell, tree.variables)
         keras = loaded_keras()
         for inner in layer._layers:
             if inner is not cell and not isinstance(inner, keras.layers.InputLayer):
-                stand_in = made.get(id(inner)) or KerasStandIn(inner, made)
-                self._modules[_free(inner.name, self._modules)] = stand_in
+                found = tree.layers.get(id(inner))
+                self._modules[_free(inner.name, self._modules)] = KerasStandIn(inner, tree) if found is None else found
 
-    def _add_variables(self, layer: Any) -> None:
+    def _add_variables(self, layer: Any, known: set[int]) -> None:
         keras = loaded_keras()
         wrapped: set[int] = set()  # by a layer around a module of torch's, which reads its own parameters
         for key, module in layer._modules.items():
-            if key != "_torch_params" and not isinstance(module, keras.layers.Layer):
+            if not isinstance(module, keras.layers.Layer | nn.ParameterDict):  # Keras lists all weights in such a dict
                 self._modules[key] = module
                 wrapped |= {id(tensor) for tensor in module.parameters()}
-        for variable in layer._trainable_variables:
-            if id(variable._value) not in wrapped:
-                self._parameters[self._hold(variable)] = _parameter(variable)
-        for variable in layer._non_trainable_variables:
-            if id(variable._value) not in wrapped:
-                self._buffers[self._hold(variable)] = variable._value.detach()
-
-    def _hold(self, variable: Any) -> str:
-        name = _free(variable.name, self._held)
-        self._held[name] = variable
-        return name
+        trainable = {id(variable) for variable in layer._trainable_variables}
+        for variable in (*layer._trainable_variables, *layer._non_trainable_variables):
+            if id(variable) in known or id(variable._value) in wrapped:
+                continue
+            known.add(id(variable))
+            name = _free(variable.name, self._held)
+            self._held[name] = variable
+            if id(variable) in trainable:
+                self._parameters[name] = _parameter(variable)
+            else:
+                self._buffers[name] = variable._value.detach()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run Keras's layer. Several tensors, or tensors by name, are put together as a functional model takes them."""
         args, kwargs = self._arranged(args, kwargs)
         with self._lent() as tree, running_on(_device(tree, (args, kwargs))):
-            return self.original(*args, **kwargs, training=self.training)
+            try:
+                return self.original(*args, **kwargs, training=self.training)
+            except RuntimeError as error:
+                if "META" in str(error):
+                    raise NotImplementedError("a random generator of Keras's") from error
+                raise
 
     # --- arguments ----------------------------------------------------------------------------------------------------
 
@@ -134,8 +150,8 @@ class KerasStandIn(StandIn):
                     variable._value = value
 
     def _all_held(self) -> list[Any]:
-        seeds = [generator.state for generator in self.original._seed_generators]
-        return [*self._held.values(), *seeds]
+        layer: Any = self.original
+        return [*self._held.values(), *(generator.state for generator in layer._seed_generators)]
 
     def _lend(self) -> None:
         layer: Any = self.original
@@ -181,10 +197,11 @@ def _device(tree: list[KerasStandIn], arguments: Any) -> torch.device:
     return torch.device("cpu")
 
 
-def _free(name: str, taken: Any) -> str:
+def _free(name: str, taken: Container[str]) -> str:
     """The name without dots, which separate names in torch, and with a number where it is taken."""
-    name = name.replace(".", "_")
-    return name if name not in taken else next(f"{name}_{n}" for n in range(1, len(taken) + 2) if f"{name}_{n}" not in taken)
+    plain = name.replace(".", "_")
+    numbered = (f"{plain}_{number}" for number in count(1))
+    return next(one for one in chain([plain], numbered) if one not in taken)
 
 
 # --- inputs -----------------------------------------------------------------------------------------------------------

@@ -4,78 +4,129 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rfcalc.errors import LoadError
+from rfcalc.errors import LoadError, UsageError
 from rfcalc.sources.arguments import arguments, place
+from rfcalc.sources.given import from_object
 from rfcalc.sources.loaded import Loaded
 
 
 def matches(spec: str) -> bool:
     """Whether the text has the form ``somewhere:attribute``."""
     where, colon, attribute = place(spec)
-    return bool(colon and where and attribute) and " " not in where
+    return bool(colon and where and attribute.strip()) and (" " not in where or where.endswith(".py"))
 
 
 def load(spec: str) -> Loaded:
     """The module that the attribute is, or that calling it gives.
 
-    Raises `LoadError` where the file, the attribute or the call fails, naming what failed.
+    Raises `LoadError` where the file, the attribute or the call fails, naming what failed, and `UsageError` for
+    arguments that the attribute does not take, or for those that it misses.
     """
-    from torch import nn
-
+    from rfcalc.sources.keras_backend import on_meta, torch_by_default
     from rfcalc.tracing.construct import build_on_meta
 
     where, _, call = place(spec)
-    name, given = arguments(call, spec)
-    home = import_home(where, spec)
+    name, given = arguments(call.strip(), spec)
+    with torch_by_default():
+        home = import_home(where, spec)
     target: Any = home
     for part in name.split("."):
         if not hasattr(target, part):
             raise LoadError(f"{spec}: {where} has no attribute {name!r}{_offers(home)}")
         target = getattr(target, part)
-    if isinstance(target, nn.Module):
-        return Loaded(target, spec)
+    found = from_object(target, spec)
+    if found is not None:
+        return found
     if not callable(target):
-        raise LoadError(
-            f"{spec}: {name} is a {type(target).__name__}, expected a torch.nn.Module or a function that makes one"
-        )
+        raise LoadError(f"{spec}: {name} is {_a(target)}, expected {_EXPECTED}, or a function that makes one")
+    _check_arguments(target, given, f"{where}:{name}", spec)
     try:
-        model, constants = build_on_meta(lambda: target(**given))
-    except Exception as error:
+        model, constants = build_on_meta(lambda: target(**given), on_meta)
+    except (KeyboardInterrupt, LoadError):
+        raise
+    except BaseException as error:
         raise LoadError(f"{spec}: calling {name} failed: {_line(error)}") from error
-    if not isinstance(model, nn.Module):
-        raise LoadError(f"{spec}: {name}() gave a {type(model).__name__}, expected a torch.nn.Module")
-    return Loaded(model, spec, constants=constants)
+    found = from_object(model, spec, constants)
+    if found is None:
+        raise LoadError(f"{spec}: {name}() gave {_a(model)}, expected {_EXPECTED}{_instead(model, where)}")
+    return found
+
+
+_EXPECTED = "a torch.nn.Module or a Keras model"
+
+
+def _a(value: Any) -> str:
+    if value is None:
+        return "None"
+    kind = "class" if isinstance(value, type) else type(value).__name__
+    return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
+
+
+def _instead(value: Any, where: str) -> str:
+    """What to do about a value that a function gave instead of a model."""
+    if value is None:
+        return "; is a return missing?"
+    if isinstance(value, type):
+        return f"; name the class itself, {where}:{value.__name__}, or call it there"
+    return ""
+
+
+def _check_arguments(target: Any, given: Mapping[str, Any], place: str, spec: str) -> None:
+    """Raises `UsageError` where the given arguments are not those that the function takes."""
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):  # it does not tell
+        return
+    name = place.rpartition(":")[2]
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    unknown = [key for key in given if key not in {p.name for p in named}]
+    if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        takes = ", ".join(p.name for p in named) or "no argument"
+        raise UsageError(f"{spec}: {name}() does not take {unknown[0]}; it takes {takes}")
+    missing = [p.name for p in named if p.default is p.empty and p.name not in given]
+    if missing:
+        shown = ", ".join(f"{key}={value!r}" for key, value in given.items())
+        asked = ", ".join(filter(None, [shown, *(f"{key}=..." for key in missing)]))
+        raise UsageError(f"{spec}: {name}() needs {', '.join(missing)}: give {place}({asked})")
 
 
 def import_home(where: str, spec: str) -> ModuleType:
     """The module that ``where``, a file or a dotted name, stands for. Raises `LoadError` that begins with ``spec``."""
     path = Path(where)
+    if where.endswith(".py"):
+        if not path.is_file():
+            raise LoadError(f"{spec}: {f'{where} is a directory' if path.is_dir() else f'there is no file {where}'}")
+    elif not all(part.isidentifier() for part in where.split(".")):
+        raise UsageError(
+            f"{spec}: {where} is no name of a module and no .py file; write package.module:attr or file.py:attr"
+        )
     try:
-        if where.endswith(".py"):
-            if not path.is_file():
-                raise LoadError(f"{spec}: there is no file {where}")
-            return _import_file(path)
-        sys.path.insert(0, "")
-        try:
-            return importlib.import_module(where)
-        finally:
-            sys.path.remove("")
-    except LoadError:
+        return _import_file(path) if where.endswith(".py") else _import_module(where)
+    except (LoadError, KeyboardInterrupt):
         raise
     except ModuleNotFoundError as error:
-        hint = (
-            ""
-            if ":" in spec and error.name != where.partition(".")[0]
-            else f"; is it installed, or is {where}.py meant?"
-        )
+        missing = error.name == where.partition(".")[0] or ":" not in spec
+        hint = f"; is it installed, or is {where.replace('.', '/')}.py meant?" if missing else ""
         raise LoadError(f"{spec}: importing {where} failed: {_line(error)}{hint}") from error
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise LoadError(f"{spec}: importing {where} failed: {_line(error)}") from error
+
+
+def _import_module(name: str) -> ModuleType:
+    sys.path.insert(0, "")
+    try:
+        return importlib.import_module(name)
+    finally:
+        with suppress(ValueError):  # the code may have taken it away
+            sys.path.remove("")
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -89,7 +140,8 @@ def _import_file(path: Path) -> ModuleType:
     try:
         details.loader.exec_module(module)
     finally:
-        sys.path.remove(str(path.parent))
+        with suppress(ValueError):
+            sys.path.remove(str(path.parent))
         if before is not None:
             sys.modules[path.stem] = before
     return module

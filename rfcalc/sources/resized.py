@@ -9,7 +9,8 @@ import networkx as nx
 
 from rfcalc.errors import UsageError
 from rfcalc.graph import InputInfo
-from rfcalc.sources import given, load
+from rfcalc.sources import load
+from rfcalc.sources.given import from_object
 from rfcalc.sources.loaded import Loaded
 
 
@@ -21,7 +22,7 @@ def ready(model: Any) -> Loaded | nx.DiGraph[int]:
     found = load(model) if isinstance(model, str) else model
     if isinstance(found, Loaded | nx.DiGraph):
         return found
-    known = given.loaded(found)
+    known = from_object(found)
     if known is None:
         raise UsageError(
             f"cannot analyse a {type(model).__name__}: expected a name, a torch.nn.Module, a Keras model or a graph"

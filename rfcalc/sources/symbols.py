@@ -60,10 +60,17 @@ def symbols_of(sizes: Iterable[Size]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(size.symbol for size in sizes if isinstance(size, Multiple)))
 
 
-def argument_symbols(spec: str) -> tuple[str, ...]:
-    """The symbols among the keyword arguments of a name: ``S`` of ``torchvision:vit_b_16(image_size=S)``."""
+def argument_symbols(spec: str) -> dict[str, str]:
+    """The symbols among the keyword arguments of a name, and the first argument that each stands in.
+
+    ``S`` in ``image_size`` of ``torchvision:vit_b_16(image_size=S)``.
+    """
     call = _call(spec)
-    return () if call is None else tuple(dict.fromkeys(item.id for item in _open(call)))
+    found: dict[str, str] = {}
+    for item in () if call is None else call.keywords:
+        if isinstance(item.value, ast.Name) and re.fullmatch(NAME, item.value.id):
+            found.setdefault(item.value.id, item.arg or "**")
+    return found
 
 
 def with_arguments(spec: str, values: Mapping[str, int]) -> str:
@@ -96,8 +103,3 @@ def _call(spec: str) -> ast.Call | None:
     except SyntaxError:
         return None
     return tree if isinstance(tree, ast.Call) and not tree.args else None
-
-
-def _open(call: ast.Call) -> list[ast.Name]:
-    named = [item.value for item in call.keywords if isinstance(item.value, ast.Name)]
-    return [item for item in named if re.fullmatch(NAME, item.id)]

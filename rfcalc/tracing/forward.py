@@ -138,7 +138,10 @@ class _Run:
                 result = self.model(*args, **kwargs)
             self.outputs = [ref for tensor in tensors_in(result) if (ref := recorder.value_of(tensor).ref) is not None]
         if not self.outputs:
-            raise TraceError(f"{self.name}: its forward pass returned no tensor that was computed from its inputs")
+            given = "None" if result is None else f"an object of type {type(result).__name__}"
+            raise TraceError(
+                f"{self.name}: its forward pass returned no tensor that was computed from its inputs, but {given}"
+            )
 
     def _named(self) -> list[tuple[str, Any]]:
         if len(self.args) == 1 and not self.kwargs and isinstance(self.args[0], torch.Tensor):
@@ -240,7 +243,7 @@ class _Run:
         )
         return TraceError(
             f"{self.name} cannot run on {asked or 'these inputs'}: layer {where}{got}{needs}:"
-            f" {text.rstrip('.')}{next(uneven, '')}"
+            f" {text.rstrip('.')}{next(uneven, '')}{'' if scope.name else _missing(self.model, error)}"
         )
 
 
@@ -265,6 +268,15 @@ def _needs(model: nn.Module, name: str) -> str:
         if isinstance(count, int):
             return f", needs {count} {noun}"
     return ""
+
+
+def _missing(model: nn.Module, error: Exception) -> str:
+    """What to give, where forward says that it was called without some of its arguments."""
+    if not isinstance(error, TypeError) or "missing" not in str(error):
+        return ""
+    parameters = inspect.signature(model.forward).parameters.values()
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return f"; name a shape for each that is a tensor: {' '.join(f'--input {name}=...' for name in needed)}"
 
 
 def _dims(shape: Sequence[int]) -> str:

@@ -17,7 +17,6 @@ from rfcalc.tracing.composite import composites, whole
 from rfcalc.tracing.recorder import Recorder
 from rfcalc.tracing.tensors import tensors_in_args
 
-
 #: Methods that an operator calls too, under the method's name.
 _OPERATORS = {
     torch.Tensor.add: torch.Tensor.__add__,
@@ -27,9 +26,10 @@ _OPERATORS = {
 _BINARY_OP = dis.opmap["BINARY_OP"]
 
 
-def _is_operator(caller: FrameType) -> bool:
-    """Whether Python is in the middle of an operator, ``x @ y``, and not of a call, ``x.matmul(y)``."""
-    return caller.f_code.co_code[caller.f_lasti] == _BINARY_OP
+def _is_operator(caller: FrameType, method: str) -> bool:
+    """Whether Python is in the middle of an operator, ``x @ y`` or ``sum([x, y])``, and not of ``x.matmul(y)``."""
+    code = caller.f_code
+    return code.co_code[caller.f_lasti] == _BINARY_OP or method not in code.co_names
 
 
 class CompositeMode(TorchFunctionMode):
@@ -44,7 +44,7 @@ class CompositeMode(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         outer, self._recorder.function = self._recorder.function, func
-        if func in _OPERATORS and _is_operator(sys._getframe(1)):
+        if func in _OPERATORS and _is_operator(sys._getframe(1), func.__name__):
             self._recorder.function = _OPERATORS[func]
         try:
             return self._call(func, args, dict(kwargs or {}))
@@ -53,9 +53,10 @@ class CompositeMode(TorchFunctionMode):
 
     def _call(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         if func is whole:
-            self._recorder.function = None
+            self._recorder.function = None  # it is none of torch's
             rule, given, run = args
-            return self._recorder.whole(rule, given, run) if self._recorder.depends(tensors_in_args(tuple(given.values()))) else run()
+            depends = self._recorder.depends(tensors_in_args(tuple(given.values())))
+            return self._recorder.whole(rule, given, run) if depends else run()
         if self._recorder.meta:
             func, args, kwargs = _with_numbers(func, args, kwargs)
         entry = self._table.get(func)

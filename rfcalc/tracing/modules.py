@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import torch
@@ -17,7 +17,8 @@ from rfcalc.errors import LoadError
 from rfcalc.graph import ModuleCall
 from rfcalc.tracing.tensors import tensors_in_args, without_storage
 
-_REGISTRIES = ("_parameters", "_buffers", "_modules")
+#: What a module keeps things in; a subclass may not let its content be exchanged.
+_CONTAINERS = (dict, OrderedDict, list, set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,12 @@ class Scope:
 class StandIn(nn.Module):
     """Another framework's layer as torch's tools expect a module: parameters, buffers and layers inside it by name.
 
-    The ``original`` is what runs; it reads its numbers from here while it does.
+    The ``original`` is what runs; it reads its numbers from here while it does. ``parts`` are modules inside it that
+    have no name of their own: what runs in them runs in it.
     """
 
     original: nn.Module
+    parts: tuple[nn.Module, ...] = ()
 
     def __init__(self, original: nn.Module) -> None:
         super().__init__()
@@ -48,7 +51,6 @@ def class_of(module: nn.Module) -> type[nn.Module]:
     return type(module.original if isinstance(module, StandIn) else module)
 
 
-@cache
 def types_of(kind: type[nn.Module]) -> tuple[str, ...]:
     """The full names of a module's class and of those it derives from, down to `torch.nn.Module`, which is left out."""
     classes = kind.__mro__[: kind.__mro__.index(nn.Module)]
@@ -60,12 +62,12 @@ class ModuleStack:
 
     def __init__(self, model: nn.Module) -> None:
         self._names: dict[int, str] = {}
-        self._stand_ins: dict[int, nn.Module] = {}
+        self._stand_ins: dict[int, nn.Module] = {}  #: what holds the modules inside a called one
         for name, module in model.named_modules():
-            if isinstance(module, StandIn):
-                self._stand_ins[id(module.original)] = module
-                module = module.original
-            self._names[id(module)] = name
+            called = (module.original, *module.parts) if isinstance(module, StandIn) else (module,)
+            for part in called:
+                self._names[id(part)] = name
+                self._stand_ins[id(part)] = module
         self._root = Scope("", class_of(model).__name__, not any(True for _ in model.children()), 0)
         self._stack: list[Scope] = []
         self._given: list[Any] = []
@@ -157,20 +159,27 @@ def borrowed(
 
 @contextmanager
 def kept(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Put back, at the end of the block, what is stored in the modules' attributes and registries now."""
+    """Put back, at the end of the block, the modules' attributes, and what is in their dicts, lists and sets now.
+
+    Among those dicts are parameters, buffers, submodules and hooks.
+    """
     saved = [
-        (module, dict(module.__dict__), {key: dict(getattr(module, key)) for key in _REGISTRIES}) for module in modules
+        (
+            module,
+            dict(module.__dict__),
+            {key: value.copy() for key, value in module.__dict__.items() if type(value) in _CONTAINERS},
+        )
+        for module in modules
     ]
     try:
         yield
     finally:
-        for module, attributes, registries in saved:
+        for module, attributes, contents in saved:
             module.__dict__.clear()
             module.__dict__.update(attributes)
-            for key, content in registries.items():
-                registry = attributes[key]
-                registry.clear()
-                registry.update(content)
+            for key, content in contents.items():
+                attributes[key].clear()
+                (attributes[key].extend if isinstance(content, list) else attributes[key].update)(content)
 
 
 def meta_twin(name: str, tensor: torch.Tensor) -> torch.Tensor:

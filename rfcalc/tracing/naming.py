@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any
 
 from rfcalc.graph import NUMBERED_KINDS, Node, Read, Ref
-from rfcalc.reads import Permute
 from rfcalc.tracing.notes import remainder_notes
 from rfcalc.tracing.tape import Record
 
@@ -99,7 +98,10 @@ def name_of(function: Any) -> str:
 
 
 def _kinds(records: Sequence[Record]) -> list[str]:
-    """Each record's kind; a merge of two pointwise functions of one tensor (``x * sigmoid(x)``) is no merge."""
+    """Each record's kind; a merge of two pointwise functions of one tensor (``x * sigmoid(x)``) is no merge.
+
+    Nor is one with a statistic over its last axis: that is a norm or a softmax written by hand.
+    """
     kinds: list[str] = []
     roots: list[Ref | None] = []
     for ident, record in enumerate(records):
@@ -109,9 +111,16 @@ def _kinds(records: Sequence[Record]) -> list[str]:
         if kind == "merge" and joins and len(seen) == 1:
             kind = "elementwise"
         kinds.append(kind)
-        through = kind in _TRANSPARENT and len(seen) == 1
+        through = (kind in _TRANSPARENT or _is_statistic(record)) and len(seen) == 1
         roots.append(next(iter(seen)) if through else (Ref(ident) if len(record.outputs) == 1 else None))
     return kinds
+
+
+def _is_statistic(record: Record) -> bool:
+    """Whether an op reduces the last axis alone, and keeps it: what its result is multiplied by stays the same unit."""
+    attrs = record.effect.attrs
+    last = [len(record.outputs[0].shape) - 1]
+    return record.effect.kind == "reduction" and bool(attrs.get("keepdim")) and list(attrs.get("dim", ())) == last
 
 
 def _names(
@@ -155,28 +164,33 @@ def _base_name(ident: int, record: Record, main: Mapping[int, int], modules: Map
 
 
 def _faces(records: Sequence[Record], kinds: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """For a layer that moves its axes for torch and back: the op that has its result as the module gives it back."""
+    """For a layer whose module moves its result on (to have channels last): the op after which it is given back."""
     readers: dict[Ref, list[int]] = defaultdict(list)
     for ident, record in enumerate(records):
         for ref in record.inputs:
             readers[ref].append(ident)
     for ident, record in enumerate(records):
-        if kinds[ident] not in NUMBERED_KINDS or not record.scope.leaf:
+        if kinds[ident] not in NUMBERED_KINDS or not record.scope.leaf or not record.scope.name:
             continue
-        order = list(range(len(record.outputs[0].shape)))
-        moved, at = order, ident
-        while len(readers[Ref(at)]) == 1:
-            (at,) = readers[Ref(at)]
-            step = records[at]
-            if step.scope.call != record.scope.call or kinds[at] not in _TRANSPARENT | {"reshape"}:
-                break
-            ((_, steps),) = step.reads[0] if len(step.inputs) == 1 == len(step.reads[0]) else ((0, None),)
-            if steps is None or not all(isinstance(one, Permute) for one in steps):
-                break
-            for one in steps:
-                moved = [moved[axis] for axis in one.axes]
-            if moved != order:
-                yield ident, at
+        passed: list[int] = []
+        at = ident
+        while (after := _only_reader(records, kinds, at, readers[Ref(at)])) is not None:
+            passed, at = [*passed, after], after
+        if any(records[reader].scope.call == record.scope.call for reader in readers[Ref(at)]):
+            # the module goes on with it: where it stood between this op and the next
+            passed = [one for one in passed if records[one].outputs[0].shape != record.outputs[0].shape]
+        if any(kinds[one] == "reshape" for one in passed):
+            yield ident, passed[-1]
+
+
+def _only_reader(records: Sequence[Record], kinds: Sequence[str], at: int, readers: Sequence[int]) -> int | None:
+    """The only reader of a result, where it belongs to the same call of a module and reads nothing else."""
+    if len(readers) != 1:
+        return None
+    (ident,) = readers
+    record = records[ident]
+    folds = kinds[ident] in _TRANSPARENT | {"reshape", "pad"} and len(record.inputs) == 1 == len(record.reads[0])
+    return ident if folds and record.scope.call == records[at].scope.call else None
 
 
 def _term(record: Record) -> str:

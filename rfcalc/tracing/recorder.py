@@ -26,6 +26,7 @@ from rfcalc.tracing.tensors import (
     everything,
     info,
     place_of,
+    relabels,
     replaced,
     tensors_in_args,
     without_storage,
@@ -196,6 +197,8 @@ class Recorder(DispatchMode):
         args, kwargs = self.twinned(args), {name: self.twinned(value) for name, value in kwargs.items()}
         if schema.scalar:
             return self._scalar(func, args, kwargs)
+        if schema.name == "aten.as_strided_" and relabels(*args, **kwargs):
+            return self._relabel(func, args, kwargs)
         tensors = list(tensors_in_args((*args, *kwargs.values())))
         held = [self.value_of(tensor) for tensor in tensors]
         fixed = schema.like or all(value.role == "const" for value in held)
@@ -217,6 +220,13 @@ class Recorder(DispatchMode):
         else:
             self._follow(schema, schema.bind(args, kwargs), result)
         self._layouts = {}
+        return result
+
+    def _relabel(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """A tensor gets other strides and shows what it did: torch notes a memory format so after it has pooled."""
+        slot = self._slot(args[0])
+        result = func(*args, **kwargs)
+        self._storages[place_of(args[0])] = slot
         return result
 
     def fail(self, op: str, tensors: Iterable[torch.Tensor]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,15 @@ def place_of(tensor: torch.Tensor) -> Any:
         return (tensor.untyped_storage()._cdata, tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
     except (RuntimeError, NotImplementedError):
         return id(tensor)
+
+
+def relabels(
+    tensor: torch.Tensor, size: Sequence[int], stride: Sequence[int], storage_offset: int | None = None
+) -> bool:
+    """Whether these strides show the same elements in the same places: only axes of extent 1 get another one."""
+    if tuple(size) != tuple(tensor.shape) or storage_offset not in (None, tensor.storage_offset()):
+        return False
+    return all(extent == 1 or new == old for extent, new, old in zip(size, stride, tensor.stride(), strict=True))
 
 
 def tensors_in_args(value: Any) -> Iterable[torch.Tensor]:

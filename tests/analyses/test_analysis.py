@@ -204,6 +204,20 @@ def test_regions_as_arrays(vgg):
         np.broadcast_to(lo, (1, 1000))
 
 
+def test_a_tensor_without_elements_sees_nothing():
+    class NoPrefix(nn.Module):
+        """As vision transformers cut off their class tokens, here none of them."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            none, rest = x[..., :0], F.avg_pool1d(x, 3, 1)
+            return torch.cat([none * 2, rest], dim=2)
+
+    found = rfcalc.analyze(NoPrefix(), torch.zeros(1, 4, 9), axes={"L": 2})
+
+    first, last = found.regions("cat")[0]
+    assert (first.ravel().tolist(), last.ravel().tolist()) == ([0, 1, 2, 3, 4, 5, 6], [2, 3, 4, 5, 6, 7, 8])
+
+
 def test_units_that_see_nothing_have_first_after_last():
     a = rfcalc.analyze(nn.ConvTranspose1d(1, 1, 1, stride=2), torch.rand(1, 1, 3))
 

@@ -104,3 +104,23 @@ def test_border_units_of_swin_do_not_see_the_opposite_border():
 
     assert last[:, 0].max() < 112
     assert first[:, -1].min() >= 112
+
+
+class ChannelsLast(nn.Module):
+    """Pooled to one position in a layout that torch then notes by other strides, an op that moves nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3)
+        self.fc = nn.Linear(6, 2)
+
+    def forward(self, x):
+        x = self.conv(x).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+        return self.fc(functional.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+def test_other_strides_of_the_same_elements_are_no_op():
+    found = rfcalc.verify(ChannelsLast().eval(), (3, 8, 8), device="cpu", probes=4, timing=False)
+
+    assert "aten.as_strided_" not in [layer.op for layer in rfcalc.analyze(ChannelsLast(), (3, 8, 8)).ops]
+    assert found.agree, found

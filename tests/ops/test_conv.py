@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.ops.finite import check_changed
 from tests.ops.oracle import check_op
 
 CONV = torch.ops.aten.convolution.default
@@ -28,11 +29,31 @@ def test_convolution_reads_its_window(shape, weight, stride, padding, dilation, 
     assert effect.inexact == ""
 
 
-def test_kernel_computed_from_data():
-    x, w = torch.rand(1, 2, 5), torch.rand(4, 2, 3)
+@pytest.mark.parametrize(
+    ("shape", "weight", "stride", "padding", "dilation", "groups"),
+    [
+        ((1, 2, 5), (4, 2, 3), [1], [0], [1], 1),
+        ((1, 2, 5), (4, 2, 3), [1], [1], [1], 1),
+        ((2, 4, 6), (4, 2, 3), [2], [2], [2], 2),
+        ((1, 2, 4), (2, 1, 5), [3], [4], [1], 2),
+        ((1, 1, 4, 3), (2, 1, 3, 2), [1, 2], [2, 1], [1, 1], 1),
+    ],
+)
+def test_kernel_computed_from_data(shape, weight, stride, padding, dilation, groups):
+    x, w = torch.rand(shape), torch.rand(weight)
 
-    assert check_op(CONV, x, w, None, [1], [0], [1], False, [0], 1).inexact == ""
-    assert "computed from data" in check_op(CONV, x, w, None, [1], [1], [1], False, [0], 1).inexact
+    effect = check_changed(CONV, x, w, None, stride, padding, dilation, False, [0] * len(stride), groups, trials=2)
+
+    assert effect.inexact == ""
+
+
+@pytest.mark.parametrize(("padding", "transposed"), [(3, False), (0, True)])
+def test_bound_of_a_kernel_computed_from_data(padding, transposed):
+    x, w = torch.rand(1, 2, 5), torch.rand(2, 2, 3)
+
+    effect = check_changed(CONV, x, w, None, [1], [padding], [1], transposed, [0], 1)
+
+    assert "computed from data" in effect.inexact
 
 
 def test_multiply_adds_and_formula():

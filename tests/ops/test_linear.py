@@ -226,6 +226,38 @@ def test_zeros_among_many_operands_are_an_upper_bound():
     assert "known zeros" in ruled.effect.inexact
 
 
+# --- products of groups -----------------------------------------------------------------------------------------------
+
+#: (shapes, cut, macs): rows of the first, columns of the second, or the axis between them cut into three groups.
+GROUPED = [([(6, 4), (3, 4, 8)], 6, 6 * 4 * 8), ([(3, 5, 4), (4, 8)], 8, 5 * 4 * 8), ([(4, 8), (8, 8)], 8, 4 * 8 * 8)]
+
+
+@pytest.mark.parametrize(("shapes", "cut", "macs"), GROUPED)
+@pytest.mark.parametrize("known", [True, False])
+def test_every_row_meets_the_matrix_of_its_group_alone(shapes, cut, macs, known):
+    a, b = (torch.rand(shape) for shape in shapes)
+    bounds = torch.tensor([1, 3, cut], dtype=torch.int32)
+
+    effect = check_op(aten._grouped_mm.default, a, b, bounds, const=[bounds] if known else [])
+
+    assert effect.macs == macs
+    assert effect.inexact == ("groups are not told apart" if known else "data-dependent index")
+
+
+def test_experts_read_the_row_of_their_token():
+    tokens, experts, bounds = torch.rand(6, 4), torch.rand(3, 4, 8), torch.tensor([1, 3, 6], dtype=torch.int32)
+
+    effect = check_op(aten._grouped_mm.default, tokens, experts, bounds, const=[experts, bounds])
+
+    assert (effect.inexact, effect.formula) == ("", "(6x8) x (4)")
+
+
+def test_groups_of_equal_size_are_a_batch():
+    effect = check_op(aten._grouped_mm.default, torch.rand(2, 5, 4), torch.rand(2, 4, 8))
+
+    assert (effect.macs, effect.inexact, effect.formula) == (2 * 5 * 4 * 8, "", "2 x (5x8) x (4)")
+
+
 # --- einsum -----------------------------------------------------------------------------------------------------------
 
 EINSUMS = [

@@ -266,6 +266,22 @@ def layout_of_the_memory(m, x):
 
 
 @case
+def strides_of_single_positions_changed_in_place(m, x):
+    y = x[..., :1].clone()
+    early = y[:, 1:]
+    y.as_strided_((1, 4, 1), (9, 1, 7))
+    y[:, 2] = x[:, 2, 3:4]
+    return early * 1
+
+
+@case
+def strides_exchanged_in_place(m, x):
+    y = x[..., :4].clone()
+    y.as_strided_((1, 4, 4), (16, 1, 4))
+    return y * 1
+
+
+@case
 def shapes_changed_in_place(m, x):
     z = x.clone()
     early = z[..., 1:]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rfcalc.report.document import Report
-from rfcalc.report.formats import html, latex, machine, markdown, table
+from rfcalc.report.findings import CheckReport
+from rfcalc.report.formats import benchmark, github, html, junit, latex, machine, markdown, table
 
 
 @dataclass(frozen=True)
@@ -30,3 +31,21 @@ FORMATS: dict[str, Callable[[Report, Style], str]] = {
 def render(report: Report, name: str = "table", style: Style | None = None) -> str:
     """The report as text, with one line break at its end."""
     return FORMATS[name](report, style or Style())
+
+
+#: GitHub takes no comment of so many characters.
+COMMENT_LIMIT = 65_536
+
+#: What the report of a check can be besides; comments on GitHub are the use of its Markdown.
+CHECK_FORMATS: dict[str, Callable[[CheckReport, Style], str]] = {
+    **FORMATS,
+    "markdown": lambda report, style: markdown.render_within(report, COMMENT_LIMIT),
+    "github": lambda report, style: github.render(report),
+    "junit": lambda report, style: junit.render(report),
+    "benchmark": lambda report, style: benchmark.render(report),
+}
+
+
+def render_check(report: CheckReport, name: str = "table", style: Style | None = None) -> str:
+    """The report of a check as text."""
+    return CHECK_FORMATS[name](report, style or Style())

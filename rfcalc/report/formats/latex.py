@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tabulate import tabulate
 
-from rfcalc.report.document import Fact, Report, Section, Table
+from rfcalc.report.document import Fact, Math, Report, Section, Table
 from rfcalc.report.text import clean
 
 _ESCAPES = {
@@ -20,6 +20,8 @@ _ESCAPES = {
     "~": r"\textasciitilde{}",
     "<": r"\ensuremath{<}",
     ">": r"\ensuremath{>}",
+    "·": r"\ensuremath{\cdot}",
+    **{char: rf"\textsuperscript{{{digit}}}" for digit, char in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
 }
 
 
@@ -47,17 +49,21 @@ def _facts(facts: tuple[Fact, ...]) -> str:
 
 
 def _table(table: Table) -> str:
-    # The format escapes what is in the cells.
+    # tabulate's format with booktabs rules would escape formulas too.
     grid = tabulate(
-        [[clean(text) for text in row] for row in table.texts()],
-        headers=[column.title for column in table.columns],
-        tablefmt="latex_booktabs",
+        [[escape(text) for text in row] for row in table.texts()],
+        headers=[escape(column.title) for column in table.columns],
+        tablefmt="latex_raw",
         colalign=["right" if column.right else "left" for column in table.columns],
         disable_numparse=True,
     )
+    for rule in (r"\toprule", r"\midrule", r"\bottomrule"):
+        grid = grid.replace("\n\\hline", f"\n{rule}", 1)
     return rf"\noindent{grid}"
 
 
 def escape(text: str) -> str:
-    """The text with LaTeX's special characters made plain."""
+    """The text with LaTeX's special characters made plain; a formula as LaTeX writes it."""
+    if isinstance(text, Math):
+        return f"${text.latex}$"
     return "".join(_ESCAPES.get(char, char) for char in clean(text))

@@ -1,0 +1,152 @@
+"""What the commands around locks and budgets share: the configuration, tracing its models, options and output."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rfcalc.cli.options import Request, target_option
+from rfcalc.cli.output import Target, complain
+from rfcalc.cli.parse import parse_axes, parse_inputs
+from rfcalc.errors import RfcalcError, UsageError
+from rfcalc.report.formats import CHECK_FORMATS, render_check
+
+if TYPE_CHECKING:
+    from rfcalc.baseline.budgets import Config, Watched
+    from rfcalc.baseline.check import Checked
+    from rfcalc.baseline.lockfile import Lock
+    from rfcalc.baseline.record import Entry
+
+_ROWS = 20  #: consequences that a terminal is shown of each model
+
+config_option = click.option(
+    "--config", metavar="FILE", help="The pyproject.toml; default: the nearest one upward with a section [tool.rfcalc]."
+)
+only_option = click.option("--only", multiple=True, metavar="NAME", help="Only the model called NAME; may be repeated.")
+
+
+@dataclass(frozen=True)
+class CheckOutput:
+    """Where a check's report goes: formats, each with its target."""
+
+    parts: tuple[tuple[str, Target], ...]
+
+    def emit(self, models: Sequence[Checked], lock: Path | None = None) -> None:
+        """Render what was found, then write it."""
+        from rfcalc.report.changes import changes_report
+
+        for name, target in self.parts:
+            rows = _ROWS if name == "table" else None
+            report = changes_report(models, lock=shown(lock) if lock is not None else "", rows=rows)
+            target.write(render_check(report, name, target.style()))
+
+
+def check_output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--format`` with what CI systems read, ``-o`` and ``--also``; the command gets ``output``."""
+
+    @click.option(
+        "--format",
+        "format_name",
+        type=click.Choice(tuple(CHECK_FORMATS)),
+        default="table",
+        show_default=True,
+        help="How to print the result; github are annotations, benchmark is for github-action-benchmark.",
+    )
+    @target_option
+    @click.option(
+        "--also", multiple=True, metavar="FORMAT=FILE", help="Write the result in a further format; may be repeated."
+    )
+    @functools.wraps(command)
+    def wrapper(format_name: str, target: Target, also: Sequence[str], **rest: Any) -> Any:
+        return command(output=CheckOutput(((format_name, target), *map(_further, also))), **rest)
+
+    return wrapper
+
+
+def _further(text: str) -> tuple[str, Target]:
+    name, _, path = text.partition("=")
+    if name not in CHECK_FORMATS or not path:
+        raise UsageError(f"--also {text}: write FORMAT=FILE with a format out of {', '.join(CHECK_FORMATS)}")
+    return name, Target(path)
+
+
+def configuration(file: str | None) -> Config:
+    """The configuration of a file, or of the nearest one. Raises UsageError where there is none or it is wrong."""
+    from rfcalc.baseline import budgets
+
+    path = Path(file) if file is not None else budgets.find(Path.cwd())
+    found = budgets.load(path, shown(path))
+    if not found.models:
+        raise UsageError(f"{shown(path)}: [tool.rfcalc] names no model: add [[tool.rfcalc.models]], or use rfcalc init")
+    return found
+
+
+def measuring(config: Config) -> Callable[[Watched], Entry]:
+    """A function that traces a model of the configuration, as its folder sees it."""
+
+    def measure(item: Watched) -> Entry:
+        from rfcalc.baseline.record import entry_of
+
+        try:
+            request = Request(item.model, parse_inputs(_texts(item.inputs)), parse_axes(item.axes), item.training)
+            with contextlib.chdir(config.folder):
+                return entry_of(request.trace(), item.name, item.model)
+        except RfcalcError as error:
+            raise type(error)(f"{item.name}: {error}") from error
+
+    return measure
+
+
+def existing(path: Path, *, anew: bool, partly: bool) -> Lock:
+    """The lock as it is. With ``anew`` one that is missing or cannot be used counts as empty.
+
+    Not if it is to be written only partly: what it says of the other models would be lost.
+    """
+    from rfcalc.baseline.lockfile import Lock, LockError, NoLockError, read
+
+    try:
+        return read(path)
+    except NoLockError:
+        if not anew:
+            raise
+    except LockError as error:
+        if not anew or partly:
+            raise
+        complain(f"note: {error}")
+    return Lock()
+
+
+def write(path: Path, models: Sequence[Checked], *, anew: bool, with_torch: bool = False) -> None:
+    """Put what was found of these models into the lock."""
+    from rfcalc.baseline import check, lockfile
+
+    def change(lock: Lock) -> Lock:
+        return check.accepting(lock, models, with_torch=with_torch)
+
+    lockfile.update(path, change, anew=anew)
+
+
+def _texts(inputs: Any) -> list[str]:
+    """The inputs as they would be given to ``--input``."""
+    if inputs is None:
+        return []
+    return [inputs] if isinstance(inputs, str) else [f"{name}={shape}" for name, shape in inputs.items()]
+
+
+def shown(path: Path) -> str:
+    """A path as a CI system knows it: from the checkout's root, or from here."""
+    return os.path.relpath(path, os.environ.get("GITHUB_WORKSPACE") or os.curdir)
+
+
+def tell(models: Sequence[Checked]) -> None:
+    """Errors of single models, on stderr."""
+    for model in models:
+        if model.error:
+            complain(f"error: {model.error}")

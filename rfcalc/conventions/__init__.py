@@ -1,0 +1,75 @@
+"""How other tools count: each convention a set of rules over the same graph, so that the difference adds up.
+
+`count(graph, "fvcore")` gives the tool's number as rfcalc's and the terms between the two. A new convention is one
+file and one line in `CONVENTIONS`. No torch here: a saved graph is enough.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rfcalc.conventions import dispatched, functionals, fvcore, keras, ptflops, thop, torchinfo, torchprofile
+from rfcalc.conventions.facts import Facts
+from rfcalc.conventions.records import Explanation, Part, Tally, Term
+from rfcalc.conventions.rules import Convention, apply
+from rfcalc.errors import UsageError
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+CONVENTIONS: dict[str, Convention] = {
+    convention.name: convention
+    for convention in (
+        fvcore.CONVENTION,
+        fvcore.TIMM,
+        torchinfo.CONVENTION,
+        ptflops.CONVENTION,
+        dispatched.PTFLOPS_ATEN,
+        thop.CONVENTION,
+        thop.ULTRALYTICS_CONVENTION,
+        functionals.CALFLOPS_CONVENTION,
+        functionals.DEEPSPEED_CONVENTION,
+        torchprofile.CONVENTION,
+        dispatched.FLOP_COUNTER,
+        dispatched.FLOP_COUNTER_BEFORE,
+        dispatched.TORCHVISION,
+        keras.CONVENTION,
+    )
+}
+
+
+def lookup(tool: str) -> Convention:
+    """The convention of a tool. Raises `UsageError` with the nearest names for an unknown one."""
+    if tool in CONVENTIONS:
+        return CONVENTIONS[tool]
+    near = difflib.get_close_matches(tool, CONVENTIONS, 3, 0.5)
+    hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(CONVENTIONS)}"
+    raise UsageError(f"unknown tool {tool!r}; {hint}")
+
+
+def count(graph: nx.DiGraph[int], tool: str) -> Tally:
+    """What ``tool`` counts for a traced or loaded graph: ``.total``, and ``.terms`` that lead to it from ``.base``.
+
+    Raises `UsageError` for an unknown tool.
+    """
+    return apply(lookup(tool), Facts(graph))
+
+
+def explain(graph: nx.DiGraph[int], tools: Sequence[str] = ()) -> Explanation:
+    """The numbers of several tools, of all without ``tools``. Raises `UsageError` for an unknown tool."""
+    chosen = [lookup(tool) for tool in tools] or list(CONVENTIONS.values())
+    facts = Facts(graph)
+    return Explanation(
+        model=facts.model,
+        inputs={item.name: item.shape for item in graph.graph["inputs"]},
+        macs=sum(node.macs or 0 for node in facts.nodes.values()),
+        params=sum(param.numel for param in graph.graph["params"] if not param.shared_with),
+        tallies=tuple(apply(convention, facts) for convention in chosen),
+        unknown_ops=tuple(dict.fromkeys(node.op for node in facts.nodes.values() if node.macs is None)),
+        notices=tuple(graph.graph["meta"].get("notices", ())),
+    )
+
+
+__all__ = ["CONVENTIONS", "Convention", "Explanation", "Part", "Tally", "Term", "count", "explain", "lookup"]

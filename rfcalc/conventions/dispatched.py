@@ -1,0 +1,175 @@
+"""Counters of what torch's dispatcher runs: FlopCounterMode, ptflops' second backend, torchvision's published numbers.
+
+They see matrix products and convolutions after composite functions were taken apart, whatever module ran them.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+from rfcalc.conventions import names
+from rfcalc.conventions.facts import CallSite, OpSite
+from rfcalc.conventions.ptflops import TOOL as PTFLOPS
+from rfcalc.conventions.ptflops import VERSION as PTFLOPS_VERSION
+from rfcalc.conventions.ptflops import refuses
+from rfcalc.conventions.rules import Convention, Miss, Pass, extra, missing, products
+
+_ATTENTION_OP = "torch.scaled_dot_product_attention"
+_PRODUCTS = ("aten.mm", "aten.addmm", "aten.bmm")
+_RECURRENT = tuple(f"torch.{kind}{end}" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu") for end in ("", "_cell"))
+
+
+def _outside_attention(site: OpSite) -> int | None:
+    return None if site.in_attention else site.macs
+
+
+def _einsum(site: OpSite) -> int:
+    """Operand by operand from left to right: bmm where an index is summed, elementwise (not counted) where not."""
+    inputs, _, output = str(site.node.attrs["equation"]).replace("...", "").partition("->")
+    if "..." in str(site.node.attrs["equation"]):
+        return site.macs
+    terms = inputs.split(",")
+    sizes: dict[str, int] = {}
+    for labels, shape in zip(terms, site.node.attrs["operands"], strict=True):
+        sizes.update(zip(labels, shape, strict=True))
+    left, total = set(terms[0]), 0
+    for place, term in enumerate(terms[1:], start=2):
+        kept = set(output).union(*terms[place:])
+        both = left | set(term)
+        total += prod(sizes[label] for label in both) if both - kept else 0
+        left = both & kept
+    return total
+
+
+_EINSUM = products("torch.einsum", count=_einsum, label="einsum: steps that sum over no index count 0")
+
+
+def _recurrent(site: OpSite) -> int | None:
+    """Matrix products for each step; on a CPU one op for a whole LSTM, unless its state is projected."""
+    return None if site.node.op == "torch.lstm" and "proj_size" not in site.node.attrs else site.macs
+
+
+def _recurrent_bias(site: OpSite) -> int | None:
+    return None if _recurrent(site) is None else site.bias
+
+
+def _bias(site: OpSite) -> int | None:
+    return None if site.in_attention else site.bias
+
+
+# --- torch.utils.flop_counter -----------------------------------------------------------------------------------------
+
+
+def _fast_path(call: CallSite) -> int | None:
+    """0 where torch runs the module as one op in inference: MultiheadAttention, or a whole TransformerEncoderLayer."""
+    if call.types[:1] == names.ENCODER_LAYER:
+        simple = any(
+            node.call == call.call.number and node.op in ("aten.relu", "aten.gelu", "aten.relu_") for node in call.nodes
+        )
+        inner = (site for site in call.children if site.types[:1] == names.MULTIHEAD)
+        return 0 if simple and any(_fused_attention(site) for site in inner) else None
+    return 0 if _fused_attention(call) else None
+
+
+def _fused_attention(call: CallSite) -> bool:
+    """Self-attention with the batch first, an even number of heads, biases, and nothing added to keys and values."""
+    moved = sum(node.function == "torch.Tensor.transpose" for node in call.nodes if node.call == call.call.number)
+    same = len(set(call.inputs)) == 1 and len(call.inputs) == 3
+    plain = call.param("in_proj_weight") is not None and call.param("in_proj_bias") is not None
+    softmax = call.scores
+    if moved != 2 or not same or not plain or call.param("bias_k") is not None or softmax is None:
+        return False
+    heads = softmax.shape[1] if len(softmax.shape) == 4 else softmax.shape[0] // call.in_shape[0]
+    return heads % 2 == 0
+
+
+def _in_fast_path(site: OpSite) -> bool:
+    return any(
+        call.types[:1] in (names.MULTIHEAD, names.ENCODER_LAYER) and _fast_path(call) == 0 for call in site.enclosing
+    )
+
+
+def _flop_counter(name: str, version: str, attention: bool) -> Convention:
+    tool = f"FlopCounterMode of torch {version}"
+
+    def product(site: OpSite) -> int | None:
+        unseen = _in_fast_path(site) or (site.in_attention and not attention)
+        return None if unseen else site.macs
+
+    ops = (
+        products("aten.convolution"),
+        products("torch.linear", count=product),
+        _EINSUM,
+        products(*_RECURRENT, count=_recurrent),
+        products(*_PRODUCTS, "aten.baddbmm", _ATTENTION_OP, count=product),
+    )
+    fast = products(
+        *names.ENCODER_LAYER,
+        *names.MULTIHEAD,
+        count=_fast_path,
+        closes=True,
+        label="MultiheadAttention and encoder layers as one op missed",
+        fault=f"{tool} counts 0 for MultiheadAttention and encoder layers that torch runs as one op under no_grad",
+    )
+    return Convention(
+        name=name,
+        version=f"torch {version}",
+        call="FlopCounterMode() on a CPU under torch.no_grad(): get_total_flops()",
+        passes=(Pass("modules", (fast,)), Pass("ops", ops)),
+        misses=missing(tool),
+        prints="FLOPs, 2 for each multiply-add",
+        factor=2,
+    )
+
+
+FLOP_COUNTER = _flop_counter("flopcounter", "2.15", True)
+FLOP_COUNTER_BEFORE = _flop_counter("flopcounter-2.14", "2.14", False)
+
+# --- ptflops, backend="aten" ------------------------------------------------------------------------------------------
+
+PTFLOPS_ATEN = Convention(
+    name="ptflops-aten",
+    version=PTFLOPS_VERSION,
+    call='get_model_complexity_info(model, shape, backend="aten", as_strings=False)[0]',
+    passes=(
+        Pass(
+            "ops",
+            (
+                products("aten.convolution", "torch.linear"),
+                _EINSUM,
+                products(*_RECURRENT, count=_recurrent),
+                products(*_PRODUCTS, count=_outside_attention),
+            ),
+        ),
+        Pass(
+            "ops",
+            (
+                extra("bias of convolutions, 1 per output element", "aten.convolution", count=_bias),
+                extra("bias of linear layers, 1 per output element", "torch.linear", "aten.addmm", count=_bias),
+                extra("bias of recurrent layers, 1 per element and step", *_RECURRENT, count=_recurrent_bias),
+            ),
+        ),
+    ),
+    misses=missing(f"{PTFLOPS} (aten)"),
+    prints="MACs",
+    refuses=refuses,
+)
+
+# --- torchvision ------------------------------------------------------------------------------------------------------
+
+TORCHVISION = Convention(
+    name="torchvision",
+    version="0.29",
+    call="weights.meta['_ops']",
+    passes=(
+        Pass(
+            "ops",
+            (
+                products("aten.convolution", "torch.linear", *_PRODUCTS, _ATTENTION_OP),
+                _EINSUM,
+            ),
+        ),
+    ),
+    misses={"": Miss("products by other ops than mm, addmm, bmm and convolution", "")},
+    prints="GFLOPS, 10^9 of these in three decimals",
+)

@@ -1,0 +1,126 @@
+"""torchprofile: ops of torch.jit's trace (torchprofile/handlers.py), with elementwise products and means besides."""
+
+from __future__ import annotations
+
+from math import prod
+
+from rfcalc.conventions.facts import ATTENTION, OpSite
+from rfcalc.conventions.fvcore import SAME_PADDING
+from rfcalc.conventions.names import CELLS, Recurrent
+from rfcalc.conventions.rules import Convention, Pass, extra, missing, products
+
+VERSION = "0.1.0"
+TOOL = f"torchprofile {VERSION}"
+
+_FUNCTIONS = frozenset(
+    {ATTENTION, "torch.matmul", "torch.Tensor.matmul", "torch.Tensor.__matmul__", "torch.Tensor.__rmatmul__"}
+    | {"torch.bmm", "torch.Tensor.bmm", "torch.baddbmm", "torch.Tensor.baddbmm", "torch.nn.functional.linear"}
+    | {"torch.addmm", "torch.Tensor.addmm", "torch.addmv", "torch.Tensor.addmv"}
+)
+
+
+def _product(site: OpSite) -> int | None:
+    return site.macs if site.function in _FUNCTIONS else None
+
+
+def _transposed(site: OpSite) -> int | None:
+    """Output elements x the weight's other channel axis x kernel, with the axes of a convolution not transposed."""
+    if site.node.kind != "conv_transpose":
+        return None
+    attrs = site.node.attrs
+    weight: tuple[int, int] = (attrs["in_channels"], attrs["out_channels"] // attrs["groups"])
+    channels = weight[1] if site.out_shape[1] == weight[0] else weight[0]
+    taps: int = prod(attrs["kernel"])
+    return site.out_size * channels * taps
+
+
+def _einsum(site: OpSite) -> int:
+    """Product of all index extents; 0 with an ellipsis."""
+    equation = str(site.node.attrs["equation"])
+    if "..." in equation:
+        return 0
+    sizes: dict[str, int] = {}
+    for labels, shape in zip(equation.split("->")[0].split(","), site.node.attrs["operands"], strict=True):
+        sizes.update(zip(labels, shape, strict=True))
+    return prod(sizes.values())
+
+
+def _mul(site: OpSite) -> int | None:
+    return None if site.in_attention else site.out_size
+
+
+def _norm(site: OpSite) -> int:
+    return site.out_size if site.affine else 0
+
+
+def _grid(site: OpSite) -> int:
+    return {"nearest": 0, "bicubic": 16}.get(str(site.node.attrs["mode"]), 4) * site.out_size
+
+
+def _lstm(site: OpSite) -> int | None:
+    """As if a projected state were the hidden one."""
+    around = next(site.enclosing, None)
+    if around is None:
+        return site.macs
+    cell = Recurrent(around, 4)
+    hidden = cell.projection or cell.hidden
+    widths = [cell.inputs[0], *(hidden * cell.directions for _ in cell.inputs[1:])]
+    return sum(4 * hidden * (width + hidden) for width in widths) * cell.directions * cell.evaluations
+
+
+def _leaky(site: OpSite) -> int | None:
+    """In place it has another name in the trace, which has no handler."""
+    return site.out_size if site.node.op == "aten.leaky_relu" else None
+
+
+_AVERAGES = tuple(f"aten.{kind}_pool{axes}d" for kind in ("avg", "adaptive_avg", "_adaptive_avg") for axes in (1, 2, 3))
+
+_PRODUCTS = (
+    products(
+        "aten.convolution",
+        count=_transposed,
+        label="transposed convolution by the size of its output",
+        fault=f"{TOOL} counts transposed convolution as if its kernel were slid over the output",
+    ),
+    products("aten.convolution", "torch.scaled_dot_product_attention", "torch.linear", *CELLS),
+    products("aten.mm", "aten.addmm", "aten.bmm", "aten.baddbmm", "aten.mv", "aten.dot", count=_product),
+    products(
+        "torch.einsum",
+        count=_einsum,
+        label="einsum: all index extents multiplied, 0 with an ellipsis",
+        fault=f"{TOOL} multiplies all index extents of an einsum, and counts 0 with an ellipsis",
+    ),
+    products(
+        "torch.lstm",
+        count=_lstm,
+        label="LSTM with a projection",
+        fault=f"{TOOL} takes a projected state for the hidden one",
+    ),
+)
+_ELEMENTWISE = "elementwise products: 1 per output element"
+_EXTRAS = (
+    extra(_ELEMENTWISE, "aten.mul", count=_mul),
+    extra(_ELEMENTWISE, "torch.gru_cell", count=lambda site: 2 * site.out_size),
+    extra(_ELEMENTWISE, "torch.lstm_cell", count=lambda site: 3 * site.out_size),
+    extra(
+        "norms with a weight: 1 per element",
+        *("torch.batch_norm", "torch.instance_norm", "torch.layer_norm", "torch.group_norm"),
+        count=_norm,
+    ),
+    extra("average pooling and means: 1 per output element", "aten.mean", *_AVERAGES, count=lambda site: site.out_size),
+    extra("LeakyReLU: 1 per element", "aten.leaky_relu", count=_leaky),
+    extra(
+        "bilinear interpolation: 4 per output element", "aten.upsample_bilinear2d", count=lambda site: 4 * site.out_size
+    ),
+    extra("grid_sample: 0, 4 or 16 per output element", "aten.grid_sampler_2d", count=_grid),
+)
+
+CONVENTION = Convention(
+    name="torchprofile",
+    version=VERSION,
+    call="profile_macs(model, input)",
+    passes=(Pass("ops", _PRODUCTS, live=True), Pass("ops", _EXTRAS, live=True)),
+    misses=missing(TOOL),
+    prints="MACs",
+    caveat=f"1 more for each product of sizes in the model's Python code, such as h * w; {SAME_PADDING}",
+)

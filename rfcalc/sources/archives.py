@@ -1,0 +1,135 @@
+"""What a file that some framework saved holds, told from its first bytes and the names inside. Nothing of it is run."""
+
+from __future__ import annotations
+
+import pickletools
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import IO
+
+from rfcalc.errors import LoadError
+
+_CODE = "name the code that makes the model (file.py:attr, package.module:attr)"
+_EXPORT = "export the model: torch.export.save(torch.export.export(model, inputs), 'model.pt2')"
+
+
+class Kind(Enum):
+    """What a file holds."""
+
+    PROGRAM = auto()  #: what torch.export.save wrote
+    WEIGHTS = auto()  #: numbers by name, without a network
+    OTHER = auto()
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a file holds, as an error says it: ``text`` follows "FILE is no ...:", ``advice`` says what to do."""
+
+    kind: Kind
+    text: str = ""
+    advice: str = f"{_CODE}, or {_EXPORT}"
+
+
+def held(path: Path, spec: str) -> Held:
+    """What the file holds. Raises `LoadError` for one that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return _of_zip(file) if zipfile.is_zipfile(file) else _of_start(file)
+    except FileNotFoundError:
+        raise LoadError(f"{spec}: there is no such file") from None
+    except IsADirectoryError:
+        raise LoadError(f"{spec} is a directory: name a file in it") from None
+    except OSError as error:
+        raise LoadError(f"cannot read {spec}: {error.strerror or error}") from error
+
+
+_AGAIN = "copy or save it again"
+#: The program in files that torch.export wrote before torch 2.8.
+_BEFORE_2_8 = "serialized_exported_program.json"
+#: The pickle that torch.save began with before it wrote zip files; two more come before the object.
+_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_STARTS: Sequence[tuple[bytes, Held]] = (
+    (b"PK\x03\x04", Held(Kind.OTHER, "the file is cut short", _AGAIN)),
+    (b"\x89HDF\r\n\x1a\n", Held(Kind.OTHER, "it is an HDF5 file")),
+    (b"GGUF", Held(Kind.WEIGHTS, "it holds weights for llama.cpp", _CODE)),
+)
+
+
+def _of_start(file: IO[bytes]) -> Held:
+    file.seek(0)
+    start = file.read(64)
+    if not start:
+        return Held(Kind.OTHER, "the file is empty", _AGAIN)
+    for magic, found in _STARTS:
+        if start.startswith(magic):
+            return found
+    if start[8:9] == b"{":  # safetensors: the length of a JSON header, then the header
+        return Held(Kind.WEIGHTS, "it holds weights (safetensors), not the network that they are for", _CODE)
+    if start.startswith(b"\x80"):
+        file.seek(len(_LEGACY) if start.startswith(_LEGACY) else 0)
+        return _of_pickle(file, skip=2 if start.startswith(_LEGACY) else 0)
+    return Held(Kind.OTHER, "it is in no format that rfcalc knows")
+
+
+def _of_zip(file: IO[bytes]) -> Held:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = [name.partition("/")[2] for name in archive.namelist()]  # all lie in one folder
+            if any(name.startswith("data/aotinductor/") for name in names):
+                return Held(Kind.OTHER, "it holds code compiled by AOTInductor, which rfcalc does not run")
+            if any(name.startswith("models/") for name in names) or _BEFORE_2_8 in archive.namelist():
+                return _of_program(names)
+            if any(name.startswith("code/") for name in names):
+                return Held(Kind.OTHER, "it is a TorchScript program (torch.jit.save), without the model's own layers")
+            pickled = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
+            if pickled is not None:
+                with archive.open(pickled) as data:
+                    return _of_pickle(data)
+    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+        return Held(Kind.OTHER, f"the file is damaged ({error})", _AGAIN)
+    return Held(Kind.OTHER, "it is a zip file without one")
+
+
+def _of_program(names: Sequence[str]) -> Held:
+    if any(name.startswith("data/constants/opaque_obj") for name in names):
+        return Held(Kind.OTHER, "it holds pickled objects, and loading those can run any code", _CODE)
+    return Held(Kind.PROGRAM)
+
+
+def _of_pickle(data: IO[bytes], skip: int = 0) -> Held:
+    """A pickled object: a dict or a state dict by its first step, otherwise an object of the first class named."""
+    strings: list[str] = []
+    try:
+        for _ in range(skip):
+            for _ in pickletools.genops(data):
+                pass
+        for opcode, argument, _ in pickletools.genops(data):
+            if opcode.name in ("EMPTY_DICT", "DICT"):
+                return _weights()
+            if opcode.name == "GLOBAL":
+                return _object(str(argument).replace(" ", "."))
+            if opcode.name == "STACK_GLOBAL":
+                return _object(".".join(strings[-2:]))
+            if isinstance(argument, str):
+                strings.append(argument)
+    except (ValueError, EOFError, IndexError) as error:
+        return Held(Kind.OTHER, f"the file is damaged ({error})", _AGAIN)
+    return Held(Kind.OTHER, "it is a pickle without a model")
+
+
+def _object(name: str) -> Held:
+    if name in ("collections.OrderedDict", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter"):
+        return _weights()
+    return Held(
+        Kind.OTHER,
+        f"it is a pickled {name}, and loading a pickle can run any code",
+        f"{_CODE}, or load it yourself and call rfcalc.analyze(model, ...)",
+    )
+
+
+def _weights() -> Held:
+    text = "it is a checkpoint (torch.save): weights by name, not the network that they are for"
+    return Held(Kind.WEIGHTS, text, _CODE)

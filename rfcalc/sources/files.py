@@ -1,0 +1,47 @@
+"""Files that are no model: of weights, of other frameworks' formats, without an attribute. Each is told why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rfcalc.errors import LoadError, UsageError
+from rfcalc.sources import archives, exported
+from rfcalc.sources.archives import Kind
+from rfcalc.sources.loaded import Loaded
+
+#: Suffixes of files that people keep models in, and what to do with one where that is not what its content says.
+_ADVICE = dict.fromkeys(
+    (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pkl", ".pickle", ".npz", ".gguf", ".tar", ".zip"), ""
+) | {
+    ".h5": "save the model in Keras's newer format: model.save('model.keras')",
+    ".hdf5": "save the model in Keras's newer format: model.save('model.keras')",
+    ".pb": "save the Keras model that it was made from: model.save('model.keras')",
+    ".tflite": "save the Keras model that it was made from: model.save('model.keras')",
+}
+
+
+def matches(spec: str) -> bool:
+    """Whether the text names a file, or looks as if it did."""
+    path = spec.removesuffix(":")
+    if path.endswith(".py") or Path(path).suffix.lower() in _ADVICE:
+        return True
+    try:
+        return "/" in path or (bool(path.strip()) and Path(path).exists())
+    except (OSError, ValueError):  # too long, or with a zero in it
+        return False
+
+
+def load(spec: str) -> Loaded:
+    """The program, if torch.export saved one under another suffix.
+
+    Raises `UsageError` for a Python file without an attribute, `LoadError` for any other file.
+    """
+    path = spec.removesuffix(":")
+    if path.endswith(".py"):
+        if Path(path).is_file():
+            raise UsageError(f"{spec}: say what in the file makes the model, {path}:ATTRIBUTE")
+        raise LoadError(f"{spec}: there is no file {path}")
+    held = archives.held(Path(spec), spec)
+    if held.kind is Kind.PROGRAM:
+        return exported.load(spec)
+    raise LoadError(f"{spec} is no model: {held.text}; {_ADVICE.get(Path(spec).suffix.lower()) or held.advice}")

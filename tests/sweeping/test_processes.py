@@ -1,0 +1,176 @@
+"""Several processes: killed, interrupted, late, on a cluster. All of them are real."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rfcalc.sweeping import child
+from tests.sweeping.conftest import Invoke
+
+ROOT = Path(__file__).parent.parent.parent
+
+#: Parameters of 3x3 convolutions: from 3 to 4 channels, from 3 to 64, and one of 1 to 1 without bias.
+PARAMS = {"small": 112, "wide": 1_792, "own name": 9}
+
+
+def found_in(text: str) -> dict[str, Any]:
+    """Rows as JSON lines, by the part of the model's name after the file's."""
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert len({row["model"] for row in rows}) == len(rows)
+    return {row["model"].rpartition("#")[2]: row for row in rows}
+
+
+def params_of(rows: dict[str, Any]) -> dict[str, int | None]:
+    return {name: row["params"] for name, row in rows.items()}
+
+
+@contextmanager
+def sweeping(*args: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A sweep in a process group of its own, which is gone afterwards."""
+    command = [sys.executable, "-m", "rfcalc", "sweep", *args]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    with process:
+        yield process
+        process.kill()
+    assert gone(process.pid), "something that it started is left"
+
+
+def gone(group: int) -> bool:
+    """Whether a process group comes to its end within some seconds."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def wait_until_blocked(process: subprocess.Popen[str]) -> None:
+    """Wait until the sweep has come to the model that takes a minute."""
+    assert process.stderr is not None
+    assert any("blocked" in line for line in process.stderr)
+
+
+def test_a_killed_sweep_goes_on_where_it_was(
+    nets: str, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    monkeypatch.setenv("MODELS", "small,wide,blocked,named spec")
+    with sweeping(nets, "-o", str(path)) as process:
+        wait_until_blocked(process)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    before = path.read_text(encoding="utf-8")
+    assert params_of(found_in(before)) == {"small": 112, "wide": 1_792}
+
+    monkeypatch.setenv("FREE", "1")
+    done = invoke("sweep", nets, "-o", str(path))
+
+    assert f"note: 2 of 4 models have a row in {path} already" in done.stderr
+    after = path.read_text(encoding="utf-8")
+    assert after.startswith(before)
+    assert params_of(found_in(after)) == {**PARAMS, "blocked": 112}
+
+
+@pytest.mark.parametrize("args", [(), ("--timeout", "50", "--jobs", "2")], ids=" ".join)
+def test_an_interrupt_prints_what_there_is(args: tuple[str, ...], nets: str) -> None:
+    with sweeping(nets, "--format", "jsonl", *args, MODELS="small,wide,blocked,named spec") as process:
+        wait_until_blocked(process)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    rows = params_of(found_in(out))
+    assert rows.items() >= {"small": 112}.items()
+    assert "blocked" not in rows
+    assert err.strip() == f"rfcalc: interrupted: {len(rows)} of 4 models have a row"
+
+
+def test_a_model_under_a_time_limit_may_be_late_or_die(
+    nets: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELS", "small,blocked,deadly,wide,broken")
+
+    done = invoke("sweep", nets, "--timeout", "1.5", "--format", "jsonl")
+
+    rows = found_in(done.stdout)
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "small": "complete",
+        "blocked": "timed_out",
+        "deadly": "failed",
+        "wide": "complete",
+        "broken": "failed",
+    }
+    assert rows["blocked"]["error"] == "not done after 1.5 seconds"
+    assert rows["deadly"]["error"].startswith("the process that ran it died")
+    assert rows["broken"]["error"] == "ValueError: no such width"
+    assert rows["wide"]["params"] == 1_792
+    assert child._all == []
+
+
+def test_several_processes_survive_a_model(nets: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELS", "small,deadly,wide,named spec,broken")
+
+    done = invoke("sweep", nets, "resnet18", "--jobs", "2", "--format", "jsonl")
+
+    rows = found_in(done.stdout)
+    assert params_of(rows) == {**PARAMS, "deadly": None, "broken": None, "resnet18": 11_689_512}
+    assert rows["deadly"]["error"].startswith("the process that ran it died")
+    assert list(rows) == ["small", "deadly", "wide", "own name", "broken", "resnet18"]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A dask cluster of two processes on this machine."""
+    import distributed
+
+    how = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
+    with distributed.LocalCluster(host="127.0.0.1", env={"MODELS": "small,wide,named spec,broken"}, **how) as found:
+        yield found
+
+
+def test_a_dask_cluster(
+    cluster: Any, nets: str, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELS", "small,wide,named spec,broken,unnamed")
+    path = tmp_path / "rows.jsonl"
+    address = cluster.scheduler_address
+    assert address.startswith("tcp://127.0.0.1:")
+
+    done = invoke("sweep", nets, "resnet18", "vgg61", "-o", str(path), "--backend", "dask", "--scheduler", address)
+
+    assert done.exit_code == 0, done.stderr
+    rows = found_in(path.read_text(encoding="utf-8"))
+    assert params_of(rows) == {**PARAMS, "broken": None, "Small": None, "resnet18": 11_689_512, "vgg61": None}
+    assert rows["resnet18"]["size"] == [435, 435]
+    assert "models() yields nothing here, it must yield the same models" in rows["Small"]["error"]
+
+
+def test_a_scheduler_that_is_not_there(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rfcalc.sweeping.run._PATIENCE", 0.5)
+
+    done = invoke("sweep", "3x3", "--backend", "dask", "--scheduler", "tcp://127.0.0.1:9")
+
+    assert done.exit_code == 2
+    assert "no dask scheduler answers at tcp://127.0.0.1:9" in done.stderr
