@@ -226,7 +226,11 @@ MODELS = (
         "Mask2FormerForUniversalSegmentation",
         {},
         (1, 3, 384, 384),
-        {},
+        {
+            **dict.fromkeys(("feature_size", "mask_feature_size", "hidden_dim"), 64),
+            **dict.fromkeys(("encoder_feedforward_dim", "dim_feedforward"), 64),
+            **{"encoder_layers": 2, "decoder_layers": 3, "num_queries": 10, "num_attention_heads": 4},
+        },
         (1, 3, 64, 64),
     ),
     _hf(

@@ -36,17 +36,15 @@ from tests.conventions.tools import TOOLS, Tool, quiet  # noqa: E402
 RESULTS = ROOT / "benchmarks" / "results" / "peers.json"
 NUMBERS = ROOT / "tests" / "data" / "peers.json"
 
-#: torchvision's models, with the length of an image's side.
-MODELS = {
-    **dict.fromkeys(
-        """alexnet vgg16 googlenet resnet50 densenet121 squeezenet1_1 mobilenet_v2 mobilenet_v3_large mnasnet1_0
-        shufflenet_v2_x1_0 efficientnet_b0 regnet_y_400mf convnext_tiny swin_t maxvit_t vit_b_16""".split(),
-        224,
-    ),
-    "swin_v2_t": 256,
-    "inception_v3": 299,
-    **dict.fromkeys("fcn_resnet50 deeplabv3_resnet50 lraspp_mobilenet_v3_large".split(), 520),
+#: torchvision's models by the length of an image's side.
+_BY_SIDE = {
+    224: """alexnet vgg16 googlenet resnet50 densenet121 squeezenet1_1 mobilenet_v2 mobilenet_v3_large mnasnet1_0
+        shufflenet_v2_x1_0 efficientnet_b0 regnet_y_400mf convnext_tiny swin_t maxvit_t vit_b_16""",
+    256: "swin_v2_t",
+    299: "inception_v3",
+    520: "fcn_resnet50 deeplabv3_resnet50 lraspp_mobilenet_v3_large",
 }
+MODELS = {name: side for side, models in _BY_SIDE.items() for name in models.split()}
 SPECS = (*(f"torchvision:{name}" for name in MODELS), *(f"net:{name}" for name in NETS))
 
 
@@ -85,7 +83,9 @@ def differences(row: dict[str, Any]) -> Iterator[str]:
     for tool, printed in row["printed"].items():
         if printed != row["explained"][tool]:
             caveat = CONVENTIONS[tool].caveat
-            yield f"{tool} prints {printed:,}, explained {row['explained'][tool]:,}" + (f" ({caveat})" if caveat else "")
+            yield f"{tool} prints {printed:,}, explained {row['explained'][tool]:,}" + (
+                f" ({caveat})" if caveat else ""
+            )
 
 
 def save(rows: dict[str, dict[str, Any]], tools: list[Tool]) -> None:
@@ -94,12 +94,14 @@ def save(rows: dict[str, dict[str, Any]], tools: list[Tool]) -> None:
     for spec, row in rows.items():
         before = known["models"].get(spec, {"printed": {}, "explained": {}})
         for part in ("printed", "explained"):
-            row[part] = {name: {**before[part], **row[part]}.get(name) for name in TOOLS if name in {**before[part], **row[part]}}
+            row[part] = {
+                name: {**before[part], **row[part]}.get(name) for name in TOOLS if name in {**before[part], **row[part]}
+            }
         known["models"][spec] = row
     for tool in tools:
         known["tools"][tool.name] = {"version": tool.version, "call": CONVENTIONS[tool.name].call}
     known = {
-        "about": "numbers that the tools printed (python benchmarks/peers.py --save), and those of rfcalc's conventions",
+        "about": "what the tools printed (python benchmarks/peers.py --save), and what rfcalc's conventions say",
         "environment": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -115,9 +117,7 @@ def save(rows: dict[str, dict[str, Any]], tools: list[Tool]) -> None:
         **known,
         "about": "numbers that counters of multiply-adds printed on a CPU, each in its own unit",
         "source": "python benchmarks/peers.py --save, with the tools in the versions named",
-        "models": {
-            spec: {"input": row["input"], "printed": row["printed"]} for spec, row in known["models"].items()
-        },
+        "models": {spec: {"input": row["input"], "printed": row["printed"]} for spec, row in known["models"].items()},
     }
     NUMBERS.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
 
@@ -134,7 +134,9 @@ def _markdown(known: dict[str, Any]) -> str:
         cells.append(line)
     compared = sum(len(row["printed"]) for row in known["models"].values())
     equal = sum(
-        printed == row["explained"][name] for row in known["models"].values() for name, printed in row["printed"].items()
+        printed == row["explained"][name]
+        for row in known["models"].values()
+        for name, printed in row["printed"].items()
     )
     versions = "\n".join(f"- {name} {tool['version']}: `{tool['call']}`" for name, tool in known["tools"].items())
     where = ", ".join(f"{name} {value}" for name, value in known["environment"].items())
@@ -166,7 +168,11 @@ def main(names: tuple[str, ...], specs: tuple[str, ...], keep: bool) -> None:
         compared += len(rows[spec]["printed"])
         excepted += sum("(" in text for text in found)
         wrong += sum("(" not in text for text in found)
-        print(f"{spec}: {len(rows[spec]['printed']) - len(found)} of {len(rows[spec]['printed'])} equal", *found, sep="\n  ")
+        print(
+            f"{spec}: {len(rows[spec]['printed']) - len(found)} of {len(rows[spec]['printed'])} equal",
+            *found,
+            sep="\n  ",
+        )
     print(f"{compared} numbers compared, {excepted} differ as their convention says, {wrong} differ")
     if keep:
         save(rows, tools)

@@ -163,14 +163,14 @@ class Table:
 
     @property
     def wrong(self) -> list[dict[str, Any]]:
-        """The models tried of which something is not exact, not complete or not equal."""
+        """The models of which something is known not to be exact, complete or equal."""
         good = {
-            "status": ["complete"],
-            "fields": ["exact"],
+            "status": ["complete", "not tried"],
+            "fields": ["exact", ""],
             "params_equal": ["yes", ""],
             "published_equal": ["yes", ""],
         }
-        return [row for row in self.tried if any(row[key] not in values for key, values in good.items())]
+        return [row for row in self.rows if any(row[key] not in values for key, values in good.items())]
 
     @property
     def noted(self) -> list[dict[str, Any]]:
@@ -185,19 +185,20 @@ def table(families: dict[str, str], kept: Path) -> Table:
 
     def row(name: str) -> dict[str, Any]:
         found: dict[str, Any] = {**dict.fromkeys(COLUMNS, ""), "model": name, "family": families[name]}
-        if name not in swept:
-            return found | {"status": "not tried", "note": "beyond the time of this run"}
-        own, built = swept[name], params.get(name, {})
-        same = ("params", "macs", "flops", "layers", "ops", "seconds", "status")
-        found |= {key: own[key] for key in same if own[key] is not None}
-        shapes = ["x".join(map(str, shape)) for shape in own["inputs"].values()]
-        notes = [own["error"], *own["reasons"], *(f"no rule for {op}" for op in own["unknown_ops"]), *own["notes"]]
-        found |= {"input": " ".join(shapes), "fields": own["field_status"] or ""}
-        if "params" in built:
-            found |= {"timm_params": built["params"], "params_equal": _yes(built["params"] == own["params"])}
+        notes = [params.get(name, {}).get("error"), counts.get(name, {}).get("error")]
         if name in theirs:
             found |= compared(theirs[name], counts.get(name, {}))
-        notes += [built.get("error"), counts.get(name, {}).get("error")]
+        if name not in swept:
+            return found | {"status": "not tried", "note": "beyond the time of this run"}
+        own = swept[name]
+        same = ("params", "macs", "flops", "layers", "ops", "seconds", "status")
+        found |= {key: own[key] for key in same if own[key] is not None}
+        found["input"] = " ".join("x".join(map(str, shape)) for shape in own["inputs"].values())
+        found["fields"] = own["field_status"] or ""
+        built = params.get(name, {}).get("params")
+        if built is not None and own["params"] is not None:
+            found |= {"timm_params": built, "params_equal": _yes(built == own["params"])}
+        notes += [own["error"], *own["reasons"], *(f"no rule for {op}" for op in own["unknown_ops"]), *own["notes"]]
         return found | {"note": "; ".join(note for note in notes if note)}
 
     return Table([row(name) for name in families])
@@ -235,8 +236,8 @@ def write(found: Table, csv_path: Path, md_path: Path) -> None:
 def summary(found: Table) -> str:
     """What the table comes to, in Markdown."""
     tried = len(found.tried)
-    compared = sum(row["params_equal"] != "" for row in found.tried)
-    known = sum(row["published_equal"] != "" for row in found.tried)
+    built = sum(row["params_equal"] != "" for row in found.rows)
+    known = sum(row["published_equal"] != "" for row in found.rows)
     seconds = sorted(row["seconds"] for row in found.tried)
     facts = [
         ("models of timm", len(found.rows)),
@@ -244,7 +245,7 @@ def summary(found: Table) -> str:
         ("traced", sum(row["macs"] != "" for row in found.tried)),
         ("complete: every op counted or declared free", found.count(status="complete")),
         ("fields exact in every layer", found.count(fields="exact")),
-        ("parameters equal to those of the model that timm builds", f"{found.count(params_equal='yes')} of {compared}"),
+        ("parameters equal to those of the model that timm builds", f"{found.count(params_equal='yes')} of {built}"),
         (
             f"parameters, gmacs and activations equal, in both decimals, to the {len(published())} published",
             f"{found.count(published_equal='yes')} of {known}",
@@ -268,7 +269,7 @@ def summary(found: Table) -> str:
     if found.noted:
         rows = [[row["model"], row["status"], row["fields"], row["note"]] for row in found.noted]
         parts += ["## Exceptions", tabulate(rows, ("model", "status", "fields", "note"), tablefmt="github")]
-    unequal = [row for row in found.tried if "no" in (row["params_equal"], row["published_equal"])]
+    unequal = [row for row in found.rows if "no" in (row["params_equal"], row["published_equal"])]
     if unequal:
         keys = ("model", "params", "timm_params", *COLUMNS[-8:-2])
         parts += ["## Not equal", tabulate([[row[key] for key in keys] for row in unequal], keys, tablefmt="github")]

@@ -122,14 +122,16 @@ class ModuleCall:
     """One call of a module, in the order in which calls began, from number 1 on.
 
     ``types`` are the full names of the module's class and of those it derives from, `torch.nn.Module` and what is above
-    left out; ``leaf`` says that it has no children. ``inputs`` are the shapes of the tensors given by position,
-    ``outputs`` those of the tensors that came back. ``parent`` is the number of the call around this one, 0 for none.
+    left out; ``leaf`` says that it has no children, ``places`` how often it stands in the tree of modules. ``inputs``
+    are the shapes of the tensors given by position, ``outputs`` those of the tensors that came back. ``parent`` is the
+    number of the call around this one, 0 for none.
     """
 
     number: int
     module: str
     types: tuple[str, ...]
     leaf: bool
+    places: int
     inputs: tuple[tuple[int, ...], ...]
     outputs: tuple[tuple[int, ...], ...]
     parent: int = 0
@@ -427,12 +429,13 @@ def _decode_node(row: dict[str, Any]) -> Node:
 
 def _encode_call(call: ModuleCall) -> list[Any]:
     shapes = ([list(shape) for shape in shapes] for shapes in (call.inputs, call.outputs))
-    return [call.number, call.module, list(call.types), call.leaf, *shapes, call.parent]
+    return [call.number, call.module, list(call.types), call.leaf, call.places, *shapes, call.parent]
 
 
 def _decode_call(row: list[Any]) -> ModuleCall:
-    number, module, types, leaf, inputs, outputs, parent = row
-    return ModuleCall(number, module, tuple(types), leaf, tuple(map(tuple, inputs)), tuple(map(tuple, outputs)), parent)
+    number, module, types, leaf, places, inputs, outputs, parent = row
+    given, returned = (tuple(map(tuple, shapes)) for shapes in (inputs, outputs))
+    return ModuleCall(number, module, tuple(types), leaf, places, given, returned, parent)
 
 
 def _encode_mask(mask: np.ndarray) -> dict[str, Any]:

@@ -121,16 +121,16 @@ def _rows(old: Entry, new: Entry, pairs: Sequence[Pair], elsewhere: bool) -> Ite
         changes = tuple(_changes(before, after))
         causes, follows = reasons.of(pair, bool(changes))
         if changes or causes or follows or before is None or after is None:
-            how: How = pair.how if before is None or after is None else _how(changes, causes)
+            how: How = pair.how if before is None or after is None else _how(changes or follows, causes)
             kind = (after or before or Row("", "")).kind
             yield RowChange(
                 how, before.name if before else "", after.name if after else "", kind, changes, causes, follows
             )
 
 
-def _how(changes: Sequence[Change], causes: Sequence[Cause]) -> How:
+def _how(others: Sequence[Any], causes: Sequence[Cause]) -> How:
     """A layer with another name and nothing else is renamed."""
-    only_names = not changes and all(cause.what in ("renamed", "renumbered") for cause in causes)
+    only_names = not others and all(cause.what in ("renamed", "renumbered") for cause in causes)
     return "renamed" if only_names else "changed"
 
 

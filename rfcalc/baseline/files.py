@@ -76,6 +76,8 @@ def _locked_folder(target: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 _wait(end, target, target.parent)
+            except OSError as error:  # some network file systems have no locks
+                raise UsageError(f"cannot lock {target.parent}: {error.strerror or error}") from error
         yield
     finally:
         os.close(handle)

@@ -30,7 +30,7 @@ Exit status:
   1    a check failed
   2    usage: an unknown name or option, a malformed shape, a file that cannot be written
   3    the model could not be loaded or traced, or an internal error
-  4    incomplete, under --strict
+  4    incomplete, under --strict; a limit that cannot be told
   130  interrupted;  141  the reader of a pipe went away
 
 Naming a file or module of yours runs its code. Nothing is ever downloaded; models are built without weights.

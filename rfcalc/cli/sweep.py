@@ -113,7 +113,7 @@ def command(
     except KeyboardInterrupt:
         _emit(session, chosen, target)
         again = "; the same command goes on from there" if path is not None else ""
-        complain(f"interrupted: {len(session.rows)} of {len(session.items)} models have a row{again}")
+        complain(f"interrupted: {len(session.rows)} of {len(session)} models have a row{again}")
         raise
     _emit(session, chosen, target)
     loose = [row.model for row in session.rows if not row.strict] if strict else []
@@ -154,19 +154,19 @@ def _lines() -> Sequence[str]:
 def _announce(session: Session) -> None:
     if session.cut:
         complain(f"note: the last line of {session.path} breaks off and is dropped")
-    kept = len(session.items) - len(session.left)
-    if kept and session.path is not None:
-        complain(f"note: {kept} of {len(session.items)} models have a row in {session.path} already")
+    if len(session.left) < len(session) and session.path is not None:
+        complain(f"note: {len(session) - len(session.left)} of {len(session)} models have a row already")
 
 
 def _fill(session: Session) -> None:
     """Run the session; a terminal sees how far it is."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or not session.left:
         for _ in session.run():
             pass
         return
     bar: ProgressBar[Row] = click.progressbar(
         length=len(session.left),
+        show_pos=True,
         file=sys.stderr,
         item_show_func=lambda row: "" if row is None else f"{row.model} {row.status.replace('_', ' ')}",
     )

@@ -179,7 +179,17 @@ def _polynomial_line(samples: _Samples, lattice: Lattice, essential: Sequence[Ke
             break
     if any(degrees.get(key) is None for key in essential):
         return None
-    return _Line(lattice, max(degree for degree in degrees.values() if degree is not None))
+    line = _Line(lattice, max(degree for degree in degrees.values() if degree is not None))
+    return line if _holds_far_off(samples, line, essential) else None
+
+
+def _holds_far_off(samples: _Samples, line: _Line, essential: Sequence[Key]) -> bool:
+    """Whether what near sizes show is so at a size far from them, too: a floor is constant for a while."""
+    row = enumerate(_row(samples, line.lattice, line.degree + 1))
+    near: dict[Place, Sample] = {(place,): sample for place, sample in row if sample is not None}
+    found = _interpolated([line.lattice], [line], near)
+    far = _fresh(samples, [line], 1)
+    return far is None or all(far[1].counts.get(key) == found[key].at(far[0]) for key in essential)
 
 
 def _degree(values: Sequence[int | None]) -> int | None:
@@ -216,7 +226,7 @@ def _fitted(samples: _Samples, lines: Sequence[_Line]) -> Fit:
     found = {place: sample for place, sample in grid.items() if sample is not None}
     if len(found) < len(grid):
         raise RefusedError("", samples.refusal)
-    fresh = [sample for times in (1, 2) if (sample := _fresh(samples, lines, times)) is not None]
+    fresh = [far[1] for far in (_fresh(samples, lines, times) for times in (1, 2)) if far is not None]
     others = {place: sample for place, sample in _on(lattices, samples).items() if place not in grid}
     guessed = _interpolated(lattices, lines, found)
     kept = {key: item for key, item in guessed.items() if _holds(key, item, lattices, others)}
@@ -237,16 +247,17 @@ def _sizes(lattices: Sequence[Lattice], place: Place) -> dict[str, int]:
     return {item.symbol: item.at(steps) for item, steps in zip(lattices, place, strict=True)}
 
 
-def _fresh(samples: _Samples, lines: Sequence[_Line], times: int) -> Sample | None:
+def _fresh(samples: _Samples, lines: Sequence[_Line], times: int) -> tuple[Sizes, Sample] | None:
     """A sample off the grid, and as far from it as is accepted: a model may do otherwise from some size on."""
     lattices = [line.lattice for line in lines]
     for part in (1, 2, 4, 8):
         steps = [max(line.degree, line.lattice.far(times) // part) + times for line in lines]
         # First as different a place for each symbol, then the same for all.
         apart = 1 if times == 1 else 0
-        sample = samples.at(_sizes(lattices, tuple(step + apart * at for at, step in enumerate(steps))))
+        sizes = _sizes(lattices, tuple(step + apart * at for at, step in enumerate(steps)))
+        sample = samples.at(sizes)
         if sample is not None:
-            return sample
+            return sizes, sample
     return None
 
 

@@ -19,8 +19,17 @@ _PRODUCTS = ("aten.mm", "aten.addmm", "aten.bmm")
 _RECURRENT = tuple(f"torch.{kind}{end}" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu") for end in ("", "_cell"))
 
 
-def _outside_attention(site: OpSite) -> int | None:
-    return None if site.in_attention else site.macs
+def _fused(site: OpSite) -> bool:
+    """Whether a CPU runs it within one kernel for attention: queries of four axes, no parameter for a mask."""
+    if site.node.op != _ATTENTION_OP:
+        return site.in_attention
+    return len(site.out_shape) == 4 and not (len(site.inputs) == 3 and site.node.params)
+
+
+def _with_gradient(site: OpSite) -> int | None:
+    """Products outside attention kernels, which do not take a mask either that was computed and needs a gradient."""
+    computed = site.node.op == _ATTENTION_OP and len(site.inputs) == 4
+    return site.macs if computed or not _fused(site) else None
 
 
 def _einsum(site: OpSite) -> int:
@@ -93,7 +102,7 @@ def _flop_counter(name: str, version: str, attention: bool) -> Convention:
     tool = f"FlopCounterMode of torch {version}"
 
     def product(site: OpSite) -> int | None:
-        unseen = _in_fast_path(site) or (site.in_attention and not attention)
+        unseen = _in_fast_path(site) or (_fused(site) and not attention)
         return None if unseen else site.macs
 
     ops = (
@@ -107,7 +116,6 @@ def _flop_counter(name: str, version: str, attention: bool) -> Convention:
         *names.ENCODER_LAYER,
         *names.MULTIHEAD,
         count=_fast_path,
-        closes=True,
         label="MultiheadAttention and encoder layers as one op missed",
         fault=f"{tool} counts 0 for MultiheadAttention and encoder layers that torch runs as one op under no_grad",
     )
@@ -138,7 +146,7 @@ PTFLOPS_ATEN = Convention(
                 products("aten.convolution", "torch.linear"),
                 _EINSUM,
                 products(*_RECURRENT, count=_recurrent),
-                products(*_PRODUCTS, count=_outside_attention),
+                products(*_PRODUCTS, _ATTENTION_OP, count=_with_gradient),
             ),
         ),
         Pass(
@@ -151,6 +159,7 @@ PTFLOPS_ATEN = Convention(
         ),
     ),
     misses=missing(f"{PTFLOPS} (aten)"),
+    caveat="the bias of a linear layer counts 0 where its input does not lie in one piece in memory",
     prints="MACs",
     refuses=refuses,
 )

@@ -45,6 +45,11 @@ class Site:
         self.outputs = tuple(outputs)
 
     @property
+    def places(self) -> int:
+        """How often the module that it belongs to stands in the tree of modules; 1 if it belongs to none."""
+        return 1
+
+    @property
     def macs(self) -> int:
         """Multiply-adds of its ops as rfcalc counts them."""
         return sum(node.macs or 0 for node in self.nodes)
@@ -109,6 +114,11 @@ class OpSite(Site):
         return self.facts.enclosing(self.node.call)
 
     @property
+    def places(self) -> int:
+        """How often the innermost module around it stands in the tree of modules."""
+        return next((call.places for call in self.enclosing), 1)
+
+    @property
     def left_shape(self) -> Shape | None:
         """Shape of a product's left operand as the function was given it, None where it is not known."""
         return self.facts.left_operand(self.node)
@@ -127,6 +137,16 @@ class CallSite(Site):
     def params(self) -> tuple[Param, ...]:
         """The parameters that the module itself holds, not those of its children."""
         return self.facts.params_of(self.call.module)
+
+    @property
+    def places(self) -> int:
+        """How often the module stands in the tree of modules."""
+        return self.call.places
+
+    def within(self, classes: Sequence[str]) -> bool:
+        """Whether the call directly around it is one of a module of these classes."""
+        around = self.facts.calls.get(self.call.parent)
+        return around is not None and not set(classes).isdisjoint(around.types[:1])
 
     def param(self, name: str) -> Param | None:
         """The module's own parameter of this name."""
@@ -273,8 +293,6 @@ class Facts:
 
     def left_operand(self, product: Node) -> Shape | None:
         """Shape of the left operand of a matmul, before it was broadcast against the right one."""
-        if len(product.inputs) == 1:
-            return self._only_operand(product)
         if len(product.inputs) != 2:
             return None
         ref = product.inputs[0]
@@ -286,12 +304,17 @@ class Facts:
                 return self.shape(node.inputs[0].node, node.inputs[0].output)
             ref = node.inputs[0]
 
-    def _only_operand(self, product: Node) -> Shape | None:
-        """The left operand of a product of something computed and a parameter, where the parameter stands left."""
-        given = self.shape(product.inputs[0].node, product.inputs[0].output)
-        sizes = [param.shape for param in self.graph.graph["params"] if param.name in product.params]
-        stands_right = given[-2:] == (product.attrs.get("in_features"), product.shape[-1])
-        return sizes[0] if len(sizes) == 1 and stands_right else None
+    def turned_result(self, product: Node) -> Shape | None:
+        """Shape of the result of a matmul that torch runs turned around, (x^T w^T)^T for w x; None for any other."""
+        node = product
+        while True:
+            after = [self.nodes[ident] for ident in self.graph.successors(node.id)]
+            after = [other for other in after if _same_call(other, product)]
+            if len(after) != 1 or after[0].op not in (*_SHAPING, "aten.transpose"):
+                return None
+            node = after[0]
+            if node.op == "aten.transpose":
+                return node.shape
 
     def before_padding(self, product: Node) -> Shape | None:
         """Spatial extents of what a convolution was given before its own function padded it; None if it did not."""

@@ -11,7 +11,7 @@ from math import prod
 from rfcalc.conventions import names
 from rfcalc.conventions.facts import ATTENTION, LINEAR, OpSite
 from rfcalc.conventions.names import BROADCAST, left_times_columns
-from rfcalc.conventions.rules import Convention, Pass, Rule, counted, missing, products
+from rfcalc.conventions.rules import Convention, Pass, Rule, copies, counted, missing, products
 
 CALFLOPS_VERSION, DEEPSPEED_VERSION = "0.3.2", "0.19.8"
 CALFLOPS, DEEPSPEED = f"calflops {CALFLOPS_VERSION}", f"deepspeed {DEEPSPEED_VERSION}"
@@ -80,8 +80,10 @@ CALFLOPS_CONVENTION = Convention(
                     fault=f"{CALFLOPS} divides by the groups of a transposed convolution twice",
                 ),
             ),
+            per_place=1,
         ),
     ),
+    copies=copies(CALFLOPS),
     misses=missing(CALFLOPS, matmul="bmm, einsum and the operator @"),
     prints="MACs",
     caveat=HELD,

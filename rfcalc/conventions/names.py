@@ -79,6 +79,9 @@ def left_times_columns(site: OpSite) -> int | None:
         return None
     if site.node.op in ("aten.mv", "aten.dot"):
         return site.macs * site.in_shape[-1]
+    turned = site.facts.turned_result(site.node) if site.node.op == "aten.mm" else None
+    if turned is not None:
+        return site.macs // site.out_shape[0] * turned[-1]
     left = site.left_shape if site.node.op == "aten.bmm" else None
     return site.macs if left is None else prod(left) * site.out_shape[-1]
 

@@ -12,7 +12,7 @@ from math import prod
 from rfcalc.conventions import names
 from rfcalc.conventions.facts import MULTIHEAD, CallSite, Facts, OpSite
 from rfcalc.conventions.names import BROADCAST, Recurrent, left_times_columns
-from rfcalc.conventions.rules import Convention, Miss, Pass, Rule, counted, extra, missing, products
+from rfcalc.conventions.rules import Convention, Miss, Pass, Rule, copies, counted, extra, missing, products
 
 VERSION = "0.7.5"
 TOOL = f"ptflops {VERSION}"
@@ -140,20 +140,18 @@ def refuses(facts: Facts) -> str:
 
 
 _MODULES = (
-    products(*_CONVS, *names.LINEAR, closes=True),
+    products(*_CONVS, *names.LINEAR),
     products(
         *names.MULTIHEAD,
         count=_multihead,
         label="MultiheadAttention with keys or values of another width",
         fault=f"{TOOL} takes the width of keys and values for that of their projections",
-        closes=True,
     ),
     products(
         *_TIMM_ATTENTION,
         count=_timm_attention,
         label="linear layers inside timm's Attention missed",
         fault=f"{TOOL} leaves out the linear layers inside timm's Attention, as its rule for the whole lacks them",
-        closes=True,
     ),
     *(
         products(
@@ -161,7 +159,6 @@ _MODULES = (
             count=_recurrent(gates),
             label="projection of an LSTM missed",
             fault=f"{TOOL} ignores proj_size",
-            closes=True,
         )
         for keys, gates in ((names.RNN, 1), (names.GRU, 3), (names.LSTM, 4))
     ),
@@ -239,14 +236,16 @@ _FUNCTION_EXTRAS = (
     extra("torch.add: 1 per element", "torch.add", "torch.Tensor.add", count=_elementwise("aten.add")),
 )
 
+_SAMPLED = (extra("deformable convolution: sampling", *names.DEFORM_CONV, count=_deformable),)
+
 CONVENTION = Convention(
     name="ptflops",
     version=VERSION,
     call='get_model_complexity_info(model, shape, backend="pytorch", as_strings=False)[0]',
     passes=(
-        Pass("modules", _MODULES),
-        Pass("modules", _extras()),
-        Pass("modules", (extra("deformable convolution: sampling", *names.DEFORM_CONV, count=_deformable),)),
+        Pass("modules", _MODULES, per_place=1),
+        Pass("modules", _extras(), per_place=1),
+        Pass("modules", _SAMPLED, per_place=1),
         Pass("functions", _FUNCTIONS),
         Pass("functions", _FUNCTION_EXTRAS),
     ),
@@ -257,6 +256,8 @@ CONVENTION = Convention(
         "products counted once more, by functions that a module calls",
         f"{TOOL} counts products of MultiheadAttention twice: the module, and functions that it calls",
     ),
+    opaque=(*names.MULTIHEAD, *_TIMM_ATTENTION),
+    copies=copies(TOOL),
     prints="MACs",
     refuses=refuses,
     caveat="functions that the model's code took hold of before ptflops exchanged them count 0",

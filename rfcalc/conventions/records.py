@@ -50,9 +50,10 @@ class Tally:
     """The number that a tool gives for a model, and how it comes from rfcalc's. ``call`` is what its user runs.
 
     ``base`` is rfcalc's number, ``total`` the tool's in the same unit (``unit``: "multiply-adds" or "parameters"): the
-    sum of what its rules count. ``base + sum of the terms' amounts == total``. The tool prints ``printed``, in ``prints``: twice ``total`` where it
-    prints two operations for each multiply-add. ``refused`` says why the tool has no number for this model, or is "".
-    ``caveat`` names what the tool counts by facts that no graph has, so that its number can differ.
+    sum of what its rules count. ``base + sum of the terms' amounts == total``. The tool prints ``printed``, in
+    ``prints``: twice ``total`` where it prints two operations for each multiply-add. ``refused`` says why the tool has
+    no number for this model, or is "". ``caveat`` names what the tool counts by facts that no graph has, so that its
+    number can differ.
     """
 
     tool: str

@@ -23,8 +23,7 @@ class Rule:
 
     ``count`` gives the number for a site, None where the rule does not apply to it after all. With ``products`` the
     number stands in the place of rfcalc's multiply-adds of the site, and only the difference is a term; without, it is
-    counted besides. ``fault`` says what is wrong with it, empty for a mere convention. With ``closes`` the tool does
-    not look at modules inside this one.
+    counted besides. ``fault`` says what is wrong with it, empty for a mere convention.
     """
 
     keys: tuple[str, ...]
@@ -32,24 +31,25 @@ class Rule:
     count: Count
     products: bool = False
     fault: str = ""
-    closes: bool = False
 
 
 @dataclass(frozen=True)
 class Pass:
     """Rules that exclude each other: the first that applies to a site counts.
 
-    With ``live`` the tool sees only ops whose results are used, as torch.jit's tracer leaves out the others.
+    With ``live`` the tool sees only ops whose results are used, as torch.jit's tracer leaves out the others. What a
+    module counts that stands at n places of the model counts n to the power of ``per_place`` times.
     """
 
     over: Over
     rules: tuple[Rule, ...]
     live: bool = False
+    per_place: int = 0
 
 
 @dataclass(frozen=True)
 class Miss:
-    """Why products of one kind of op are not counted at all."""
+    """A term that no rule has a label for: products that are not counted at all, or counted more than once."""
 
     label: str
     fault: str
@@ -61,7 +61,9 @@ class Convention:
 
     ``passes`` add up. ``misses`` explains products that no rule covers, by the op's kind; "" is any other kind.
     ``refuses`` says why the tool has no number for a graph, "" where it has. ``caveat`` is what the tool counts by
-    facts that no graph has.
+    facts that no graph has. ``again`` is said of products that a second rule covers. Inside modules of ``opaque``
+    classes the tool looks at no others. ``copies`` is said of what a module that stands at several places of the model
+    counts at the further ones.
     """
 
     name: str
@@ -74,7 +76,9 @@ class Convention:
     unit: str = "multiply-adds"
     refuses: Callable[[Facts], str] = lambda facts: ""
     caveat: str = ""
-    again: Miss = Miss("products counted once more", "")  #: what it is when a second rule covers products
+    again: Miss = Miss("products counted once more", "")
+    opaque: tuple[str, ...] = ()
+    copies: Miss = Miss("modules at several places of the model", "")
 
 
 def ours(site: Site) -> int:
@@ -87,9 +91,9 @@ def counted(site: Site) -> int | None:
     return site.macs or None
 
 
-def products(*keys: str, count: Count = ours, label: str = "", fault: str = "", closes: bool = False) -> Rule:
+def products(*keys: str, count: Count = ours, label: str = "", fault: str = "") -> Rule:
     """The tool counts multiply-adds here; with its own ``count`` a difference from rfcalc's is the term ``label``."""
-    return Rule(keys, label, count, True, fault, closes)
+    return Rule(keys, label, count, True, fault)
 
 
 def extra(label: str, *keys: str, count: Count, fault: str = "") -> Rule:
@@ -104,6 +108,14 @@ def missing(tool: str, **labels: str) -> dict[str, Miss]:
     return {**found, "": Miss("products of other functions missed", f"{tool} counts 0 for products of some functions")}
 
 
+def copies(tool: str) -> Miss:
+    """What a tool counts that walks the tree of modules and meets one of them several times."""
+    return Miss(
+        "modules at several places of the model: all calls counted for each place",
+        f"{tool} counts all calls of a module again for each further place where it stands in the model",
+    )
+
+
 # --- applying them ----------------------------------------------------------------------------------------------------
 
 
@@ -111,7 +123,7 @@ def apply(convention: Convention, facts: Facts) -> Tally:
     """The tool's number for the graph, as rfcalc's and the terms between the two."""
     ledger = _Ledger()
     for group in convention.passes:
-        _apply(group, facts, ledger, convention.again)
+        _apply(convention, group, facts, ledger)
     multiply_adds = sum(node.macs or 0 for node in facts.nodes.values())
     parameters = sum(param.numel for param in facts.graph.graph["params"] if not param.shared_with)
     of_parameters = convention.unit == "parameters"
@@ -163,6 +175,11 @@ class _Ledger:
             amount -= sum(node.macs or 0 for node in new)
         self.note(label, fault, site.name, amount)
 
+    def repeat(self, why: Miss, site: Site, amount: int) -> None:
+        """What the tool counts besides as a module stands at several places of the model."""
+        self.counted += amount
+        self.note(why.label, why.fault, site.name, amount)
+
     def note(self, label: str, fault: str, layer: str, amount: int) -> None:
         """An amount of a term; nothing where it is 0."""
         if amount:
@@ -176,26 +193,24 @@ class _Ledger:
         )
 
 
-def _apply(group: Pass, facts: Facts, ledger: _Ledger, again: Miss) -> None:
+def _apply(convention: Convention, group: Pass, facts: Facts, ledger: _Ledger) -> None:
     table: dict[str, list[Rule]] = {}
     for rule in group.rules:
         for key in rule.keys:
             table.setdefault(key, []).append(rule)
-    closed: set[int] = set()
+    hidden: set[int] = set()  # module calls inside those of opaque classes
     for keys, site in _sites(facts, group.over):
-        if isinstance(site, CallSite) and site.call.parent in closed:
-            closed.add(site.call.number)
+        if isinstance(site, CallSite) and (site.call.parent in hidden or site.within(convention.opaque)):
+            hidden.add(site.call.number)
             continue
         if group.live and not facts.live.issuperset(node.id for node in site.nodes):
             continue
         for rule in _fitting(table, keys):
             amount = rule.count(site)
-            if amount is None:
-                continue
-            ledger.add(rule, site, amount, again)
-            if rule.closes and isinstance(site, CallSite):
-                closed.add(site.call.number)
-            break
+            if amount is not None:
+                ledger.add(rule, site, amount, convention.again)
+                ledger.repeat(convention.copies, site, amount * (site.places**group.per_place - 1))
+                break
 
 
 def _fitting(table: Mapping[str, Sequence[Rule]], keys: Sequence[str]) -> Iterator[Rule]:
@@ -217,4 +232,4 @@ def _sites(facts: Facts, over: Over) -> Iterator[tuple[tuple[str, ...], Site]]:
 
 
 __all__ = ["CallSite", "Convention", "Facts", "Miss", "OpSite", "Pass", "Rule", "Site", "apply", "extra", "missing"]
-__all__ += ["counted", "ours", "products"]
+__all__ += ["copies", "counted", "ours", "products"]

@@ -1,7 +1,8 @@
 """thop and its successor ultralytics-thop: hooks on modules of known classes.
 
 thop (thop/profile.py, thop/vision/basic_hooks.py) knows classes exactly: a subclass and every functional call count
-nothing. ultralytics-thop knows subclasses too, and counts products that run outside modules it has a rule for.
+nothing. A module that stands at n places gets n hooks, and what they add up counts at each place. ultralytics-thop
+knows subclasses too, and counts products that run outside modules it has a rule for.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from math import prod
 from rfcalc.conventions import names
 from rfcalc.conventions.facts import ATTENTION, LINEAR, CallSite, OpSite
 from rfcalc.conventions.names import Recurrent
-from rfcalc.conventions.rules import Convention, Pass, Rule, extra, missing, products
+from rfcalc.conventions.rules import Convention, Pass, Rule, copies, extra, missing, products
 
 VERSION = "0.1.1.post2209072238"
 TOOL = f"thop {VERSION}"
@@ -161,8 +162,9 @@ CONVENTION = Convention(
                 ),
                 extra("interpolation: 1 to 259 per output element", *names.UPSAMPLES, count=_upsample(_UPSAMPLE)),
             ),
+            per_place=2,
         ),
-        Pass("modules", _GATES),
+        Pass("modules", _GATES, per_place=2),
     ),
     misses=missing(
         TOOL,
@@ -170,6 +172,7 @@ CONVENTION = Convention(
         linear="linear layers that are no nn.Linear, MultiheadAttention's included",
         conv="convolutions that are no nn.Conv1d, Conv2d or Conv3d",
     ),
+    copies=copies(TOOL),
     prints="ops, 1 for each multiply-add",
 )
 

@@ -122,5 +122,5 @@ CONVENTION = Convention(
     passes=(Pass("ops", _PRODUCTS, live=True), Pass("ops", _EXTRAS, live=True)),
     misses=missing(TOOL),
     prints="MACs",
-    caveat=f"1 more for each product of sizes in the model's Python code, such as h * w; {SAME_PADDING}",
+    caveat=f"products of constants, and of sizes in Python code (h * w), count 1 per element; {SAME_PADDING}",
 )

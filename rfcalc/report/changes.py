@@ -37,6 +37,7 @@ _LABELS = {
 #: What a table tells of a layer if it changed, and only else the rest.
 _FIRST = ("params", "macs", "size", "local_size")
 _METRICS = ("params", "macs", "activation_bytes")
+_NAMES = 8  #: renamed layers that are named
 _LONG = 15  #: rows from which on a table is folded
 _VERDICTS = {
     "same": "as locked",
@@ -98,10 +99,10 @@ def _sections(model: Checked, rows: int | None) -> Iterator[Section]:
         return
     if not model.difference:
         return
-    acts = [row for row in model.difference.rows if not row.follows]
-    follows = [row for row in model.difference.rows if row.follows]
+    acts, follows = _acting(model), [row for row in model.difference.rows if row.follows]
     totals = _table([("whole model", change, "") for change in model.difference.totals])
     facts = [("cause", cause_text(cause)) for cause in model.difference.causes]
+    facts += _renamed(model)
     yield Section(f"{model.name}: {_verdict(model)}", tuple(facts), totals if totals.rows else None)
     if acts:
         lines = [line for row in acts for line in _lines(row)]
@@ -113,6 +114,20 @@ def _sections(model: Checked, rows: int | None) -> Iterator[Section]:
         )
         title = f"{model.name}: layers that follow from these"
         yield Section(title, tuple(more), _table(lines[:rows]), folded=len(lines) > _LONG)
+
+
+def _acting(model: Checked) -> list[RowChange]:
+    """The layers that changed of themselves."""
+    return [row for row in model.difference.rows if not row.follows and row.how != "renamed"]
+
+
+def _renamed(model: Checked) -> list[Fact]:
+    """The layers that only have another name, or another number in a list."""
+    found: dict[str, list[str]] = {}
+    for row in model.difference.rows:
+        if row.how == "renamed":
+            found.setdefault(row.causes[0].what, []).append(f"{row.old_name} -> {row.name}")
+    return [(label, text.listed(names, _NAMES)) for label, names in found.items()]
 
 
 Line = tuple[str, "Change | Cause | None", str]  #: layer, what differs, why
@@ -283,11 +298,12 @@ def summary(model: Checked, most: int = 10) -> str:
     lines = [_line("whole model", change, "") for change in model.difference.totals if change.what in _METRICS]
     lines += [_line("whole model", change, "") for change in model.difference.totals if change.what == "field"]
     lines += [f"whole model: {cause_text(cause)}" for cause in model.difference.causes]
-    acts = [row for row in model.difference.rows if not row.follows]
+    lines += [f"{label}: {names}" for label, names in _renamed(model)]
+    acts = _acting(model)
     lines += [_line(*next(_lines(row))) for row in acts[:most]]
     if len(acts) > most:
         lines.append(f"and {text.plural(len(acts) - most, 'layer')} more")
-    following = len(model.difference.rows) - len(acts)
+    following = sum(bool(row.follows) for row in model.difference.rows)
     if following:
         lines.append(f"{text.plural(following, 'layer')} {'follows' if following == 1 else 'follow'} from these")
     return "\n".join(lines)

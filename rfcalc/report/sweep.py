@@ -82,12 +82,9 @@ def _field(row: Row) -> str:
     if row.size is None or row.size_min is None:
         return text.NOTHING
     if row.stride is not None and None not in row.stride:
-        pairs = list(zip(row.size_min, row.size, strict=True))
-        if row.size_min == row.size:
-            return text.cross(row.size)
-        return " x ".join(str(most) if least == most else f"{least}-{most}" for least, most in pairs)
+        return text.ranges(row.size_min, row.size)
     local = f" (local {text.cross(row.local_size)})" if row.local_size not in (None, row.size) else ""
-    return ("whole" if row.whole_input else text.cross(row.size)) + local
+    return ("whole" if row.whole_input else f"{text.cross(row.size)} (largest)") + local
 
 
 def _whole(row: Row) -> str:

@@ -98,14 +98,16 @@ def _size(field: ReceptiveField) -> str:
         return "none"
     if not _windowed(field):
         return "whole" if field.whole_input else f"{cross(field.size)} (largest)"
-    return f"{_ranges(field)} (whole)" if field.whole_input else _ranges(field)
+    found = ranges(field.size_min, field.size)
+    return f"{found} (whole)" if field.whole_input else found
 
 
-def _ranges(field: ReceptiveField) -> str:
-    if field.size_min == field.size:
-        return cross(field.size)
-    pairs = zip(field.size_min, field.size, strict=True)
-    return " x ".join(str(most) if least == most else f"{least}-{most}" for least, most in pairs)
+def ranges(least: Sequence[int], most: Sequence[int]) -> str:
+    """Sizes that vary from position to position, ``188-204 x 188-204``, and others as ``5x5``."""
+    if tuple(least) == tuple(most):
+        return cross(most)
+    pairs = zip(least, most, strict=True)
+    return " x ".join(str(high) if low == high else f"{low}-{high}" for low, high in pairs)
 
 
 def stride(field: ReceptiveField | None) -> str:

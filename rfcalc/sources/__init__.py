@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 import networkx as nx
 
 from rfcalc.errors import TraceError, UsageError
-from rfcalc.sources import exported, files, keras, python, saved, stack, timm, torchvision, zoo
+from rfcalc.sources import exported, files, keras, onnx, python, saved, stack, timm, torchvision, zoo
 from rfcalc.sources.given import from_object
 from rfcalc.sources.loaded import Loaded
 
@@ -24,7 +24,7 @@ class Source(Protocol):
         """The model it names, or its graph."""
 
 
-_SOURCES = cast("tuple[Source, ...]", (zoo, stack, saved, exported, torchvision, timm, keras, python, files))
+_SOURCES = cast("tuple[Source, ...]", (zoo, stack, saved, exported, onnx, torchvision, timm, keras, python, files))
 
 
 def load(spec: str) -> Loaded | nx.DiGraph[int]:

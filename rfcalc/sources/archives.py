@@ -51,8 +51,9 @@ _AGAIN = "copy or save it again"
 _BEFORE_2_8 = "serialized_exported_program.json"
 #: The pickle that torch.save began with before it wrote zip files; two more come before the object.
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_CUT = Held(Kind.OTHER, "the file is cut short", _AGAIN)
 _STARTS: Sequence[tuple[bytes, Held]] = (
-    (b"PK\x03\x04", Held(Kind.OTHER, "the file is cut short", _AGAIN)),
+    (b"PK\x03\x04", _CUT),
     (b"\x89HDF\r\n\x1a\n", Held(Kind.OTHER, "it is an HDF5 file")),
     (b"GGUF", Held(Kind.WEIGHTS, "it holds weights for llama.cpp", _CODE)),
 )
@@ -76,7 +77,11 @@ def _of_start(file: IO[bytes]) -> Held:
 
 def _of_zip(file: IO[bytes]) -> Held:
     try:
+        file.seek(0)
+        whole = file.read(4) == b"PK\x03\x04"
         with zipfile.ZipFile(file) as archive:
+            if whole and min((item.header_offset for item in archive.infolist()), default=0):
+                return _CUT  # what is there is an archive inside it
             names = [name.partition("/")[2] for name in archive.namelist()]  # all lie in one folder
             if any(name.startswith("data/aotinductor/") for name in names):
                 return Held(Kind.OTHER, "it holds code compiled by AOTInductor, which rfcalc does not run")

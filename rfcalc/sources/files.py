@@ -19,6 +19,8 @@ _ADVICE = dict.fromkeys(
     ".tflite": "save the Keras model that it was made from: model.save('model.keras')",
 }
 
+_LONGEST = 1000  #: characters of a text that is taken for the path of a file
+
 
 def matches(spec: str) -> bool:
     """Whether the text names a file, or looks as if it did."""
@@ -26,8 +28,8 @@ def matches(spec: str) -> bool:
     if path.endswith(".py") or Path(path).suffix.lower() in _ADVICE:
         return True
     try:
-        return "/" in path or (bool(path.strip()) and Path(path).exists())
-    except (OSError, ValueError):  # too long, or with a zero in it
+        return bool(path.strip()) and len(path) < _LONGEST and ("/" in path or Path(path).exists())
+    except (OSError, ValueError):  # still too long for this system, or with a zero in it
         return False
 
 

@@ -42,7 +42,7 @@ def candidates(loaded: Loaded, inputs: Any) -> list[Candidate]:
     if inputs is None:
         raise UsageError(f"{loaded.name} has no default input: give its shape, --input 3x224x224")
     if isinstance(inputs, Mapping):
-        return [_by_name(loaded, values) for values in _readings(loaded, inputs)]
+        return [_by_name(loaded, _assembled(values)) for values in _readings(loaded, _dotted(inputs))]
     if isinstance(inputs, list | tuple):
         several = [inputs] if _is_shape(inputs) else inputs
         names = [*_parameters(loaded), *(f"input{at}" for at in range(len(several)))]
@@ -182,6 +182,33 @@ def _tensor(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
         return torch.empty(tuple(shape), dtype=dtype, device="meta")
     except RuntimeError:  # more elements than a number of torch's can count
         raise UsageError(f"input {'x'.join(map(str, shape))} is too large for a tensor: give a smaller one") from None
+
+
+def _dotted(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs by name, those inside a dictionary under its name, a dot and their own, as tables call them."""
+    found: dict[str, Any] = {}
+    for name, value in inputs.items():
+        if isinstance(value, Mapping) and value and all(isinstance(key, str) for key in value):
+            found.update({f"{name}.{inner}": item for inner, item in _dotted(value).items()})
+        else:
+            found[name] = value
+    return found
+
+
+def _assembled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The opposite: dotted names become dictionaries, and lists where the names inside are numbers."""
+    found: dict[str, Any] = {}
+    inside: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        head, _, rest = name.partition(".")
+        found[head] = value
+        if rest:
+            inside.setdefault(head, {})[rest] = value
+    for head, parts in inside.items():
+        made = _assembled(parts)
+        listed = all(key.isdecimal() for key in made)
+        found[head] = [made[key] for key in sorted(made, key=int)] if listed else made
+    return found
 
 
 def _by_name(loaded: Loaded, values: dict[str, Any]) -> Candidate:

@@ -122,5 +122,5 @@ def _plain_loop(layer: Any) -> bool:
     Its general loop runs one more, to see the shape of what comes out: that is followed step by step.
     """
     loops = importlib.import_module("keras.src.backend.torch.rnn")
-    here = hasattr(loops, f"_fallback_{type(layer).__name__.lower()}")  # from Keras 3.13 on
+    here = hasattr(loops, f"_fallback_{type(layer).__name__.lower()}")  # from Keras 3.14 on
     return here and layer.use_cudnn is not False and getattr(layer, "reset_after", True)

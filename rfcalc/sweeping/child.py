@@ -15,7 +15,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -98,15 +99,9 @@ class _Child:
 
     def row(self, timeout: float | None) -> Row | None:
         """The row of the model that it has; None where it is no more, because it died or because the time was over."""
-        if timeout is None:
-            return self._receive()
-        timer = threading.Timer(timeout, self._kill)
-        timer.start()
-        try:
-            return self._receive()
-        finally:
-            timer.cancel()
-            timer.join()  # it may be killing
+        with self._limit(timeout):
+            found: Row | None = self._receive()
+        return found
 
     def end(self) -> None:
         """Kill the process and clean up after it."""
@@ -116,6 +111,20 @@ class _Child:
         for held in (_all, _idle):
             with suppress(ValueError):
                 held.remove(self)
+
+    @contextmanager
+    def _limit(self, seconds: float | None) -> Iterator[None]:
+        if seconds is None:
+            yield
+            return
+        timer = threading.Timer(seconds, self._kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()  # it may be killing
 
     def _kill(self) -> None:
         self.late = True

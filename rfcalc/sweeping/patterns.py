@@ -33,16 +33,12 @@ class Item:
 
 
 def expand(patterns: Sequence[str], stdin: Callable[[], Iterable[str]]) -> list[Item]:
-    """The models that the patterns mean, in their order, each once; ``-`` stands for the lines of ``stdin``.
+    """The models that the patterns mean, in their order; ``-`` stands for the lines of ``stdin``.
 
     Raises `UsageError` for a pattern that means nothing, with the nearest names, and `LoadError` for a file that cannot
     be run.
     """
-    found: dict[str, Item] = {}
-    for pattern in patterns:
-        for item in _items(pattern, stdin):
-            found.setdefault(item.name, item)
-    return list(found.values())
+    return [item for pattern in patterns for item in _items(pattern, stdin)]
 
 
 def _items(pattern: str, stdin: Callable[[], Iterable[str]]) -> Iterable[Item]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rfcalc.errors import UsageError
-from rfcalc.sweeping.row import SCHEMA, Row
+from rfcalc.sweeping.row import SCHEMA, Key, Row
 
 _START = f'{{"schema": "{SCHEMA}"'
 
@@ -17,7 +17,7 @@ _START = f'{{"schema": "{SCHEMA}"'
 class Kept:
     """What a file holds: the rows, of those with one key the last, and the length of its whole lines in bytes."""
 
-    rows: Mapping[tuple[str, str | None], Row] = field(default_factory=dict)
+    rows: Mapping[Key, Row] = field(default_factory=dict)
     whole: int = 0
     cut: bool = False  #: whether the last line breaks off, as when the writer was killed
 

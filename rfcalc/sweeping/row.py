@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rfcalc.analyses.results import Layer, Number, ReceptiveField, plain
 from rfcalc.errors import RfcalcError
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 SCHEMA = "rfcalc-sweep/1"
 
+Key: TypeAlias = tuple[str, str | None]  #: a model and the input that was asked for
+
 _TUPLES = ("axes", "size", "size_min", "stride", "local_size", "reasons", "notes")
-_SLIDING = ("conv", "pool", "upsample")
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,10 @@ class Row:
     ``input`` is the shape that was asked for, as typed after --input, and ``inputs`` the shapes that the model got.
     ``status`` is that of the totals, "complete" or "lower_bound", or "failed" or "timed_out" with ``error``.
     ``field_status`` is "exact" if every layer's field in every input is, else "upper_bound", with one of ``reasons``
-    for each cause. ``source`` is the first input with ``axes`` to measure fields along. ``layer_index`` to
-    ``whole_input`` are the last spatial layer and its field there: the last numbered layer whose field has a window
-    along every axis, or that convolves, pools or resizes and has a local field. ``whole_index`` and ``whole_layer`` are
-    the first numbered layer whose field covers the whole input. ``notes`` are those of the tracer. ``seconds`` is the
-    time to build, trace and analyse the model; the first one of a process also pays for the imports.
+    for each cause. ``layer_index`` to ``whole_input`` are the last spatial layer (`rfcalc.analyses.summary` says which
+    that is) and its field in ``source``, the first input that it sees; ``whole_index`` and ``whole_layer`` are the
+    first layer that sees the whole input. ``notes`` are those of the tracer. ``seconds`` is the time to build, trace
+    and analyse the model.
     """
 
     model: str
@@ -66,7 +66,7 @@ class Row:
     error: str | None = None
 
     @property
-    def key(self) -> tuple[str, str | None]:
+    def key(self) -> Key:
         """What was asked: rows with the same key answer the same question."""
         return self.model, self.input
 
@@ -153,24 +153,34 @@ def _cross(shape: Sequence[int]) -> str:
 
 def facts(analysis: Analysis) -> dict[str, Any]:
     """What a row takes from an analysis, by the row's names."""
-    totals = analysis.totals
+    from rfcalc.analyses.summary import summary
+
+    found = summary(analysis)
     every = [item for layer in analysis.layers for item in layer.receptive_fields.values()]
-    source = next((item.name for item in analysis.inputs if item.axes), None)
-    return {
-        "status": totals.status,
-        "params": totals.params,
-        "trainable_params": totals.trainable_params,
-        "macs": totals.macs,
-        "flops": totals.flops,
-        "layers": len(analysis.layers),
+    values: dict[str, Any] = {
+        "status": found.status,
+        "params": found.params,
+        "trainable_params": found.trainable_params,
+        "macs": found.macs,
+        "flops": found.flops,
+        "layers": found.layers,
         "ops": analysis.graph.number_of_nodes(),
-        "inputs": {item.name: tuple(item.shape) for item in analysis.inputs},
-        "field_status": "exact" if all(item.status == "exact" for item in every) else "upper_bound",
+        "inputs": {name: tuple(shape) for name, shape in found.inputs.items()},
+        "field_status": "upper_bound" if found.bounds else "exact",
         "reasons": _causes(every),
-        "unknown_ops": dict(totals.unknown_ops),
+        "unknown_ops": dict(analysis.totals.unknown_ops),
         "notes": analysis.notices,
-        **(_spatial(analysis.layers, source) if source is not None else {}),
     }
+    if found.whole is not None:
+        values |= {"whole_index": found.whole.index, "whole_layer": found.whole.name}
+    return values | (_field(found.spatial) if found.spatial is not None else {})
+
+
+def _field(layer: Layer) -> dict[str, Any]:
+    """The layer's field in the first input that it sees."""
+    item = next(item for item in layer.receptive_fields.values() if any(item.size))
+    names = ("source", "axes", "size", "size_min", "stride", "local_size", "whole_input")
+    return {"layer_index": layer.index, "layer": layer.name} | {name: getattr(item, name) for name in names}
 
 
 def _causes(every: Sequence[ReceptiveField]) -> tuple[str, ...]:
@@ -179,24 +189,3 @@ def _causes(every: Sequence[ReceptiveField]) -> tuple[str, ...]:
     for reason in dict.fromkeys(reason for item in every for reason in item.reasons):
         first.setdefault(reason.partition(": ")[2], reason)
     return tuple(first.values())
-
-
-def _spatial(layers: Sequence[Layer], source: str) -> dict[str, Any]:
-    """The field at the last spatial layer, and the first layer that sees everything."""
-    seen = [(layer, layer.receptive_fields[source]) for layer in layers if source in layer.receptive_fields]
-    whole = next((layer for layer, item in seen if item.whole_input), None)
-    found: dict[str, Any] = {"source": source}
-    if whole is not None:
-        found |= {"whole_index": whole.index, "whole_layer": whole.name}
-    for layer, item in reversed(seen):
-        if _is_spatial(layer, item):
-            names = ("axes", "size", "size_min", "stride", "local_size", "whole_input")
-            return found | {"layer_index": layer.index, "layer": layer.name} | {n: getattr(item, n) for n in names}
-    return found
-
-
-def _is_spatial(layer: Layer, item: ReceptiveField) -> bool:
-    if layer.kind == "input" or not item.axes:
-        return False
-    windowed = item.stride is not None and None not in item.stride
-    return windowed or (layer.kind in _SLIDING and all(item.local_size or (0,)))

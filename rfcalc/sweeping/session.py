@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
 from rfcalc.sweeping import record
 from rfcalc.sweeping.patterns import Item
-from rfcalc.sweeping.row import Row, asked
+from rfcalc.sweeping.row import Key, Row, asked
 from rfcalc.sweeping.run import How, rows
 
 
-@dataclass
 class Session:
-    """The models of a sweep and the rows there are.
+    """The models of a sweep and the rows there are."""
 
-    ``path`` is the file that rows are added to as they come, None for none. Opening a session reads it, and raises
-    `UsageError` if it is something else. ``retry`` does the models again that have failed.
-    """
+    def __init__(self, items: Sequence[Item], how: How, path: Path | None = None, retry: bool = False) -> None:
+        """Read the file ``path``, to which rows are added as they come; None for no file.
 
-    items: Sequence[Item]
-    how: How
-    path: Path | None = None
-    retry: bool = False
+        ``retry`` does the models again that have failed. Raises `UsageError` for a file that is something else.
+        """
+        self.path = path
+        self._how = how
+        self._kept = record.Kept() if path is None else record.read(path)
+        self._items = {self._key(item): item for item in reversed(items)}  # of several for one question the first
+        self._keys = list(dict.fromkeys(self._key(item) for item in items))
+        given = {item.row.key: item.row for item in items if item.row is not None}
+        self._new = [row for key, row in given.items() if key not in self._kept.rows]
+        self._rows = {**given, **self._kept.rows}
+        self.left = [self._items[key] for key in self._keys if self._is_left(key, retry)]
 
-    def __post_init__(self) -> None:
-        self._kept = record.Kept() if self.path is None else record.read(self.path)
-        self._rows = {item.name: item.row for item in self.items if item.row is not None}
-        for item in self.items:
-            row = self._kept.rows.get((item.name, asked(self.how.inputs)))
-            if row is not None and item.name not in self._rows:
-                self._rows[item.name] = row
-        self.left = [item for item in self.items if self._is_left(item)]
+    def _key(self, item: Item) -> Key:
+        return (item.name, asked(self._how.inputs)) if item.row is None else item.row.key
 
-    def _is_left(self, item: Item) -> bool:
-        row = self._rows.get(item.name)
-        return row is None or (self.retry and row.failed and item.row is None)
+    def _is_left(self, key: Key, retry: bool) -> bool:
+        row = self._rows.get(key)
+        return row is None or (retry and row.failed and self._items[key].row is None)
+
+    def __len__(self) -> int:
+        """How many models there are."""
+        return len(self._keys)
 
     @property
     def cut(self) -> bool:
@@ -47,16 +49,19 @@ class Session:
     @property
     def rows(self) -> list[Row]:
         """The rows so far, in the order of the models."""
-        return [self._rows[item.name] for item in self.items if item.name in self._rows]
+        return [self._rows[key] for key in self._keys if key in self._rows]
 
-    def run(self) -> Iterator[Row]:
+    def run(self) -> Generator[Row]:
         """Fill the rows that are left; each is in the file before it is given."""
         with (
             nullcontext() if self.path is None else closing(record.Writer(self.path, self._kept)) as writer,
-            closing(rows(self.left, self.how)) as found,
+            closing(rows(self.left, self._how)) as found,
         ):
+            if writer is not None:
+                for row in self._new:
+                    writer.add(row)
             for row in found:
-                self._rows[row.model] = row
+                self._rows[row.key] = row
                 if writer is not None:
                     writer.add(row)
                 yield row

@@ -96,7 +96,7 @@ def model_at(path: str, position: int, name: str) -> tuple[Any, Any]:
 def _label(value: Any) -> str:
     """What is yielded in a word."""
     name, model, _ = _parts(value)
-    return name or (model if isinstance(model, str) else getattr(model, "__name__", type(model).__name__))
+    return name or str(model if isinstance(model, str) else getattr(model, "__name__", type(model).__name__))
 
 
 def _parts(value: Any) -> tuple[str | None, Any, Any]:

@@ -38,5 +38,5 @@ def prepare(item: Item) -> None:
 
 @cache
 def _warm_up() -> None:
-    """Trace the smallest network: torch itself imports much of what it needs at its first convolution."""
-    survey("1x1")
+    """Trace a network with a bit of everything: torch itself imports much of what it needs when it needs it first."""
+    survey("resnet18")

@@ -79,6 +79,7 @@ def _wants_data(error: Exception) -> bool:
             "'meta'",
             "DataDependent",
             "data-dependent",
+            "unallocated storage",
         )
     )
 
@@ -275,7 +276,8 @@ def _missing(model: nn.Module, error: Exception) -> str:
     if not isinstance(error, TypeError) or "missing" not in str(error):
         return ""
     parameters = inspect.signature(model.forward).parameters.values()
-    needed = [p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in variable]
     return f"; name a shape for each that is a tensor: {' '.join(f'--input {name}=...' for name in needed)}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -51,6 +51,13 @@ def class_of(module: nn.Module) -> type[nn.Module]:
     return type(module.original if isinstance(module, StandIn) else module)
 
 
+def _count_places(module: nn.Module, places: Counter[int]) -> None:
+    """How often each module stands in the tree of modules: once for each way that leads to it from the root."""
+    places[id(module)] += 1
+    for child in module.children():
+        _count_places(child, places)
+
+
 def types_of(kind: type[nn.Module]) -> tuple[str, ...]:
     """The full names of a module's class and of those it derives from, down to `torch.nn.Module`, which is left out."""
     classes = kind.__mro__[: kind.__mro__.index(nn.Module)]
@@ -73,6 +80,8 @@ class ModuleStack:
         self._given: list[Any] = []
         self._failed: tuple[Scope, Any] | None = None
         self._calls: list[ModuleCall] = []
+        self._places: Counter[int] = Counter()
+        _count_places(model, self._places)
 
     @property
     def current(self) -> Scope:
@@ -102,7 +111,8 @@ class ModuleStack:
         leaf = not any(True for _ in self._stand_ins.get(id(module), module).children())
         number, around = len(self._calls) + 1, self.current.call
         given = tuple(tuple(item.shape) for item in args if isinstance(item, torch.Tensor))
-        self._calls.append(ModuleCall(number, name, types_of(type(module)), leaf, given, (), around))
+        types, places = types_of(type(module)), self._places[id(module)]
+        self._calls.append(ModuleCall(number, name, types, leaf, places, given, (), around))
         self._failed = None  # if there was one, the model went on
         self._stack.append(Scope(name, type(module).__name__, leaf, number))
         self._given.append(args)

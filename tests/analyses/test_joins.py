@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from rfcalc.analyses.intervals import Intervals
-from rfcalc.analyses.joins import concatenate
+from rfcalc.analyses.intervals import NOTHING, Intervals
+from rfcalc.analyses.joins import combined, concatenate, kinds, union
 from rfcalc.reads import Place
 
 
@@ -26,3 +26,31 @@ def test_places_that_overlap_are_united():
 
     assert made.lo.tolist() == [[0, 1, 2, 5]]
     assert made.hi.tolist() == [[0, 3, 4, 5]]
+
+
+def test_one_position_of_each_kind_has_the_sizes_of_all():
+    """Queries and keys of 3 x 5 windows: every score sees its query's pixels and its key's."""
+    rng = np.random.default_rng(0)
+    low = rng.integers(0, 4, (3, 5, 1)), rng.integers(0, 4, (3, 1, 5))
+    parts = tuple(Intervals((3, 5, 5), lo, lo + rng.integers(0, 3, lo.shape), {}) for lo in low)
+
+    every, few = combined(parts), kinds(parts)
+
+    assert {*zip(few.lo.flat, few.hi.flat, strict=True)} == {*zip(every.lo.flat, every.hi.flat, strict=True)}
+
+
+def test_kinds_of_many_positions_are_few():
+    line = np.arange(4000, dtype=np.int64) // 2000
+    queries = Intervals((4000, 4000), line[:, None], line[:, None], {})
+    keys = Intervals((4000, 4000), line[None], line[None], {})
+
+    assert kinds((queries, keys)).lo.tolist() == [[0, 0], [0, 1]]
+
+
+def test_a_union_that_one_field_covers_moves_as_that_field():
+    index = np.arange(6, dtype=np.int64)
+    moving = Intervals((6,), index - 1, index + 1, {0: (1, 1)})
+    masked = Intervals((6,), np.where(index, index, NOTHING), np.where(index, index, -NOTHING), {})
+
+    assert union([moving, masked]).tags == {0: (1, 1)}
+    assert union([masked, Intervals((6,), index + 1, index + 1, {0: (1, 1)})]).tags == {}

@@ -121,7 +121,8 @@ def test_a_whole_configuration(tmp_path: Path) -> None:
 
 
 def test_models_may_be_written_in_one_table(tmp_path: Path) -> None:
-    found = budgets.load(write(tmp_path, '[tool.rfcalc]\nmodels = [{ model = "vgg16", max_params = "1M" }]\n'))
+    text = '[tool.rfcalc]\nmodels = [{ model = "vgg16", max_params = "1M" }]\n[tool.other]\nmax_params = 3\n'
+    found = budgets.load(write(tmp_path, text))
 
     assert [(item.model, item.line, item.limits[0].line) for item in found.models] == [("vgg16", 1, 1)]
 

@@ -25,6 +25,12 @@ class Function(nn.Module):
         return self.function(self, x)
 
 
+def _places() -> nn.Module:
+    """One convolution and one ReLU that stand in two blocks each."""
+    conv, act = nn.Conv2d(3, 3, 3), nn.ReLU()
+    return nn.Sequential(nn.Sequential(conv, act, conv), nn.Sequential(nn.BatchNorm2d(3), conv, act))
+
+
 def _attend(m: Function, x: torch.Tensor) -> torch.Tensor:
     return m.attention(x, x, x, need_weights=False)[0]
 
@@ -250,7 +256,14 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         (1, 5, 8),
     ),
     "multihead_odd": (lambda: Function(_attend, attention=nn.MultiheadAttention(9, 3, batch_first=True)), (1, 5, 9)),
-    "attention_three_axes": (lambda: Function(lambda m, x: F.scaled_dot_product_attention(x, x, x)), (2, 5, 8)),
+    "attention_three_axes": (lambda: Function(lambda m, x: F.scaled_dot_product_attention(x, x, x)), (1, 5, 8)),
+    "attention_bias": (
+        lambda: Function(
+            lambda m, x: F.scaled_dot_product_attention(_heads(x), _heads(x), _heads(x), m.inner.weight),
+            inner=nn.Linear(5, 5),
+        ),
+        (1, 5, 8),
+    ),
     "cells": (lambda: _Cells(), (3, 4)),
     "vector": (
         lambda: Function(lambda m, x: x @ m.inner.weight[0] + x.matmul(x[0, 0]), inner=nn.Linear(8, 1)),
@@ -259,6 +272,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "weight_first": (lambda: Function(lambda m, x: m.inner.weight @ x, inner=nn.Linear(5, 3)), (2, 5, 8)),
     "einsum_of_three": (lambda: Function(lambda m, x: torch.einsum("bi,bj,bk->ijk", x, x, x)), (2, 5)),
     "builtin_sum": (lambda: Function(lambda m, x: sum([m.inner(x), m.inner(x)]), inner=nn.Linear(8, 3)), (1, 8)),
+    "shared_places": (lambda: _places(), (1, 3, 8, 8)),
     "shared": (
         lambda: Function(lambda m, x: m.conv(m.act(m.conv(m.act(x)))), conv=nn.Conv2d(3, 3, 3), act=nn.ReLU()),
         (1, 3, 8, 8),

@@ -103,7 +103,7 @@ def test_added_removed_and_renamed_layers() -> None:
     for before, after, line in (
         (old, added, ["c", "parameters", "-", "288", "added"]),
         (added, old, ["c", "parameters", "288", "-", "removed"]),
-        (old, renamed, ["z", "renamed", "a", "z", "renamed"]),
+        (old, renamed, ["renamed", "a", "->", "z"]),
     ):
         assert line in [words.split() for words in shown(changed(before, after)).splitlines()]
 
@@ -283,3 +283,14 @@ def test_every_format_of_other_reports_is_one_of_checks() -> None:
     assert set(CHECK_FORMATS) - set(FORMATS) == {"github", "junit", "benchmark"}
     for name in CHECK_FORMATS:
         assert shown(WIDER, over(), form=name).endswith("\n")
+
+
+def test_layers_that_were_only_shifted_are_told_in_a_line() -> None:
+    old = replace(net(), layers=tuple(row(f"f.{n}", n + 2, 3, ("input",)) for n in range(12)))
+    new = replace(net(), layers=tuple(row(f"f.{n + 1}", n + 2, 3, ("input",)) for n in range(12)))
+
+    text = shown(changed(old, new))
+
+    assert "renumbered  f.0 -> f.1, f.1 -> f.2, " in text
+    assert "f.7 -> f.8 and 4 more" in text
+    assert "layers that changed" not in text

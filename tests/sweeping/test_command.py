@@ -127,7 +127,7 @@ def test_rows_in_the_file_are_kept(path: Path, invoke: Invoke) -> None:
 
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
-        f"rfcalc: note: 1 of 2 models have a row in {path} already",
+        "rfcalc: note: 1 of 2 models have a row already",
         "rfcalc: 2 models: 2 complete",
     ]
     assert rows_in(path.read_text(encoding="utf-8")) == [
@@ -156,6 +156,30 @@ def test_a_file_of_rows_is_printed_in_other_formats(path: Path, invoke: Invoke) 
         ("vgg16", "complete", 1),
         ("net", "failed", None),
     ]
+
+
+def test_files_of_rows_are_put_together(tmp_path: Path, path: Path, invoke: Invoke) -> None:
+    one = written(
+        tmp_path / "one.jsonl", Row("a", status="complete", params=1), Row("b", "3x9x9", "complete", params=2)
+    )
+    two = written(tmp_path / "two.jsonl", Row("b", status="complete", params=3), Row("c", error="no"))
+    written(path, Row("c", status="complete", params=4))
+
+    done = invoke("sweep", one, two, one, "-o", str(path))
+    shown = invoke("sweep", str(path), "--format", "jsonl").stdout
+
+    expected = [("a", "complete", 1), ("b", "complete", 2), ("b", "complete", 3)]
+    assert rows_in(path.read_text(encoding="utf-8")) == [("c", "complete", 4), *expected]
+    assert rows_in(shown) == [("c", "complete", 4), *expected]
+    assert done.stderr.endswith("rfcalc: 4 models: 4 complete\n")
+
+
+def test_a_model_and_its_row_are_one(path: Path, invoke: Invoke) -> None:
+    written(path, Row("lenet5", status="complete", params=1))
+
+    done = invoke("sweep", "lenet5", str(path), "--format", "jsonl")
+
+    assert rows_in(done.stdout) == [("lenet5", "complete", 1)]
 
 
 def test_the_rows_are_printed_in_the_order_of_the_models(path: Path, invoke: Invoke) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from rfcalc.sweeping import child
+from rfcalc.sweeping.patterns import Item
 from tests.sweeping.conftest import Invoke
 
 ROOT = Path(__file__).parent.parent.parent
@@ -87,7 +88,7 @@ def test_a_killed_sweep_goes_on_where_it_was(
     monkeypatch.setenv("FREE", "1")
     done = invoke("sweep", nets, "-o", str(path))
 
-    assert f"note: 2 of 4 models have a row in {path} already" in done.stderr
+    assert "note: 2 of 4 models have a row already" in done.stderr
     after = path.read_text(encoding="utf-8")
     assert after.startswith(before)
     assert params_of(found_in(after)) == {**PARAMS, "blocked": 112}
@@ -127,6 +128,20 @@ def test_a_model_under_a_time_limit_may_be_late_or_die(
     assert rows["broken"]["error"] == "ValueError: no such width"
     assert rows["wide"]["params"] == 1_792
     assert child._all == []
+
+
+def test_a_process_that_ended_while_it_waited_is_replaced() -> None:
+    first = child.fill(Item("3x3"), None, None, "this")
+    assert len(child._idle) == len(child._all) == 1
+    child._idle[0]._process.kill()
+
+    second = child.fill(Item("5x5"), None, None, "this")
+    child.end("another")
+    assert len(child._all) == 1
+    child.end("this")
+
+    assert (first.params, second.params) == (9, 25)
+    assert child._all == child._idle == []
 
 
 def test_several_processes_survive_a_model(nets: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

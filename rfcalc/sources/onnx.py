@@ -1,0 +1,87 @@
+"""``model.onnx``: a network in the ONNX format, converted to torch by onnx2pytorch; no code of the file's is run."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from rfcalc.errors import LoadError
+from rfcalc.sources.loaded import Expected, Loaded
+
+SUFFIX = ".onnx"
+
+_ELSE = "name the code that makes the model (file.py:attr), or export it with torch.export"
+
+
+def matches(spec: str) -> bool:
+    """Whether the text names an ONNX file."""
+    return spec.endswith(SUFFIX)
+
+
+def load(spec: str) -> Loaded:
+    """The network as a module, with layers called after the nodes of the file, and the inputs that it declares.
+
+    Raises `LoadError` for a file that is no ONNX model, or has an op that cannot be converted.
+    """
+    path = Path(spec)
+    if not path.is_file():
+        raise LoadError(f"{spec} is a directory: name a file in it" if path.is_dir() else f"{spec}: there is no such file")
+    try:
+        import onnx
+        import onnx2pytorch
+    except ImportError:
+        raise LoadError(f"{spec} needs onnx and onnx2pytorch, which are not installed: pip install 'rfcalc[onnx]'") from None
+    try:
+        described = onnx.load(spec)
+    except Exception as error:
+        raise LoadError(f"{spec} is no ONNX model: {_line(error)}; save it again, or {_ELSE}") from error
+    if not described.graph.node:
+        raise LoadError(f"{spec} is no ONNX model: there is no node in it; save it again, or {_ELSE}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            network = onnx2pytorch.ConvertModel(described)
+    except Exception as error:
+        raise LoadError(f"{spec}: onnx2pytorch cannot convert it: {_line(error)}; {_ELSE}") from error
+    from rfcalc.sources.onnx_module import tidy
+
+    tidy(network, described.graph)
+    inputs = tuple(_expected(value) for value in _inputs(described.graph))
+    return Loaded(network, spec, inputs, example=_example(described.graph))
+
+
+def _inputs(graph: Any) -> list[Any]:
+    """What the graph takes; old files list their weights among it."""
+    weights = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in weights]
+
+
+def _dims(value: Any) -> list[int | None]:
+    return [dim.dim_value or None for dim in value.type.tensor_type.shape.dim]
+
+
+def _dtype(value: Any) -> str:
+    import onnx
+
+    return str(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+
+
+def _expected(value: Any) -> Expected:
+    return Expected(value.name, tuple(_dims(value)[1:]), _dtype(value))
+
+
+def _example(graph: Any) -> Any:
+    """A call with the sizes of the file, where all of them are fixed."""
+    import torch
+
+    shapes = [_dims(value) for value in _inputs(graph)]
+    if any(extent is None for shape in shapes for extent in shape):
+        return None
+    dtypes = [getattr(torch, _dtype(value)) for value in _inputs(graph)]
+    return tuple(torch.empty(s, dtype=d, device="meta") for s, d in zip(shapes, dtypes, strict=True)), {}
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}".rstrip(" .:")

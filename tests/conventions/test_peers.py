@@ -1,0 +1,54 @@
+"""The conventions against the tools that are installed: equal to the unit, for every network.
+
+The extra ``peers`` installs all of them but ultralytics-thop, which has a module's name in common with thop.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rfcalc.conventions import CONVENTIONS, count
+from tests.conventions.nets import NETS, net
+from tests.conventions.test_numbers import EXCEPTED, graph
+from tests.conventions.tools import TOOLS, quiet
+
+#: torchvision's models that differ in what tools count, and take the least time.
+MODELS = ("squeezenet1_1", "mobilenet_v3_large", "shufflenet_v2_x1_0")
+
+
+def installed(name: str) -> None:
+    """Skip the test where the tool is not there, or is another version than the convention's."""
+    version, ours = TOOLS[name].version, CONVENTIONS[name].version
+    if version is None:
+        pytest.skip(f"{name} is not installed")
+    if not version.replace("-", ".post").startswith(ours.removeprefix("torch ")):
+        pytest.skip(f"the rules are those of {name} {ours}, installed is {version}")
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("tool", TOOLS)
+def test_small_networks(tool: str, name: str) -> None:
+    installed(tool)
+    tally = count(graph(f"net:{name}"), tool)
+    if (f"net:{name}", tool) in EXCEPTED or "batch of 1" in tally.refused:
+        pytest.skip(tally.refused or tally.caveat)
+    model, x = net(name)
+    if tally.refused:
+        with quiet(), pytest.raises(IndexError):
+            TOOLS[tool].run(model, [x])
+        return
+    with quiet():
+        printed = TOOLS[tool].run(model, [x])
+    assert printed == tally.printed
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("tool", TOOLS)
+def test_models_of_torchvision(tool: str, name: str) -> None:
+    installed(tool)
+    torchvision = pytest.importorskip("torchvision")
+    with quiet():
+        model = torchvision.models.get_model(name, weights=None).eval()
+        printed = TOOLS[tool].run(model, [torch.rand(1, 3, 224, 224)])
+    assert printed == count(graph(f"torchvision:{name}"), tool).printed

@@ -1,0 +1,409 @@
+"""Programs of torch.export: the same layers, parameters, multiply-adds and fields as the model they were made from."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import random
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.export import Dim
+from torch.nn import functional as F
+
+import rfcalc
+from rfcalc.analyses.analysis import Analysis
+from rfcalc.errors import LoadError, RfcalcError, TraceError, UsageError
+
+pytestmark = pytest.mark.filterwarnings("default")  # torch.export warns of what it will do in later versions
+
+
+class Guided(nn.Module):
+    """Two inputs, two outputs, a branch that is upsampled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(3, 8, 3, stride=2, padding=1)
+        self.up = nn.ConvTranspose2d(8, 8, 2, stride=2)
+        self.leave = nn.Conv2d(11, 1, 1)
+
+    def forward(self, image: Tensor, guide: Tensor) -> tuple[Tensor, Tensor]:
+        guide = F.interpolate(guide, scale_factor=2, mode="bilinear")
+        return self.leave(torch.cat([self.up(self.down(image)), guide], 1)), image.mean()
+
+
+class Nested(nn.Module):
+    """Inputs inside a dict and a list, one by keyword, some that are no tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Conv2d(3, 4, 3, padding=1)
+        self.right = nn.Conv2d(1, 4, 1)
+        self.norm = nn.GroupNorm(2, 4)
+
+    def forward(self, batch: dict[str, Any], scale: float = 2.0, *, mask: Tensor | None = None) -> dict[str, Tensor]:
+        out = self.norm(self.left(batch["image"]) * scale) + self.right(batch["pair"][0])
+        return {"out": out if mask is None else out * mask}
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(8, 16, 2, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(32, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.lstm(x)[0])
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(50, 16)
+        self.register_buffer("position", torch.arange(6.0).reshape(1, 6, 1))
+        self.norm = nn.LayerNorm(16)
+        self.query, self.key, self.value = (nn.Linear(16, 16) for _ in range(3))
+        self.scale = torch.tensor([0.5])
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.norm(self.embed(ids) + self.position)
+        with torch.no_grad():
+            x = x * self.scale
+        return F.scaled_dot_product_attention(self.query(x), self.key(x), self.value(x), is_causal=True)
+
+
+class Shared(nn.Module):
+    """One module called twice, one weight with two names, one that nothing uses, a buffer that is not saved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.act = nn.ReLU()
+        self.twin = nn.Conv2d(3, 3, 3, padding=2, dilation=2, bias=False)
+        self.twin.weight = self.conv.weight
+        self.unused = nn.Linear(3, 3)
+        self.register_buffer("shift", torch.ones(3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.conv(self.act(self.conv(x)))) + self.shift
+        x = self.twin(x)
+        x[:, :1].zero_()
+        return x
+
+
+def image(*shape: int) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(0))
+
+
+IDS = torch.tensor([[0, 3, 1, 49, 5, 6]])
+MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[Any, ...], dict[str, Any]]] = {
+    "resnet18": (torchvision.models.resnet18, (image(1, 3, 32, 32),), {}),
+    "two inputs": (Guided, (image(1, 3, 16, 16), image(1, 3, 8, 8)), {}),
+    "nested": (Nested, ({"image": image(1, 3, 8, 8), "pair": [image(1, 1, 8, 8)]},), {"mask": image(1, 1, 8, 8)}),
+    "lstm": (Recurrent, (image(1, 5, 8),), {}),
+    "attention": (Attention, (IDS,), {}),
+    "shared": (Shared, (image(2, 3, 8, 8),), {}),
+}
+
+
+def exported(
+    path: Path, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None, **options: Any
+) -> str:
+    """The name of a file with the exported model, which is put into inference."""
+    torch.export.save(torch.export.export(model.eval(), args, kwargs, **options), path)
+    return str(path)
+
+
+def plain(analysis: Analysis) -> dict[str, Any]:
+    """All that is found, op by op, without the model's name."""
+    return {key: value for key, value in analysis.to_dict(analysis.ops).items() if key != "model"}
+
+
+def traced(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Analysis:
+    from rfcalc.tracing.forward import trace_module
+
+    return Analysis(trace_module(model.eval(), args, kwargs))
+
+
+#: A strict export takes seconds longer for a large model, and drops what forward does not use.
+STRICT = ("two inputs", "nested", "lstm", "attention")
+
+
+@pytest.mark.parametrize(("name", "strict"), [*((name, False) for name in MODELS), *((name, True) for name in STRICT)])
+def test_equal_to_the_model_itself(name: str, strict: bool, tmp_path: Path) -> None:
+    """Names, classes, numbers, fields and all else of every op."""
+    build, args, kwargs = MODELS[name]
+    model = build()
+    spec = exported(tmp_path / "model.pt2", model, args, kwargs, strict=strict)
+
+    assert plain(rfcalc.analyze(spec)) == plain(traced(model, args, kwargs))
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "resnet18"])
+def test_decomposed_programs_cost_and_see_the_same(name: str, tmp_path: Path) -> None:
+    build, args, kwargs = MODELS[name]
+    model = build().eval()
+    program = torch.export.export(model, args, kwargs).run_decompositions()
+    torch.export.save(program, tmp_path / "model.pt2")
+
+    found, expected = rfcalc.analyze(str(tmp_path / "model.pt2")), traced(model, args, kwargs)
+
+    assert (found.totals.params, found.totals.macs) == (expected.totals.params, expected.totals.macs)
+    assert found.totals.status == "complete"
+    last = [analysis.ops[-1].receptive_fields for analysis in (found, expected)]
+    assert {k: field.size for k, field in last[0].items()} == {k: field.size for k, field in last[1].items()}
+
+
+def test_numbers_of_resnet18(tmp_path: Path) -> None:
+    """As torchvision and papers have them."""
+    model = torchvision.models.resnet18()
+    found = rfcalc.analyze(exported(tmp_path / "resnet18.pt2", model, (image(1, 3, 224, 224),)))
+
+    assert (found.totals.params, found.totals.macs) == (11_689_512, 1_814_073_344)
+    assert found["layer1.0.conv1"].receptive_field.size == (19, 19)
+    assert found["layer4.1.conv2"].receptive_field.size == (435, 435)
+    assert found["layer1.0.conv1"].module == "Conv2d"
+
+
+def test_names_of_inputs(tmp_path: Path) -> None:
+    for name, expected in {
+        "resnet18": ["input"],
+        "two inputs": ["image", "guide"],
+        "nested": ["batch.image", "batch.pair.0", "mask"],
+    }.items():
+        build, args, kwargs = MODELS[name]
+        spec = exported(tmp_path / "model.pt2", build(), args, kwargs)
+        assert [item.name for item in rfcalc.trace(spec).graph["inputs"]] == expected
+
+
+def test_open_sizes(tmp_path: Path) -> None:
+    """A batch of any size, and a height that is even, from 8 to 40."""
+    model = nn.Conv2d(3, 4, 3)
+    half = Dim("half", min=4, max=20)
+    sizes = ({0: Dim("batch"), 2: 2 * half},)
+    spec = exported(tmp_path / "model.pt2", model, (image(2, 3, 8, 8),), dynamic_shapes=sizes)
+
+    def shape(*asked: int) -> tuple[int, ...]:
+        return rfcalc.trace(spec, asked or None).graph["inputs"][0].shape
+
+    assert shape() == (2, 3, 8, 8)
+    assert shape(3, 40, 8) == (1, 3, 40, 8)
+    assert shape(7, 3, 10, 8) == (7, 3, 10, 8)
+    assert rfcalc.analyze(spec, (3, 10, 8)).totals.macs == 8 * 6 * 4 * 27
+    for wrong in ((3, 9, 8), (3, 42, 8), (3, 6, 8), (3, 8, 9), (4, 8, 8)):
+        with pytest.raises(
+            TraceError, match=r"was exported for input Ax3x2Bx8 with A from 1 on, B from 4 to 20 \(float32\)"
+        ):
+            rfcalc.trace(spec, wrong)
+
+
+def test_fixed_sizes(tmp_path: Path) -> None:
+    build, args, kwargs = MODELS["two inputs"]
+    spec = exported(tmp_path / "model.pt2", build(), args, kwargs)
+
+    with pytest.raises(TraceError, match=r"for guide 1x3x8x8 \(float32\) and cannot take 1x3x9x9 \(float32\)"):
+        rfcalc.trace(spec, {"guide": (3, 9, 9)})
+    with pytest.raises(TraceError, match=r"cannot take 1x3x16x16 \(int64\)"):
+        rfcalc.trace(spec, (torch.zeros(1, 3, 16, 16, dtype=torch.int64), args[1]))
+    with pytest.raises(UsageError, match=r"takes 2 tensors \(image, guide\), it was given 1"):
+        rfcalc.trace(spec, args[0])
+    with pytest.raises(UsageError, match="has no input 'picture'; it takes image, guide"):
+        rfcalc.trace(spec, {"picture": (3, 16, 16)})
+    with pytest.raises(UsageError, match="leave --training out"):
+        rfcalc.trace(spec, training=True)
+
+
+def test_tensors_as_the_original_takes_them(tmp_path: Path) -> None:
+    build, args, kwargs = MODELS["nested"]
+    spec = exported(tmp_path / "model.pt2", build(), args, kwargs)
+    expected = plain(rfcalc.analyze(spec))
+
+    assert plain(rfcalc.analyze(spec, {"batch": args[0], "mask": kwargs["mask"]})) == expected
+    assert plain(rfcalc.analyze(spec, (args[0]["image"], args[0]["pair"][0], kwargs["mask"]))) == expected
+
+
+def test_a_branch_that_the_data_chooses(tmp_path: Path) -> None:
+    class Choice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.wide, self.narrow = nn.Linear(4, 8), nn.Linear(4, 8, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cond(x.sum() > 0, lambda x: self.wide(x), lambda x: self.narrow(x) + 1, (x,))
+
+    model = Choice()
+    yes = exported(tmp_path / "yes.pt2", model, (torch.ones(1, 4),))
+    no = exported(tmp_path / "no.pt2", model, (-torch.ones(1, 4),))
+
+    assert rfcalc.analyze(yes).totals.unused_params == {"narrow.weight": 32}
+    assert rfcalc.analyze(no).totals.unused_params == {"wide.weight": 32, "wide.bias": 8}
+
+
+def test_an_op_that_runs_parts_of_the_program_and_is_not_known(tmp_path: Path) -> None:
+    from torch._higher_order_ops.map import map as mapped
+
+    class Mapped(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return mapped(lambda row: row * 2, x)
+
+    spec = exported(tmp_path / "model.pt2", Mapped(), (image(3, 4),))
+
+    with pytest.raises(LoadError, match=r"cannot be run: it uses the higher-order op map"):
+        rfcalc.trace(spec)
+
+
+def test_a_real_pass_agrees(tmp_path: Path) -> None:
+    """The module made of a program runs with the weights of the file, and does what the original does."""
+    from rfcalc import sources
+
+    build, args, kwargs = MODELS["shared"]
+    model = build()
+    spec = exported(tmp_path / "model.pt2", model, args, kwargs)
+
+    again = sources.load(spec).model.eval()
+
+    with torch.no_grad():
+        torch.testing.assert_close(again(*args)[0], model(*args))
+    assert rfcalc.verify(spec, device="cpu", timing=False, probes=2).agree
+
+
+def test_files_of_other_suffixes_and_the_file_itself(tmp_path: Path) -> None:
+    """A program is one whatever its file is called; nothing of the file changes, and nothing of torch's settings."""
+    build, args, kwargs = MODELS["two inputs"]
+    spec = exported(tmp_path / "model.pt2", build(), args, kwargs)
+    other = tmp_path / "model.pt"
+    other.write_bytes(Path(spec).read_bytes())
+    before, environment = Path(spec).read_bytes(), dict(os.environ)
+
+    assert rfcalc.analyze(str(other)).totals.macs == rfcalc.analyze(spec).totals.macs
+    assert Path(spec).read_bytes() == before
+    assert dict(os.environ) == environment
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------
+
+Change = Callable[[str, bytes], bytes | None]
+
+
+def rewritten(source: str, target: Path, change: Change) -> str:
+    """The archive with the content of each file changed, or the file left out where that gives None."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for item in old.infolist():
+            content = change(item.filename, old.read(item.filename))
+            if content is not None:
+                new.writestr(item.filename, content)
+    return str(target)
+
+
+class Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def pickled(value: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+DAMAGES: dict[str, tuple[Change, str]] = {
+    "no program": (lambda name, data: None if "/models/" in name else data, "it is a zip file without one"),
+    "a program that is no JSON": (lambda name, data: b"{" if "/models/" in name else data, "JSONDecodeError"),
+    "a weight too few": (lambda name, data: None if name.endswith("weight_0") else data, "weights/weight_0"),
+    "a weight cut short": (lambda name, data: data[:4] if name.endswith("weight_0") else data, "out of bounds"),
+    "another version": (lambda name, data: b"99" if name.endswith("archive_version") else data, "version 99"),
+    "an unknown op": (lambda name, data: data.replace(b"aten.conv2d", b"mine.conv2d"), "mine.conv2d"),
+    "a GPU": (lambda name, data: data.replace(b'"type": "cpu"', b'"type": "cuda"'), "exported on a GPU"),
+    "compiled code": (lambda name, data: data, "compiled by AOTInductor"),
+    "pickled objects": (lambda name, data: data, "pickled objects"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_damaged_programs(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    if name == "a GPU" and torch.cuda.is_available():
+        pytest.skip("there is one")
+    change, says = DAMAGES[name]
+    whole = exported(tmp_path / "whole.pt2", nn.Conv2d(1, 1, 3), (image(1, 1, 8, 8),))
+    spec = rewritten(whole, tmp_path / "model.pt2", change)
+    if name in ("compiled code", "pickled objects"):
+        inside = "aotinductor/model/a.so" if name == "compiled code" else "constants/opaque_obj_0"
+        with zipfile.ZipFile(spec, "a") as archive:
+            archive.writestr(f"whole/data/{inside}", b"")
+
+    caplog.clear()
+    with pytest.raises(LoadError) as caught:
+        rfcalc.trace(spec)
+
+    text = str(caught.value)
+    assert says in text
+    assert text.startswith(spec)
+    assert "\n" not in text
+    assert len(text) < len(spec) + 420
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("where", ["sample_inputs", "weights"])
+def test_no_pickle_of_the_file_is_run(where: str, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    whole = exported(tmp_path / "whole.pt2", nn.Conv2d(1, 1, 3), (image(1, 1, 8, 8),))
+    bomb = pickled(((Bomb(mark),), {}))
+
+    def change(name: str, data: bytes) -> bytes:
+        if where == "sample_inputs":
+            return bomb if name.endswith("sample_inputs/model.pt") else data
+        if name.endswith("weight_0"):
+            return bomb
+        return data.replace(b'"use_pickle": false', b'"use_pickle": true')
+
+    spec = rewritten(whole, tmp_path / "model.pt2", change)
+
+    with pytest.raises(LoadError, match="pickled objects, and loading those can run any code"):
+        rfcalc.trace(spec)
+    assert not mark.exists()
+    torch.load(io.BytesIO(bomb), weights_only=False)  # which would have shown
+    assert mark.exists()
+
+
+def test_truncated_at_every_part(tmp_path: Path) -> None:
+    whole = Path(exported(tmp_path / "whole.pt2", nn.Conv2d(1, 1, 3), (image(1, 1, 8, 8),))).read_bytes()
+    path = tmp_path / "model.pt2"
+    for part in range(20):
+        path.write_bytes(whole[: len(whole) * part // 20])
+        with pytest.raises(LoadError) as caught:
+            rfcalc.trace(str(path))
+        assert ("the file is cut short" if part else "the file is empty") in str(caught.value)
+
+
+def test_random_damage_is_refused_or_does_no_harm(tmp_path: Path) -> None:
+    """Bytes of the description of the program changed at random: one line, or an analysis."""
+    rng = random.Random(0)
+    whole = exported(tmp_path / "whole.pt2", nn.Conv2d(1, 1, 3), (image(1, 1, 8, 8),))
+
+    def change(name: str, data: bytes) -> bytes:
+        if "/models/" not in name:
+            return data
+        at = rng.randrange(len(data))
+        return data[:at] + bytes([rng.randrange(256)]) + data[at + 1 :]
+
+    refused = 0
+    for _ in range(40):
+        spec = rewritten(whole, tmp_path / "model.pt2", change)
+        with suppress(RfcalcError):
+            rfcalc.analyze(spec)
+            continue
+        refused += 1
+    assert refused > 5
