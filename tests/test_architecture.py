@@ -27,8 +27,10 @@ ALLOWED = {
     "checking": {"sources", "tracing", "analyses", "ops", "graph", "report", "errors", "rfcalc"},
     "sweeping": {"api", "sources", "tracing", "analyses", "errors", "rfcalc"},
     "baseline": {"analyses", "graph", "errors", "rfcalc"},
+    "conventions": {"graph", "errors"},
     "pytest_plugin": {"api", "analyses", "baseline", "report", "errors"},
-    "cli": {"api", "analyses", "baseline", "checking", "graph", "ops", "report", "sweeping", "zoo", "errors", "rfcalc"},
+    "cli": {"api", "analyses", "baseline", "checking", "conventions", "graph", "ops", "report", "sweeping", "zoo"}
+    | {"errors", "rfcalc"},
     "rfcalc": {"api", "analyses"},
     "__main__": {"cli"},
 }

@@ -9,7 +9,7 @@ from typing import Any
 from rfcalc import sources
 from rfcalc.analyses.analysis import Analysis
 from rfcalc.comparing.fitting import Guess, Sizes
-from rfcalc.errors import LoadError, TraceError
+from rfcalc.errors import TraceError
 from rfcalc.graph import InputInfo
 from rfcalc.sources import stack
 from rfcalc.sources.symbols import Multiple, Size, with_arguments
@@ -59,10 +59,7 @@ class Family:
         key = spec if isinstance(spec, str) else ""
         if key not in self._ready:
             self._ready.clear()
-            try:
-                self._ready[key] = ready(spec)
-            except AssertionError as error:  # how torchvision refuses an argument
-                raise LoadError(f"{spec}: building the model failed: {error}") from error
+            self._ready[key] = ready(spec)
         return self._ready[key]
 
     def _call(self, loaded: Any, sizes: Sizes) -> Any:

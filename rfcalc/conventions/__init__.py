@@ -7,8 +7,8 @@ file and one line in `CONVENTIONS`. No torch here: a saved graph is enough.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rfcalc.conventions import dispatched, functionals, fvcore, keras, ptflops, thop, torchinfo, torchprofile
 from rfcalc.conventions.facts import Facts
@@ -68,8 +68,14 @@ def explain(graph: nx.DiGraph[int], tools: Sequence[str] = ()) -> Explanation:
         params=sum(param.numel for param in graph.graph["params"] if not param.shared_with),
         tallies=tuple(apply(convention, facts) for convention in chosen),
         unknown_ops=tuple(dict.fromkeys(node.op for node in facts.nodes.values() if node.macs is None)),
-        notices=tuple(graph.graph["meta"].get("notices", ())),
+        notices=_notices(graph.graph["meta"]),
     )
+
+
+def _notices(meta: Mapping[str, Any]) -> tuple[str, ...]:
+    found = tuple(meta.get("notices", ()))
+    training = "this graph is of a pass in training; the tools run models in inference"
+    return (*found, training) if meta.get("training") else found
 
 
 __all__ = ["CONVENTIONS", "Convention", "Explanation", "Part", "Tally", "Term", "count", "explain", "lookup"]

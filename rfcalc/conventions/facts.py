@@ -131,6 +131,7 @@ class CallSite(Site):
         super().__init__(facts, call.module or facts.model, facts.inside(call.number), call.inputs, call.outputs)
         self.call = call
         self.types = call.types
+        self.type = call.types[0] if call.types else ""  #: the full name of the module's class
         self.leaf = call.leaf
 
     @property

@@ -193,7 +193,7 @@ def _inside(classes: tuple[str, ...], count: Callable[[OpSite], int | None]) -> 
 
     def inside(site: OpSite) -> int | None:
         around = next(site.enclosing, None)
-        return count(site) if around is not None and around.types[0] in classes else None
+        return count(site) if around is not None and around.type in classes else None
 
     return inside
 

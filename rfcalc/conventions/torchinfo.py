@@ -17,7 +17,7 @@ TOOL = f"torchinfo {VERSION}"
 
 
 def _is_conv(call: CallSite) -> bool:
-    return "Conv" in call.types[0].rpartition(".")[2]
+    return "Conv" in call.type.rpartition(".")[2]
 
 
 def _per_position(call: CallSite) -> int:

@@ -114,7 +114,7 @@ def irregular(found: Sequence[Irregular], over: Sequence[Range]) -> Iterator[str
         few = item.values if len(item.values) <= _VALUES else (*item.values[:2], *item.values[-2:])
         values = "; ".join(f"{_at(sizes)}: {text.count(value)}" for sizes, value in few)
         layers = f", in {text.listed(item.layers)}" if item.layers else ""
-        yield f"{COUNTS[item.count]} are no polynomial in {symbols}{layers}: {values}"
+        yield f"no polynomial in {symbols} found for the {COUNTS[item.count]}{layers}: {values}"
 
 
 def _at(sizes: Mapping[str, int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from rfcalc.report.formats import html
 if TYPE_CHECKING:
     from rfcalc.comparing.growth import Growth, LayerGrowth, Part
 
+_NUMBER = re.compile(r"\d+")
 _DEGREES = {0: "constant", 1: "linear", 2: "quadratic", 3: "cubic"}
 
 
@@ -47,7 +49,7 @@ def _facts(found: Growth) -> Iterator[Fact]:
         ("macs", found.macs, bound),
         ("flops", found.flops, bound),
     ):
-        yield formula.COUNTS[name], "no polynomial, see below" if value is None else prefix + formula.count(value)
+        yield formula.COUNTS[name], "no polynomial found, see below" if value is None else prefix + formula.count(value)
     if found.macs is not None:
         yield "growth", f"multiply-adds are {_growth(found)}"
     yield f"at {_start(found)}", f"{text.count_and_short(found.analysis.totals.macs)} multiply-adds"
@@ -79,7 +81,21 @@ def _parts(parts: Sequence[Part], found: Growth) -> Table:
         Column("layers", text.count, right=True),
         Column("brought by", shorten=1, prose=True),
     )
-    return Table(columns, tuple((part.term, part.share, len(part.layers), text.listed(part.layers)) for part in parts))
+    rows = tuple((part.term, part.share, len(part.layers), text.listed(patterns(part.layers))) for part in parts)
+    return Table(columns, rows)
+
+
+def patterns(names: Sequence[str]) -> list[str]:
+    """Names that differ in their numbers only as one pattern, as ``--layer`` takes it: ``conv*_*/conv* (48)``."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(_NUMBER.sub("*", name.partition("#")[0]), []).append(name)
+    return [group[0] if len(group) == 1 else _pattern(shape, group) for shape, group in groups.items()]
+
+
+def _pattern(shape: str, group: Sequence[str]) -> str:
+    calls = "*" if any("#" in name for name in group) and not shape.endswith("*") else ""
+    return f"{shape}{calls} ({len(group):,})"
 
 
 def _layers(layers: Sequence[LayerGrowth]) -> Table:

@@ -150,15 +150,19 @@ _TYPED_IDS = re.compile(r"(Long|Int)Tensor")
 def _readings(loaded: Loaded, given: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The given values with tensors in the place of shapes, in the order to try.
 
-    A shape may hold token ids or numbers, and the batch or not. The likeliest reading comes first; all shapes are taken
-    to hold the batch, or none.
+    A shape may hold token ids or numbers, and the batch or not. The likeliest reading comes first; where one of several
+    has four extents, and so seems to hold the batch, all do.
     """
     names = [name for name, value in given.items() if _is_shape(value)]
     if not names:
         return [dict(given)]
     found: dict[Any, dict[str, Any]] = {}
     for dtypes in _guesses(loaded, names):
-        for shapes in zip(*(_shapes_meant(loaded, given[name], dtypes[name]) for name in names), strict=True):
+        likely, as_given, batched = zip(
+            *(_shapes_meant(loaded, given[name], dtypes[name]) for name in names), strict=True
+        )
+        one_has_it = len(names) > 1 and any(len(given[name]) > 3 for name in names)
+        for shapes in (as_given, likely, batched) if one_has_it else (likely, as_given, batched):
             made = {name: _tensor(shape, dtypes[name]) for name, shape in zip(names, shapes, strict=True)}
             found.setdefault((shapes, *dtypes.values()), {**given, **made})
     return list(found.values())

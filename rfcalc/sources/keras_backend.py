@@ -88,7 +88,7 @@ def on_meta() -> Iterator[None]:
         return
     state = random.getstate()  # layers draw the seeds of their dropout from it
     try:
-        with keras.device("meta"), _globally(object_name_uids=None):
+        with keras.device("meta"), _globally(object_name_uids=None, traceback_filtering=False):
             yield
     finally:
         random.setstate(state)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
 from rfcalc.errors import LoadError
-from rfcalc.sources.loaded import Expected, Loaded
+from rfcalc.sources.loaded import Arguments, Expected, Loaded
 
 SUFFIX = ".onnx"
 
@@ -26,12 +25,17 @@ def load(spec: str) -> Loaded:
     """
     path = Path(spec)
     if not path.is_file():
-        raise LoadError(f"{spec} is a directory: name a file in it" if path.is_dir() else f"{spec}: there is no such file")
+        raise LoadError(
+            f"{spec} is a directory: name a file in it" if path.is_dir() else f"{spec}: there is no such file"
+        )
     try:
         import onnx
-        import onnx2pytorch
+
+        from rfcalc.sources import onnx_module
     except ImportError:
-        raise LoadError(f"{spec} needs onnx and onnx2pytorch, which are not installed: pip install 'rfcalc[onnx]'") from None
+        raise LoadError(
+            f"{spec} needs onnx and onnx2pytorch, which are not installed: pip install 'rfcalc[onnx]'"
+        ) from None
     try:
         described = onnx.load(spec)
     except Exception as error:
@@ -39,14 +43,9 @@ def load(spec: str) -> Loaded:
     if not described.graph.node:
         raise LoadError(f"{spec} is no ONNX model: there is no node in it; save it again, or {_ELSE}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            network = onnx2pytorch.ConvertModel(described)
+        network = onnx_module.convert(described)
     except Exception as error:
         raise LoadError(f"{spec}: onnx2pytorch cannot convert it: {_line(error)}; {_ELSE}") from error
-    from rfcalc.sources.onnx_module import tidy
-
-    tidy(network, described.graph)
     inputs = tuple(_expected(value) for value in _inputs(described.graph))
     return Loaded(network, spec, inputs, example=_example(described.graph))
 
@@ -71,15 +70,17 @@ def _expected(value: Any) -> Expected:
     return Expected(value.name, tuple(_dims(value)[1:]), _dtype(value))
 
 
-def _example(graph: Any) -> Any:
+def _example(graph: Any) -> Arguments | None:
     """A call with the sizes of the file, where all of them are fixed."""
     import torch
 
-    shapes = [_dims(value) for value in _inputs(graph)]
-    if any(extent is None for shape in shapes for extent in shape):
-        return None
-    dtypes = [getattr(torch, _dtype(value)) for value in _inputs(graph)]
-    return tuple(torch.empty(s, dtype=d, device="meta") for s, d in zip(shapes, dtypes, strict=True)), {}
+    tensors = []
+    for value in _inputs(graph):
+        fixed = [extent for extent in _dims(value) if extent is not None]
+        if len(fixed) < len(_dims(value)):
+            return None
+        tensors.append(torch.empty(fixed, dtype=getattr(torch, _dtype(value)), device="meta"))
+    return tuple(tensors), {}
 
 
 def _line(error: BaseException) -> str:

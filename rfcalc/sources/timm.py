@@ -33,7 +33,7 @@ def load(spec: str) -> Loaded:
         raise unknown("timm", name, known)
     try:
         model, constants = build_on_meta(lambda: timm.create_model(name, pretrained=False, **given))
-    except (TypeError, ValueError) as error:
+    except (AssertionError, TypeError, ValueError) as error:
         raise LoadError(f"{spec}: building the model failed: {error}") from error
     size = getattr(model, "pretrained_cfg", {}).get("input_size")
     return Loaded(model, spec, one_input(size), constants=constants)

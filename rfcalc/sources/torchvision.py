@@ -48,7 +48,7 @@ def load(spec: str) -> Loaded:
         with warnings.catch_warnings():  # GoogLeNet and Inception announce another initialisation; none is kept here
             warnings.simplefilter("ignore", FutureWarning)
             model, constants = build_on_meta(lambda: models.get_model(name, **{**without, **given}))
-    except (TypeError, ValueError) as error:
+    except (AssertionError, TypeError, ValueError) as error:
         raise LoadError(f"{spec}: building the model failed: {error}") from error
     arrange = _list_of_images if family == "detection" else in_order
     inputs = _inputs(family, model, models.get_model_weights(name))

@@ -53,7 +53,7 @@ def class_of(module: nn.Module) -> type[nn.Module]:
 
 def _count_places(module: nn.Module, places: Counter[int]) -> None:
     """How often each module stands in the tree of modules: once for each way that leads to it from the root."""
-    places[id(module)] += 1
+    places[id(module.original if isinstance(module, StandIn) else module)] += 1
     for child in module.children():
         _count_places(child, places)
 
@@ -111,7 +111,7 @@ class ModuleStack:
         leaf = not any(True for _ in self._stand_ins.get(id(module), module).children())
         number, around = len(self._calls) + 1, self.current.call
         given = tuple(tuple(item.shape) for item in args if isinstance(item, torch.Tensor))
-        types, places = types_of(type(module)), self._places[id(module)]
+        types, places = types_of(type(module)), max(1, self._places[id(module)])
         self._calls.append(ModuleCall(number, name, types, leaf, places, given, (), around))
         self._failed = None  # if there was one, the model went on
         self._stack.append(Scope(name, type(module).__name__, leaf, number))

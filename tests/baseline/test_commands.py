@@ -233,7 +233,9 @@ def test_a_model_that_is_no_longer_watched(project: Path) -> None:
     assert sorted(lockfile.read(project / "rfcalc.lock.json").models) == ["net"]
 
 
-@pytest.mark.parametrize("command", [("lock",), ("check",), ("lock", "--only", "net", "--update")])
+@pytest.mark.parametrize(
+    "command", [("lock",), ("check",), ("lock", "--only", "net", "--update"), ("check", "--only", "net", "--update")]
+)
 def test_a_damaged_lock_is_left_alone(project: Path, command: tuple[str, ...]) -> None:
     lock = project / "rfcalc.lock.json"
     lock.write_text("<<<<<<< HEAD\n{}\n", encoding="utf-8")

@@ -29,7 +29,8 @@ KERNELS_TABLE = """\
 2  3x3 3x3 3x3       4      3    7x7     1x1  conv3    27C²  44.9 % fewer       27,648C²  44.9 % fewer
 
 against 7x7
-  3x3 3x3 3x3  49C² and 27C² parameters, 44.9 % fewer, the same 7x7 field; 50,176C² and 27,648C² multiply-adds, 44.9 % fewer
+  3x3 3x3 3x3  49C² and 27C² parameters, 44.9 % fewer, the same 7x7 field; \
+50,176C² and 27,648C² multiply-adds, 44.9 % fewer
 
 parameters, layer by layer
   3x3 3x3 3x3  27C² = 9C² + 9C² + 9C²
@@ -144,7 +145,7 @@ def test_two_models_layer_by_layer(invoke: Invoke) -> None:
     changed = next(row for row in rows[3:] if row and row[0] == "changed" and "kernel" in row)
     assert changed[1:9] == ["kernel", "3x3", "->", "5x5,", "padding", "1x1", "->", "2x2"]
     added = next(row for row in rows[3:] if row and row[0] == "added" and row[1] != "1")
-    assert added == ["added", "conv3", "1x8x8x8", "8x8", "576", "36,864"]
+    assert added == ["added", "conv3", "1x8x8x8", "10x10", "576", "36,864"]
 
 
 def test_models_without_anything_to_see_beside_an_image(invoke: Invoke, tiny: str, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rfcalc
-from rfcalc.errors import UsageError
+from rfcalc.errors import LoadError, UsageError
 from tests.comparing import nets
 
 FILE = str(Path(nets.__file__))
@@ -181,7 +181,9 @@ def test_growth_that_is_no_polynomial_is_said_with_values() -> None:
 
 
 def test_a_model_for_one_size_says_so_and_takes_the_size_as_an_argument() -> None:
-    with pytest.raises(UsageError, match=r"runs with H \(H of input\) = 32 only: FixedVit cannot run .*MODEL\(argument=S\)"):
+    with pytest.raises(
+        UsageError, match=r"runs with H \(H of input\) = 32 only: FixedVit cannot run .*MODEL\(argument=S\)"
+    ):
         rfcalc.growth(nets.FixedVit(), (3, 32, 32), symbols="H,W")
 
     found = rfcalc.growth(f"{FILE}:FixedVit(image_size=S)", (3, "S", "S"), symbols="S=32")
@@ -189,6 +191,11 @@ def test_a_model_for_one_size_says_so_and_takes_the_size_as_an_argument() -> Non
     assert str(found.macs) == "S**4/128 + 96*S**2"
     assert str(found.params) == f"S**2/4 + {16 * 192 + 16 + 12 * 256 + 9 * 16}"
     assert found.ranges[0].step == 8
+
+
+def test_an_argument_that_a_constructor_refuses_is_an_error_of_one_line() -> None:
+    with pytest.raises(LoadError, match="building the model failed: Input shape indivisible by patch size"):
+        rfcalc.trace("torchvision:vit_b_16(image_size=225)")
 
 
 def test_a_published_vit_by_its_constructor() -> None:

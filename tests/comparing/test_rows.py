@@ -67,7 +67,11 @@ def test_the_json_document() -> None:
 def test_numbers_are_numbers_in_json() -> None:
     row = rfcalc.compare(["vgg16", "alexnet-single"]).to_dict()["rows"][1]
 
-    assert (row["params"], row["formula"], row["ratio"]["params"]) == (61_100_840, {}, str(Fraction(61_100_840, 138_357_544)))
+    assert (row["params"], row["formula"], row["ratio"]["params"]) == (
+        61_100_840,
+        {},
+        str(Fraction(61_100_840, 138_357_544)),
+    )
     assert row["whole_input_from"] == {"index": 11, "name": "fc6"}
 
 

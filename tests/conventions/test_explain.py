@@ -12,7 +12,7 @@ import pytest
 import rfcalc
 from rfcalc import graph as graphs
 from rfcalc.conventions import CONVENTIONS
-from tests.cli.conftest import Invoke, invoke  # noqa: F401
+from tests.cli.conftest import Invoke
 from tests.conventions.test_numbers import graph
 
 
@@ -31,7 +31,7 @@ def saved(name: str, folder: Path) -> str:
     return str(path)
 
 
-def test_one_row_a_tool(invoke: Invoke, resnet50: str) -> None:  # noqa: F811
+def test_one_row_a_tool(invoke: Invoke, resnet50: str) -> None:
     result = invoke("explain", resnet50)
 
     assert result.exit_code == 0
@@ -45,7 +45,7 @@ def test_one_row_a_tool(invoke: Invoke, resnet50: str) -> None:  # noqa: F811
     assert "Parameters of each tool" in result.stdout
 
 
-def test_one_tool_term_by_term(invoke: Invoke, resnet50: str) -> None:  # noqa: F811
+def test_one_tool_term_by_term(invoke: Invoke, resnet50: str) -> None:
     lines = [line.split() for line in invoke("explain", resnet50, "--tool", "fvcore").stdout.splitlines()]
 
     start = lines.index(["rfcalc's", "multiply-adds", "4,089,184,256"])
@@ -56,7 +56,7 @@ def test_one_tool_term_by_term(invoke: Invoke, resnet50: str) -> None:  # noqa: 
     assert lines[start + 3] == ["=", "fvcore's", "4,111,512,576"]
 
 
-def test_layer_by_layer(invoke: Invoke, resnet50: str) -> None:  # noqa: F811
+def test_layer_by_layer(invoke: Invoke, resnet50: str) -> None:
     text = invoke("explain", resnet50, "--tool", "fvcore", "--all", "--format", "csv").stdout
     rows = list(csv.DictReader(io.StringIO(text)))
 
@@ -65,7 +65,7 @@ def test_layer_by_layer(invoke: Invoke, resnet50: str) -> None:  # noqa: F811
     assert {row["unit"] for row in rows} == {"multiply-adds"}
 
 
-def test_terms_as_csv_add_up(invoke: Invoke, resnet50: str) -> None:  # noqa: F811
+def test_terms_as_csv_add_up(invoke: Invoke, resnet50: str) -> None:
     text = invoke("explain", resnet50, "--tool", "ptflops", "--tool", "thop", "--format", "csv").stdout
     rows = list(csv.DictReader(io.StringIO(text)))
 
@@ -73,7 +73,7 @@ def test_terms_as_csv_add_up(invoke: Invoke, resnet50: str) -> None:  # noqa: F8
         assert sum(int(row["amount"]) for row in rows if row["tool"] == tool) == total
 
 
-def test_json(invoke: Invoke, resnet50: str) -> None:  # noqa: F811
+def test_json(invoke: Invoke, resnet50: str) -> None:
     found = json.loads(invoke("explain", resnet50, "--format", "json").stdout)
 
     assert (found["schema"], found["macs"], found["params"]) == ("rfcalc-explain/1", 4_089_184_256, 25_557_032)
@@ -87,11 +87,11 @@ def test_json(invoke: Invoke, resnet50: str) -> None:  # noqa: F811
 
 
 @pytest.mark.parametrize("style", ["markdown", "latex", "html"])
-def test_other_formats(invoke: Invoke, resnet50: str, style: str) -> None:  # noqa: F811
+def test_other_formats(invoke: Invoke, resnet50: str, style: str) -> None:
     assert "4,132,436,968" in invoke("explain", resnet50, "--format", style).stdout.replace(r"\,", ",")
 
 
-def test_a_tool_without_a_number(invoke: Invoke, tmp_path: Path) -> None:  # noqa: F811
+def test_a_tool_without_a_number(invoke: Invoke, tmp_path: Path) -> None:
     path = saved("batch_of_two", tmp_path)
 
     row = next(line for line in invoke("explain", path).stdout.splitlines() if line.split()[:1] == ["ptflops"])
@@ -102,36 +102,36 @@ def test_a_tool_without_a_number(invoke: Invoke, tmp_path: Path) -> None:  # noq
     assert "= ptflops's" not in text
 
 
-def test_what_no_graph_has_is_said(invoke: Invoke, tmp_path: Path) -> None:  # noqa: F811
+def test_what_no_graph_has_is_said(invoke: Invoke, tmp_path: Path) -> None:
     assert 'padding="same"' in invoke("explain", saved("plain", tmp_path), "--tool", "fvcore").stdout
 
 
-def test_a_lower_bound_is_said(invoke: Invoke, odd: str) -> None:  # noqa: F811
+def test_a_lower_bound_is_said(invoke: Invoke, odd: str) -> None:
     assert "rfcalc's own number is a lower bound: no rule for aten.mystery" in invoke("explain", odd).stdout
 
 
-def test_unknown_tool(invoke: Invoke, resnet50: str) -> None:  # noqa: F811
+def test_unknown_tool(invoke: Invoke, resnet50: str) -> None:
     result = invoke("explain", resnet50, "--tool", "ptflop")
 
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr == "rfcalc: error: unknown tool 'ptflop'; nearest: ptflops, ptflops-aten, thop\n"
 
 
-def test_all_needs_a_tool(invoke: Invoke, resnet50: str) -> None:  # noqa: F811
+def test_all_needs_a_tool(invoke: Invoke, resnet50: str) -> None:
     result = invoke("explain", resnet50, "--all")
 
     assert result.exit_code == 2
     assert "add --tool NAME" in result.stderr
 
 
-def test_a_graph_without_module_calls_is_refused(invoke: Invoke, tmp_path: Path) -> None:  # noqa: F811
+def test_a_graph_without_module_calls_is_refused(invoke: Invoke, tmp_path: Path) -> None:
     path = tmp_path / "net.json"
     path.write_text(Path(saved("plain", tmp_path)).read_text(encoding="utf-8").replace('"calls"', '"others"'))
 
     assert invoke("explain", str(path)).exit_code == 3
 
 
-def test_damaged_module_calls_are_refused(invoke: Invoke, tmp_path: Path) -> None:  # noqa: F811
+def test_damaged_module_calls_are_refused(invoke: Invoke, tmp_path: Path) -> None:
     plain = Path(saved("plain", tmp_path))
     data = json.loads(plain.read_text(encoding="utf-8"))
     data["calls"][0][-1] = 3

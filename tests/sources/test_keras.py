@@ -85,7 +85,8 @@ def test_two_inputs_two_outputs_and_a_shared_layer() -> None:
         "label": 5 * 7,
     }
     assert a["halve"].folded[-1] == "norm"
-    assert a["norm"].kind == "norm" and a["norm"].attrs["foldable"]
+    assert a["norm"].kind == "norm"
+    assert a["norm"].attrs["foldable"]
 
 
 def test_parameters_are_those_that_keras_counts() -> None:
@@ -589,12 +590,6 @@ def test_verify(build: Callable[[], Any]) -> None:
     assert found.check("receptive_fields").compared > 0
 
 
-def test_verify_a_model_without_weights() -> None:
-    found = rfcalc.verify("keras:MobileNet(alpha=0.25, input_shape=(32, 32, 3))", device="cpu", timing=False, probes=2)
-
-    assert found.agree
-
-
 def test_random_numbers_of_keras_are_drawn_for_real() -> None:
     a = rfcalc.analyze(sequence((6, 6, 3), layers.SpatialDropout2D(0.5, seed=1), layers.Conv2D(2, 3)), training=True)
 
@@ -638,5 +633,5 @@ def test_other_backends_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(LoadError, match=r"^two_views: Keras is set to compute with jax here, .* KERAS_BACKEND=torch"):
         rfcalc.analyze(two_views())
-    with pytest.raises(LoadError, match="^keras:VGG16: Keras is set to compute with jax"):
+    with pytest.raises(LoadError, match=r"^keras:VGG16: Keras is set to compute with jax"):
         rfcalc.analyze("keras:VGG16")

@@ -107,7 +107,7 @@ def test_a_file_with_a_changed_byte(saved: Path) -> None:
         ),
         (
             '{"module": "nowhere", "class_name": "Foo", "config": {}, "registered_name": "Foo"}',
-            "it needs Foo, which is code of its author's and not in the file: name the code that makes the model, file.py:",
+            "it needs Foo, which is code of its author's and not in the file: name the code that makes the model",
         ),
         (
             '{"module": "keras", "class_name": "Sequential", "config": {"layers": []}, "registered_name": null}',
@@ -212,10 +212,26 @@ def test_code_that_makes_a_model(tmp_path: Path, attribute: str, width: int) -> 
         assert [layer.name for layer in a.layers] == ["input", "conv2d", "conv2d_1"]
 
 
+def test_what_is_built_without_weights_can_be_verified(tmp_path: Path) -> None:
+    parts = "layers.Reshape((36, -1)), layers.Normalization(), layers.LSTM(3)"
+    (tmp_path / "net.py").write_text(CODE.replace("layers.Conv2D(2, 1)", parts))
+
+    assert rfcalc.verify(f"{tmp_path}/net.py:make", device="cpu", timing=False, probes=4).agree
+
+
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     here = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
     command = [sys.executable, "-W", "ignore", "-m", "rfcalc", *words]
     return subprocess.run(command, capture_output=True, text=True, env={**here, **environment}, check=False)
+
+
+def test_what_fails_while_a_model_is_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(CODE.replace("layers.Conv2D(2, 1)", "layers.Conv2D(2, 9)").replace("make(6)", "0"))
+
+    message = refused(f"{tmp_path}/net.py:make")
+
+    assert "calling make failed: ValueError: Computed output" in message  # as Keras says it, without its frame
+    assert "kernel shape=(9, 9, 4, 2)" in message
 
 
 def test_torch_is_chosen_where_nothing_else_is(tmp_path: Path) -> None:

@@ -40,6 +40,10 @@ def broken():
     raise ValueError("no such width")
 
 
+def quits():
+    sys.exit(3)
+
+
 def blocked():
     """Takes a minute unless FREE is in the environment."""
     print("blocked", flush=True)
@@ -61,6 +65,7 @@ CHOICES = {
     "wide": ("wide", wide, (3, 9, 9)),
     "again": ("wide", wide, (3, 5, 5)),
     "broken": ("broken", broken, (3, 9, 9)),
+    "quits": ("quits", quits, (3, 9, 9)),
     "number": 5,
     "blocked": ("blocked", blocked, (3, 9, 9)),
     "deadly": ("deadly", deadly, (3, 9, 9)),

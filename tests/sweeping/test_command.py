@@ -174,6 +174,12 @@ def test_files_of_rows_are_put_together(tmp_path: Path, path: Path, invoke: Invo
     assert done.stderr.endswith("rfcalc: 4 models: 4 complete\n")
 
 
+def test_each_model_is_done_once(invoke: Invoke) -> None:
+    done = invoke("sweep", "lenet5", "3x3", "lenet*", "--format", "jsonl")
+
+    assert [model for model, _, _ in rows_in(done.stdout)] == ["lenet5", "3x3"]
+
+
 def test_a_model_and_its_row_are_one(path: Path, invoke: Invoke) -> None:
     written(path, Row("lenet5", status="complete", params=1))
 

@@ -17,6 +17,7 @@ import pytest
 
 from rfcalc.sweeping import child
 from rfcalc.sweeping.patterns import Item
+from rfcalc.sweeping.run import How, rows
 from tests.sweeping.conftest import Invoke
 
 ROOT = Path(__file__).parent.parent.parent
@@ -94,65 +95,49 @@ def test_a_killed_sweep_goes_on_where_it_was(
     assert params_of(found_in(after)) == {**PARAMS, "blocked": 112}
 
 
-@pytest.mark.parametrize("args", [(), ("--timeout", "50", "--jobs", "2")], ids=" ".join)
-def test_an_interrupt_prints_what_there_is(args: tuple[str, ...], nets: str) -> None:
+@pytest.mark.parametrize(("args", "least"), [((), {"small", "wide"}), (("--jobs", "2"), set())])
+def test_an_interrupt_prints_what_there_is(args: tuple[str, ...], least: set[str], nets: str) -> None:
     with sweeping(nets, "--format", "jsonl", *args, MODELS="small,wide,blocked,named spec") as process:
         wait_until_blocked(process)
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)
 
     assert process.returncode == 130
-    rows = params_of(found_in(out))
-    assert rows.items() >= {"small": 112}.items()
-    assert "blocked" not in rows
-    assert err.strip() == f"rfcalc: interrupted: {len(rows)} of 4 models have a row"
+    found = params_of(found_in(out))
+    assert found.items() <= PARAMS.items()
+    assert found.keys() >= least
+    assert err.strip().splitlines()[-1] == f"rfcalc: interrupted: {len(found)} of 4 models have a row"
 
 
-def test_a_model_under_a_time_limit_may_be_late_or_die(
-    nets: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MODELS", "small,blocked,deadly,wide,broken")
+def test_models_may_be_late_or_die(nets: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELS", "small,deadly,wide,blocked,broken,named spec")
 
-    done = invoke("sweep", nets, "--timeout", "1.5", "--format", "jsonl")
+    done = invoke("sweep", nets, "resnet18", "--jobs", "2", "--timeout", "3", "--format", "jsonl")
 
-    rows = found_in(done.stdout)
-    assert {name: row["status"] for name, row in rows.items()} == {
-        "small": "complete",
-        "blocked": "timed_out",
-        "deadly": "failed",
-        "wide": "complete",
-        "broken": "failed",
-    }
-    assert rows["blocked"]["error"] == "not done after 1.5 seconds"
-    assert rows["deadly"]["error"].startswith("the process that ran it died")
-    assert rows["broken"]["error"] == "ValueError: no such width"
-    assert rows["wide"]["params"] == 1_792
+    found = found_in(done.stdout)
+    lost = {"deadly": None, "blocked": None, "broken": None}
+    assert params_of(found) == {**PARAMS, **lost, "resnet18": 11_689_512}
+    assert list(found) == ["small", "deadly", "wide", "blocked", "broken", "own name", "resnet18"]
+    assert (found["blocked"]["status"], found["blocked"]["error"]) == ("timed_out", "not done after 3 seconds")
+    assert found["deadly"]["error"].startswith("the process that ran it died")
+    assert found["broken"]["error"] == "ValueError: no such width"
     assert child._all == []
 
 
-def test_a_process_that_ended_while_it_waited_is_replaced() -> None:
+def test_a_process_that_ended_while_it_waited_is_replaced(nets: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELS", "blocked")
     first = child.fill(Item("3x3"), None, None, "this")
     assert len(child._idle) == len(child._all) == 1
     child._idle[0]._process.kill()
 
     second = child.fill(Item("5x5"), None, None, "this")
     child.end("another")
-    assert len(child._all) == 1
-    child.end("this")
+    assert len(child._idle) == len(child._all) == 1
+    third, fourth = rows([Item("1x1"), Item(f"{nets}#blocked", nets)], How(timeout=0.5))
 
-    assert (first.params, second.params) == (9, 25)
-    assert child._all == child._idle == []
-
-
-def test_several_processes_survive_a_model(nets: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MODELS", "small,deadly,wide,named spec,broken")
-
-    done = invoke("sweep", nets, "resnet18", "--jobs", "2", "--format", "jsonl")
-
-    rows = found_in(done.stdout)
-    assert params_of(rows) == {**PARAMS, "deadly": None, "broken": None, "resnet18": 11_689_512}
-    assert rows["deadly"]["error"].startswith("the process that ran it died")
-    assert list(rows) == ["small", "deadly", "wide", "own name", "broken", "resnet18"]
+    assert (first.params, second.params, third.params) == (9, 25, 1)
+    assert (fourth.status, fourth.seconds) == ("timed_out", 0.5)
+    assert child._idle == child._all == []
 
 
 @pytest.fixture(scope="module")
@@ -176,10 +161,10 @@ def test_a_dask_cluster(
     done = invoke("sweep", nets, "resnet18", "vgg61", "-o", str(path), "--backend", "dask", "--scheduler", address)
 
     assert done.exit_code == 0, done.stderr
-    rows = found_in(path.read_text(encoding="utf-8"))
-    assert params_of(rows) == {**PARAMS, "broken": None, "Small": None, "resnet18": 11_689_512, "vgg61": None}
-    assert rows["resnet18"]["size"] == [435, 435]
-    assert "models() yields nothing here, it must yield the same models" in rows["Small"]["error"]
+    found = found_in(path.read_text(encoding="utf-8"))
+    assert params_of(found) == {**PARAMS, "broken": None, "Small": None, "resnet18": 11_689_512, "vgg61": None}
+    assert found["resnet18"]["size"] == [435, 435]
+    assert "models() yields nothing here, it must yield the same models" in found["Small"]["error"]
 
 
 def test_a_scheduler_that_is_not_there(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
