@@ -228,8 +228,9 @@ class _Walk:
                 gone = {before.rank - 2}
             case _:
                 return False
-        moves = {axis for axis, tag in before.tags.items() if tag[1]}
-        if moves - gone or not any(before.depends(axis) for axis in gone):
+        if not any(before.depends(axis) for axis in gone):
+            return False
+        if any(intervals.moves(before, axis, self.extent) for axis in range(before.rank) if axis not in gone):
             return False
         return any(covers(part, self.extent) for part in full) or covers(combined(full), self.extent)
 

@@ -111,7 +111,7 @@ class Sizes:
             symbol, plain = unknown[0], sympy.sympify(extent).subs(known)
             slope = plain.subs(unknown[0], 1) - plain.subs(unknown[0], 0)
             value = (size - plain.subs(unknown[0], 0)) / slope
-            if not value.is_Integer or not self._allowed(symbol, int(value)):
+            if not self._allowed(symbol, int(value)):
                 return False
             known[symbol] = int(value)
         return bool(sympy.sympify(extent).subs(known) == size)

@@ -31,7 +31,7 @@ def test_places_that_overlap_are_united():
 def test_one_position_of_each_kind_has_the_sizes_of_all():
     """Queries and keys of 3 x 5 windows: every score sees its query's pixels and its key's."""
     rng = np.random.default_rng(0)
-    low = rng.integers(0, 4, (3, 5, 1)), rng.integers(0, 4, (3, 1, 5))
+    low = np.repeat(rng.integers(0, 4, (1, 5, 1)), 3, 0), rng.integers(0, 4, (3, 1, 5))
     parts = tuple(Intervals((3, 5, 5), lo, lo + rng.integers(0, 3, lo.shape), {}) for lo in low)
 
     every, few = combined(parts), kinds(parts)

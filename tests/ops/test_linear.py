@@ -242,6 +242,7 @@ def test_every_row_meets_the_matrix_of_its_group_alone(shapes, cut, macs, known)
 
     assert effect.macs == macs
     assert effect.inexact == ("groups are not told apart" if known else "data-dependent index")
+    assert [arg.shape for arg, _ in effect.reads] == [*shapes, (3,)]  # the bounds say which rows meet, too
 
 
 def test_experts_read_the_row_of_their_token():

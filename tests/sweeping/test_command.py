@@ -91,7 +91,7 @@ def test_names_from_standard_input() -> None:
 
 
 def test_a_file_of_models(nets: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MODELS", "small,unnamed,spec,number,named spec,broken,wide,again")
+    monkeypatch.setenv("MODELS", "small,unnamed,spec,number,named spec,broken,quits,wide,again")
 
     done = invoke("sweep", nets, "--format", "jsonl", "--input", "3x7x7")
 
@@ -103,6 +103,7 @@ def test_a_file_of_models(nets: str, invoke: Invoke, monkeypatch: pytest.MonkeyP
         "4": None,
         "own name": 9,
         "broken": None,
+        "quits": None,
         "wide": 64 * 28,
         "wide#2": 64 * 28,
     }
@@ -114,6 +115,7 @@ def test_a_file_of_models(nets: str, invoke: Invoke, monkeypatch: pytest.MonkeyP
         "own name": 49 * 9,
     }
     assert found["broken"]["error"] == "ValueError: no such width"
+    assert found["quits"]["error"] == "its code called sys.exit(3); a model must load without"
     assert "a model is made" not in done.stdout
 
 

@@ -125,6 +125,22 @@ def test_an_interrupt_is_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "field_status", "strict", "failed"),
+    [
+        ("complete", "exact", True, False),
+        ("complete", "upper_bound", False, False),
+        ("lower_bound", "exact", False, False),
+        ("failed", None, False, True),
+        ("timed_out", None, False, True),
+    ],
+)
+def test_what_counts_as_exact(status: str, field_status: str | None, strict: bool, failed: bool) -> None:
+    row = Row("net", status=status, field_status=field_status)
+
+    assert (row.strict, row.failed) == (strict, failed)
+
+
+@pytest.mark.parametrize(
     ("inputs", "text"),
     [
         (None, None),
