@@ -150,7 +150,10 @@ def verified(model: Model) -> dict[str, Any]:
         return {}
     start = time.perf_counter()
     found = rfcalc.verify(model.spec(small=True), model.small, device="cpu", timing=False, probes=4).to_dict()
-    return {"model": found["model"], "agree": found["agree"], "checks": found["checks"], "seconds": _since(start)}
+    return {
+        **{"model": found["model"], "inputs": model.small, "agree": found["agree"], "probes": found["probes"]},
+        **{"checks": found["checks"], "seconds": _since(start)},
+    }
 
 
 def _since(start: float) -> float:

@@ -105,13 +105,13 @@ FEW = {"input_ids": (1, 24)}
 def _smp(architecture: str, encoder: str, small: str) -> Model:
     name, options = f"{architecture} {encoder}", {"architecture": architecture, "encoder": encoder}
     return Model(
-        name, "segmentation-models-pytorch", "smp", options, (1, 3, 256, 256), {"encoder": small}, (1, 3, 96, 128)
+        name, "segmentation-models-pytorch", "smp", options, (1, 3, 256, 256), {"encoder": small}, (1, 3, 64, 96)
     )
 
 
 def _yolo(config: str, published: int | None = None) -> Model:
     name = config.removesuffix(".yaml")
-    return Model(name, "ultralytics", "yolo", {"config": config}, (1, 3, 640, 640), {}, (1, 3, 96, 128), published)
+    return Model(name, "ultralytics", "yolo", {"config": config}, (1, 3, 640, 640), {}, (1, 3, 64, 96), published)
 
 
 def _monai(name: str, options: dict[str, Any], inputs: Shape, less: dict[str, Any], small: Shape) -> Model:
@@ -220,7 +220,7 @@ MODELS = (
         {},
         (1, 3, 800, 800),
         {"encoder_layers": 2, "decoder_layers": 2, "num_queries": 10},
-        (1, 3, 96, 128),
+        (1, 3, 64, 96),
     ),
     _hf(
         "Mask2FormerForUniversalSegmentation",

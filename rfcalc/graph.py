@@ -139,13 +139,22 @@ class ModuleCall:
 
 @dataclass(frozen=True, slots=True)
 class InputInfo:
-    """An input of the model: the node that stands for it and the axes along which fields are measured."""
+    """An input of the model: the node that stands for it and the axes along which fields are measured.
+
+    ``batched`` is False for a single sample, one of a list that the model takes.
+    """
 
     name: str
     node: int
     shape: tuple[int, ...]
     dtype: str
     axes: Mapping[str, int]
+    batched: bool = True
+
+    @property
+    def batch(self) -> int | None:
+        """How many samples its first axis holds, None where that axis is another one."""
+        return self.shape[0] if self.batched and len(self.shape) > 1 and 0 not in self.axes.values() else None
 
 
 def node(graph: nx.DiGraph[int], ident: int) -> Node:

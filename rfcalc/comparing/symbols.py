@@ -254,7 +254,7 @@ def _named(base: Analysis, name: str) -> list[_Place]:
     items = [item for item in base.inputs if only in ("", item.name)]
     found = [_Place(item, item.axes[axis], 1) for item in items if axis in item.axes]
     if not found and axis == BATCH:
-        found = [_Place(item, 0, 1) for item in items if len(item.shape) > 1 and 0 not in item.axes.values()]
+        found = [_Place(item, 0, 1) for item in items if item.batch is not None]
     if not found:
         raise UsageError(f"{base.model} has no size {name}: its inputs have {_offers(base)}; or write it into --input")
     return found
@@ -262,7 +262,7 @@ def _named(base: Analysis, name: str) -> list[_Place]:
 
 def _offers(base: Analysis) -> str:
     axes = dict.fromkeys(axis for item in base.inputs for axis in item.axes)
-    batch = any(len(item.shape) > 1 and 0 not in item.axes.values() for item in base.inputs)
+    batch = any(item.batch is not None for item in base.inputs)
     return ", ".join([*axes, *([f"{BATCH} (the batch)"] if batch else [])]) or "none that can change"
 
 

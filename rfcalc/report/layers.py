@@ -56,7 +56,7 @@ def analysis_html(analysis: Analysis) -> str:
 def title(model: str, inputs: Sequence[InputInfo]) -> str:
     """``vgg16: input 1x3x224x224 (batch 1)``."""
     shapes = ", ".join(f"{item.name} {text.cross(item.shape)}" for item in inputs) or "no input"
-    batches = {item.shape[0] for item in inputs if len(item.shape) > 1 and 0 not in item.axes.values()}
+    batches = {item.batch for item in inputs} - {None}
     if len(batches) == 1:
         return f"{model}: {shapes} (batch {batches.pop()})"
     return f"{model}: {shapes}"

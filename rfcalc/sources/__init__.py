@@ -86,6 +86,7 @@ def traced(
                 call.kwargs,
                 name=loaded.name,
                 names=call.names,
+                batched=all(expected.batched for expected in loaded.inputs),
                 training=training,
                 axes=_axes(axes),
                 constants=loaded.constants,

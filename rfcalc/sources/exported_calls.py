@@ -86,7 +86,7 @@ class Body:
                 held = operator.attrgetter(node.target)(module)
                 inside = [key for key, _, _ in _stack(node) or ()]
                 branch = isinstance(held, fx.GraphModule)
-                self._held[node] = Body(held, root, find, (), inside) if branch else held
+                self._held[node] = Body(held, root, find, weights, inside) if branch else held
         self._call = _calls(nodes, root, find, around)
         _connect(self._call, frozenset(node for node in self._takes if node.name in weights))
 
@@ -150,8 +150,12 @@ def _connect(call: Call, weights: Collection[fx.Node]) -> list[fx.Node]:
         read += step.reads if isinstance(step, Call) else step.all_input_nodes
     inside = set(made)
     call.reads = tuple(dict.fromkeys(node for node in read if node not in inside and node not in weights))
-    call.gives = tuple(node for node in made if any(user not in inside for user in node.users))
+    call.gives = tuple(node for node in made if any(_runs_outside(user, inside) for user in node.users))
     return made
+
+
+def _runs_outside(node: fx.Node, inside: Collection[fx.Node]) -> bool:
+    return node not in inside and not exported_ops.only_checks(node)
 
 
 def _last_uses(nodes: Sequence[fx.Node]) -> dict[fx.Node, list[fx.Node]]:

@@ -36,6 +36,7 @@ def trace_module(
     *,
     name: str = "",
     names: Sequence[str] = (),
+    batched: bool = True,
     training: bool = False,
     axes: Mapping[str, Mapping[str, int]] | None = None,
     constants: Constants | None = None,
@@ -45,10 +46,11 @@ def trace_module(
 
     ``args`` and ``kwargs`` are tensors (or nested lists, tuples and dicts of them) on any device, "meta" included;
     their values are not used unless the model asks for them. ``names`` are those of the tensors in order; without, an
-    input is called after its parameter of forward. The model is as before afterwards, also when its forward
-    raises. Raises `TraceError` naming the layer that failed, what it received and what it needed.
+    input is called after its parameter of forward. ``batched`` is False where each tensor is one sample. The model is
+    as before afterwards, also when its forward raises. Raises `TraceError` naming the layer that failed, what it received and what it needed.
     """
     run = _Run(model, tuple(args), dict(kwargs or {}), name or type(model).__name__, names, training, constants)
+    run.batched = batched
     notices: list[str] = []
     try:
         run.forward(meta=True)
@@ -99,6 +101,7 @@ class _Run:
     ) -> None:
         self.model, self.args, self.kwargs, self.name, self.training = model, args, kwargs, name, training
         self.names = names
+        self.batched = True
         self.constants = constants
         self.inputs: list[tuple[str, Ref]] = []
         self.outputs: list[Ref] = []
@@ -198,7 +201,7 @@ class _Run:
                 raise UsageError(
                     f"input {name!r} has shape {_dims(out.shape)}: there is no axis {number} to call {axis}"
                 )
-        return InputInfo(name, ref.node, out.shape, out.dtype, dict(chosen))
+        return InputInfo(name, ref.node, out.shape, out.dtype, dict(chosen), self.batched)
 
     def take_storage(self) -> None:
         """Get ready for a pass on real numbers: a model built without memory is built again, as its own code starts it.

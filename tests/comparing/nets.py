@@ -102,6 +102,17 @@ class Guided(nn.Module):
         return self.mix(torch.cat([self.down(image), guide], 1))
 
 
+class Raised(nn.Module):
+    """A guide of a quarter of the size, brought up to that of the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(1, 3, 4, 4)
+
+    def forward(self, image, guide):
+        return image + self.up(guide)
+
+
 class Square(nn.Module):
     """Only squares fit."""
 

@@ -62,9 +62,13 @@ def test_a_lattice_that_nobody_guessed_is_found_by_trying() -> None:
 
 
 def test_the_second_symbol_profits_from_the_first() -> None:
-    found = fitted(Measure(lambda h, w: (h // 7) * (w // 7)), h=Guess(56, (1,)), w=Guess(56, (1,)))
+    measure = Measure(lambda h, w: (h // 7) * (w // 7))
+
+    found = fitted(measure, h=Guess(56, (1,)), w=Guess(56, (1,)))
 
     assert [item.step for item in found.lattices] == [7, 7]
+    along = {name: sum(1 for sizes in measure.asked if sizes[other] == 56) for name, other in ("hw", "wh")}
+    assert along["w"] < along["h"] / 2  # no search for the second
     assert found.polynomials["macs"].at({"h": 70, "w": 21}) == 30
 
 

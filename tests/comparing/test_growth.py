@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rfcalc
+from rfcalc.comparing.symbols import family
 from rfcalc.errors import LoadError, UsageError
 from tests.comparing import nets
 
@@ -88,6 +89,26 @@ def test_two_inputs_grow_together() -> None:
 
     assert str(found.macs) == f"{Fraction(3 * 16 * 4 + 5 * 9 * 2, 16)}".replace("/", "*H*W/")
     assert [str(extent) for extent in found.inputs["guide"]] == ["1", "1", "H/4", "W/4"]
+
+
+def test_steps_to_try_come_from_the_strides_and_from_how_the_inputs_belong_together() -> None:
+    guided = family(nets.Guided(), {"image": (3, 32, 32), "guide": (1, 8, 8)}, asked=["H", "guide.W"])
+    raised = family(nets.Raised(), {"image": (3, 32, 32), "guide": (1, 8, 8)}, asked=["H"])
+    resnet = family("resnet18", asked=["H", "N"])
+
+    # Guided strides its image by 4; in Raised nothing strides, but a guide of H/4 rows asks for multiples of 4.
+    assert {item.name: item.guess.steps for item in guided.symbols} == {"H": (4,), "W_guide": (1,)}
+    assert {item.name: item.guess.steps for item in raised.symbols} == {"H": (4,)}
+    assert {item.name: item.guess.steps for item in resnet.symbols} == {"H": (32,), "N": (1,)}
+    assert {item.name: item.guess.start for item in resnet.symbols} == {"H": 224, "N": 1}
+
+
+def test_a_symbol_of_the_model_beside_an_axis_of_its_usual_input() -> None:
+    """The usual input follows the model's own symbol; only the axis that is asked for is set."""
+    found = rfcalc.growth("3x3:C-2C", symbols="C,W")
+
+    assert str(found.macs) == f"{18 * 32}*C**2*W"
+    assert [str(extent) for extent in found.inputs["input"]] == ["1", "C", "32", "W"]
 
 
 def test_a_symbol_may_stand_in_two_places() -> None:

@@ -380,8 +380,9 @@ def test_values_go_when_nothing_needs_them_any_more(tmp_path: Path) -> None:
 
     model = nn.Sequential(*(nn.Tanh() for _ in range(9)))
     program = sources.load(exported(tmp_path / "model.pt2", model, (image(1, 4),))).model.eval()
+    x = image(1, 4)
     with Alive() as alive:
-        program(image(1, 4))
+        program(x)
 
     assert len(alive.made) == 9
     assert alive.most <= 3

@@ -105,3 +105,11 @@ def test_refused(loaded: Loaded, inputs: Any, words: str) -> None:
         shapes(loaded, inputs)
 
     assert str(refused.value) == words
+
+
+def test_a_sample_of_a_list_has_no_batch() -> None:
+    graph, _, _ = traced(images(), (2, 3, 9, 7), axes=None, training=False)
+
+    assert [item.batch for item in graph.graph["inputs"]] == [None, None]
+    graph, _, _ = traced(pair(), {"a": (2, 3, 8, 8), "b": (2, 1, 8, 8)}, axes=None, training=False)
+    assert [item.batch for item in graph.graph["inputs"]] == [2, 2]

@@ -400,6 +400,46 @@ def test_nested_models_and_layers() -> None:
     ]
 
 
+def test_a_layer_inside_a_model_and_beside_it_is_one() -> None:
+    shared = layers.Dense(3, name="shared")
+    inner = keras.Sequential([keras.Input((3,)), shared], name="inner")
+    x = keras.Input((3,))
+
+    a = rfcalc.analyze(keras.Model(x, shared(inner(x))))
+
+    assert [(layer.name, layer.params) for layer in a.layers[1:]] == [("inner/shared", 12), ("inner/shared#2", 0)]
+    assert (a.totals.params, a.totals.macs) == (12, 18)
+
+
+def test_a_weight_in_two_layers_is_counted_once() -> None:
+    class Tied(layers.Layer):  # type: ignore[misc, name-defined]
+        def __init__(self, table: Any) -> None:
+            super().__init__(name="tied")
+            self.table = table
+
+        def build(self, shape: Any) -> None:
+            self.kernel = self.table.embeddings
+
+        def call(self, x: Any) -> Any:
+            return keras.ops.matmul(x, keras.ops.transpose(self.kernel))
+
+    tokens, table = keras.Input((5,), dtype="int32"), layers.Embedding(10, 4, name="table")
+    model = keras.Model(tokens, Tied(table)(table(tokens)))
+
+    totals = rfcalc.analyze(model).totals
+
+    assert (totals.params, totals.macs, totals.unused_params) == (40, 5 * 4 * 10, {})
+    assert model.count_params() == 40
+
+
+def test_a_module_of_torch_s_keeps_its_names() -> None:
+    model = sequence((3, 8, 7), layers.TorchModuleWrapper(torch.nn.Conv2d(3, 4, 3), name="wrap"))
+
+    params = rfcalc.trace(model).graph["params"]
+
+    assert [item.name for item in params] == ["wrap.module.weight", "wrap.module.bias"]
+
+
 class Residual(layers.Layer):  # type: ignore[misc, name-defined]
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -565,9 +605,12 @@ def test_names_do_not_depend_on_what_was_built_before() -> None:
     layers.Conv2D(3, 3)
     after = layers.Conv2D(3, 3).name
 
+    numbers = random.getstate()
+
     first, second = (rfcalc.analyze("keras:MobileNet(alpha=0.25, input_shape=(32, 32, 3))") for _ in range(2))
 
     assert [layer.name for layer in first.layers] == [layer.name for layer in second.layers]
+    assert random.getstate() == numbers  # from which Keras draws seeds
     assert layers.Conv2D(3, 3).name == f"conv2d_{int(after.rpartition('_')[2]) + 1}"
 
 
@@ -588,6 +631,15 @@ def test_verify(build: Callable[[], Any]) -> None:
 
     assert {check.what: [str(one) for one in check.differences] for check in found.checks if check.differences} == {}
     assert found.check("receptive_fields").compared > 0
+
+
+def test_verify_leaves_the_model_as_before() -> None:
+    model = sequence((6, 6, 3), layers.Conv2D(2, 3), layers.BatchNormalization(), layers.SpatialDropout2D(0.5, seed=1))
+    before = state(model)
+
+    rfcalc.verify(model, device="cpu", timing=False, probes=2, training=True)
+
+    assert state(model) == before
 
 
 def test_random_numbers_of_keras_are_drawn_for_real() -> None:

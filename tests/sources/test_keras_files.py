@@ -54,6 +54,18 @@ def test_the_weights_in_a_file_are_not_read(saved: Path) -> None:
     assert rfcalc.analyze(str(alone)).totals == rfcalc.analyze(str(saved)).totals
 
 
+def test_how_the_model_was_trained_does_not_matter(tmp_path: Path) -> None:
+    def loss(wanted: Any, found: Any) -> Any:
+        return keras.ops.mean(wanted - found)
+
+    path = tmp_path / "trained.keras"
+    model = small()
+    model.compile("adam", loss)
+    model.save(path)
+
+    assert rfcalc.analyze(str(path)).totals.params == 410
+
+
 @keras.saving.register_keras_serializable("tests")
 class Known(layers.Layer):  # type: ignore[misc, name-defined]
     def call(self, x: Any) -> Any:
