@@ -306,8 +306,10 @@ def _least_period(lo: np.ndarray, hi: np.ndarray, shift: int) -> tuple[int, int]
 
 
 def span_of(local: Intervals, extent: int) -> int:
-    """The largest local field of a layer without window, clipped to the source."""
-    lo, hi = np.maximum(local.lo, 0), np.minimum(local.hi, extent - 1)
+    """The largest local field of a layer without window; clipped to the source where its pattern is not known."""
+    lo, hi = local.lo, local.hi
+    if not all(axis in local.tags for axis, length in enumerate(lo.shape) if length > 1):
+        lo, hi = np.maximum(lo, 0), np.minimum(hi, extent - 1)
     return int(np.maximum(hi - lo + 1, 0).max())
 
 

@@ -114,7 +114,8 @@ class Witness(Recorder):  # type: ignore[no-untyped-call]
 
 def _uses(tensor: torch.Tensor) -> int:
     """How often torch itself holds a tensor."""
-    count: int = tensor._use_count()  # type: ignore[attr-defined]
+    held: Any = tensor  # not every release of torch declares the method
+    count: int = held._use_count()
     return count
 
 

@@ -48,7 +48,8 @@ class _Place:
     def meaning(self) -> str:
         if self.name is not None:
             return f"{self.name} of {self.item.name}"
-        return "batch" if self.axis == 0 else f"axis {self.axis} of {self.item.name}"
+        batch = self.axis == 0 and self.item.batch is not None
+        return "batch" if batch else f"axis {self.axis} of {self.item.name}"
 
     def step(self, extent: int) -> int:
         """The least step of the symbol that changes the axis by multiples of this extent."""

@@ -47,7 +47,8 @@ def trace_module(
     ``args`` and ``kwargs`` are tensors (or nested lists, tuples and dicts of them) on any device, "meta" included;
     their values are not used unless the model asks for them. ``names`` are those of the tensors in order; without, an
     input is called after its parameter of forward. ``batched`` is False where each tensor is one sample. The model is
-    as before afterwards, also when its forward raises. Raises `TraceError` naming the layer that failed, what it received and what it needed.
+    as before afterwards, also when its forward raises. Raises `TraceError` naming the layer that failed, what it
+    received and what it needed.
     """
     run = _Run(model, tuple(args), dict(kwargs or {}), name or type(model).__name__, names, training, constants)
     run.batched = batched

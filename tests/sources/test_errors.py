@@ -569,3 +569,11 @@ def test_reads_that_cannot_be_made(saved: dict[str, Any]) -> None:
                 changed[1] = [wrong]
             with pytest.raises(LoadError, match="graph is damaged: "):
                 graph.from_json(data)
+
+
+def test_reads_that_end_in_another_shape(saved: dict[str, Any]) -> None:
+    data = json.loads(json.dumps(saved))
+    data["nodes"][-1]["outputs"][0][0][-1] += 1
+
+    with pytest.raises(LoadError, match=r"reads \[1, 36, 4\] for an output of \[1, 36, 5\]"):
+        graph.from_json(data)

@@ -276,12 +276,13 @@ class Norms(nn.Module):
             assert tensor is not None
             tensor.data.uniform_(0.5, 2, generator=generator)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.batch(x) + self.instance(x) + self.group(x)
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        batch, instance, group = self.batch(x), self.instance(x), self.group(x)
+        x = batch + instance + group
         x = F.max_pool1d(F.pad(x, (1, 2), mode="reflect"), 3, 2, 1) + F.avg_pool1d(x, 2, 2, 1).mean()
         x = torch.einsum("ncl,ncm->nlm", x, x) + F.adaptive_avg_pool1d(x, 6).mean()
         h, _ = self.cell(self.gru(x[..., :6])[0][:, 0])
-        return self.mix(h.to(torch.float64).to(torch.float32), h)
+        return self.mix(h.to(torch.float64).to(torch.float32), h), x, batch, instance, group
 
 
 RUN = {**MODELS, "norms": (Norms, (image(2, 4, 9),), {})}

@@ -13,6 +13,7 @@ __all__ = ["Invoke", "invoke", "nets", "odd", "tiny"]
 
 NETS = '''
 import os
+import pathlib
 import signal
 import sys
 import time
@@ -52,6 +53,21 @@ def blocked():
     return Small()
 
 
+def meeting(own, other):
+    """Waits for the other of two models, which must be made at the same time."""
+
+    def make():
+        place = pathlib.Path(__file__).parent
+        (place / own).touch()
+        for _ in range(300):
+            if (place / other).exists():
+                return Small()
+            time.sleep(0.1)
+        raise TimeoutError("nobody came")
+
+    return make
+
+
 def deadly():
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -67,6 +83,8 @@ CHOICES = {
     "broken": ("broken", broken, (3, 9, 9)),
     "quits": ("quits", quits, (3, 9, 9)),
     "number": 5,
+    "left": ("left", meeting("left", "right"), (3, 9, 9)),
+    "right": ("right", meeting("right", "left"), (3, 9, 9)),
     "blocked": ("blocked", blocked, (3, 9, 9)),
     "deadly": ("deadly", deadly, (3, 9, 9)),
 }

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 #: Parameters of 3x3 convolutions: from 3 to 4 channels, from 3 to 64, and one of 1 to 1 without bias.
 PARAMS = {"small": 112, "wide": 1_792, "own name": 9}
+MEETING = {"left": 112, "right": 112}  #: each waits until the other is made, too
 
 
 def found_in(text: str) -> dict[str, Any]:
@@ -95,17 +97,21 @@ def test_a_killed_sweep_goes_on_where_it_was(
     assert params_of(found_in(after)) == {**PARAMS, "blocked": 112}
 
 
-@pytest.mark.parametrize(("args", "least"), [((), {"small", "wide"}), (("--jobs", "2"), set())])
-def test_an_interrupt_prints_what_there_is(args: tuple[str, ...], least: set[str], nets: str) -> None:
-    with sweeping(nets, "--format", "jsonl", *args, MODELS="small,wide,blocked,named spec") as process:
+@pytest.mark.parametrize(
+    ("args", "models", "least"),
+    [((), "small,wide", {"small", "wide"}), (("--jobs", "2"), "left,right", set())],
+)
+def test_an_interrupt_prints_what_there_is(args: tuple[str, ...], models: str, least: set[str], nets: str) -> None:
+    with sweeping(nets, "--format", "jsonl", *args, MODELS=f"{models},blocked,named spec") as process:
         wait_until_blocked(process)
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)
 
     assert process.returncode == 130
     found = params_of(found_in(out))
-    assert found.items() <= PARAMS.items()
+    assert found.items() <= {**PARAMS, **MEETING}.items()
     assert found.keys() >= least
+    assert "Traceback" not in err
     assert err.strip().splitlines()[-1] == f"rfcalc: interrupted: {len(found)} of 4 models have a row"
 
 
@@ -133,6 +139,9 @@ def test_a_process_that_ended_while_it_waited_is_replaced(nets: str, monkeypatch
     second = child.fill(Item("5x5"), None, None, "this")
     child.end("another")
     assert len(child._idle) == len(child._all) == 1
+    os.kill(child._idle[0]._process.pid, signal.SIGINT)
+    time.sleep(0.2)
+    assert child._idle[0]._process.poll() is None  # an interrupt is not for it
     third, fourth = rows([Item("1x1"), Item(f"{nets}#blocked", nets)], How(timeout=0.5))
 
     assert (first.params, second.params, third.params) == (9, 25, 1)
@@ -146,14 +155,14 @@ def cluster() -> Iterator[Any]:
     import distributed
 
     how = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": ":0"}
-    with distributed.LocalCluster(host="127.0.0.1", env={"MODELS": "small,wide,named spec,broken"}, **how) as found:
+    with distributed.LocalCluster(host="127.0.0.1", env={"MODELS": "small,wide,left,right,broken"}, **how) as found:
         yield found
 
 
 def test_a_dask_cluster(
     cluster: Any, nets: str, tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MODELS", "small,wide,named spec,broken,unnamed")
+    monkeypatch.setenv("MODELS", "small,wide,left,right,broken,unnamed")
     path = tmp_path / "rows.jsonl"
     address = cluster.scheduler_address
     assert address.startswith("tcp://127.0.0.1:")
@@ -162,9 +171,13 @@ def test_a_dask_cluster(
 
     assert done.exit_code == 0, done.stderr
     found = found_in(path.read_text(encoding="utf-8"))
-    assert params_of(found) == {**PARAMS, "broken": None, "Small": None, "resnet18": 11_689_512, "vgg61": None}
+    counts = {"small": 112, "wide": 1_792, **MEETING, "resnet18": 11_689_512}
+    assert params_of(found) == {**counts, "broken": None, "Small": None, "vgg61": None}
     assert found["resnet18"]["size"] == [435, 435]
     assert "models() yields nothing here, it must yield the same models" in found["Small"]["error"]
+    with cluster.get_client() as client:
+        left = client.run(lambda: len(import_module("rfcalc.sweeping.child")._all))
+    assert list(left.values()) == [0, 0]
 
 
 def test_a_scheduler_that_is_not_there(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
