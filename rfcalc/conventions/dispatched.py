@@ -19,17 +19,21 @@ _PRODUCTS = ("aten.mm", "aten.addmm", "aten.bmm")
 _RECURRENT = tuple(f"torch.{kind}{end}" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu") for end in ("", "_cell"))
 
 
-def _fused(site: OpSite) -> bool:
-    """Whether a CPU runs it within one kernel for attention: queries of four axes, no parameter for a mask."""
+#: How many axes the queries have that a CPU's kernel for attention takes, from torch 2.15 on and before.
+_AXES, _AXES_BEFORE = (3, 4), (4,)
+
+
+def _fused(site: OpSite, axes: tuple[int, ...]) -> bool:
+    """Whether a CPU runs it within one kernel for attention, which takes no parameter for a mask."""
     if site.node.op != _ATTENTION_OP:
         return site.in_attention
-    return len(site.out_shape) == 4 and not (len(site.inputs) == 3 and site.node.params)
+    return len(site.out_shape) in axes and not (len(site.inputs) == 3 and site.node.params)
 
 
 def _with_gradient(site: OpSite) -> int | None:
     """Products outside attention kernels, which do not take a mask either that was computed and needs a gradient."""
     computed = site.node.op == _ATTENTION_OP and len(site.inputs) == 4
-    return site.macs if computed or not _fused(site) else None
+    return site.macs if computed or not _fused(site, _AXES) else None
 
 
 def _einsum(site: OpSite) -> int:
@@ -102,7 +106,7 @@ def _flop_counter(name: str, version: str, attention: bool) -> Convention:
     tool = f"FlopCounterMode of torch {version}"
 
     def product(site: OpSite) -> int | None:
-        unseen = _in_fast_path(site) or (_fused(site) and not attention)
+        unseen = _in_fast_path(site) or (not attention and _fused(site, _AXES_BEFORE))
         return None if unseen else site.macs
 
     ops = (

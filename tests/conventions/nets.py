@@ -280,6 +280,10 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
+#: Networks of which a tool counts by what no graph has, as its convention says.
+EXCEPTED = {("net:same_padding", "fvcore"), ("net:same_padding", "torchprofile")}
+
+
 def net(name: str) -> tuple[nn.Module, torch.Tensor]:
     """A network in inference mode, the same each time, and an input."""
     torch.manual_seed(0)

@@ -12,13 +12,10 @@ import pytest
 
 import rfcalc
 from rfcalc.conventions import CONVENTIONS, count
-from tests.conventions.nets import NETS, net
+from tests.conventions.nets import EXCEPTED, NETS, net
 from tests.conventions.tools import quiet
 
 RECORDED: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data" / "peers.json").read_text(encoding="utf-8"))
-
-#: Where a tool counts by what no graph has; its convention says so.
-EXCEPTED = {("net:same_padding", "fvcore"), ("net:same_padding", "torchprofile")}
 
 
 @cache

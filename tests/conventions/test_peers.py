@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from rfcalc.conventions import CONVENTIONS, count
-from tests.conventions.nets import NETS, net
-from tests.conventions.test_numbers import EXCEPTED, graph
+from tests.conventions.nets import EXCEPTED, NETS, net
+from tests.conventions.test_numbers import graph
 from tests.conventions.tools import TOOLS, quiet
 
 #: torchvision's models that differ in what tools count, and take the least time.

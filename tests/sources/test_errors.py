@@ -575,5 +575,5 @@ def test_reads_that_end_in_another_shape(saved: dict[str, Any]) -> None:
     data = json.loads(json.dumps(saved))
     data["nodes"][-1]["outputs"][0][0][-1] += 1
 
-    with pytest.raises(LoadError, match=r"reads \[1, 36, 4\] for an output of \[1, 36, 5\]"):
+    with pytest.raises(LoadError, match=r"reads \[1, 196, 4\] for an output of \[1, 196, 5\]"):
         graph.from_json(data)

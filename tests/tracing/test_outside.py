@@ -363,18 +363,22 @@ def test_rows_of_pixels_are_pixels_again():
     assert (field.whole_input, field.local_size) == (True, (27, 27))  # more than there is, along both axes
 
 
-def test_pixels_in_one_row_keep_what_they_see():
-    model = nn.Sequential(nn.Conv2d(1, 4, 21, padding=10), nn.Flatten(2), Last(), nn.Linear(4, 4))
+class Tokens(nn.Module):
+    """A wide convolution, and its pixels in one row."""
 
-    found = rfcalc.analyze(model, (1, 16, 20))
+    def __init__(self):
+        super().__init__()
+        self.stem, self.dense = nn.Conv2d(1, 4, 21, padding=10), nn.Linear(4, 4)
 
-    assert found["0"].receptive_field.local_size == (21, 21)
-    assert found["3"].receptive_field.local_size == (21, 21)
-
-
-class Last(nn.Module):
     def forward(self, x):
-        return x.transpose(1, 2)
+        return self.dense(self.stem(x).flatten(2).transpose(1, 2))
+
+
+def test_pixels_in_one_row_see_what_they_saw():
+    found = rfcalc.analyze(Tokens(), (1, 16, 20))
+
+    assert found["stem"].receptive_field.local_size == (21, 21)
+    assert found["dense"].receptive_field.local_size == (21, 21)
 
 
 # --- WaveNet ----------------------------------------------------------------------------------------------------------
