@@ -98,13 +98,16 @@ def save(rows: dict[str, dict[str, Any]], tools: list[Tool]) -> None:
             }
         known["models"][spec] = row
     for tool in tools:
-        known["tools"][tool.name] = {"version": tool.version, "call": CONVENTIONS[tool.name].call}
+        known["tools"][tool.name] = {
+            "version": tool.version,
+            "call": CONVENTIONS[tool.name].call,
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+        }
     known = {
         "about": "what the tools printed (python benchmarks/peers.py --save), and what rfcalc's conventions say",
         "environment": {
             "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
             "device": "CPU",
         },
         "tools": {name: known["tools"][name] for name in TOOLS if name in known["tools"]},
@@ -137,7 +140,10 @@ def _markdown(known: dict[str, Any]) -> str:
         for row in known["models"].values()
         for name, printed in row["printed"].items()
     )
-    versions = "\n".join(f"- {name} {tool['version']}: `{tool['call']}`" for name, tool in known["tools"].items())
+    versions = "\n".join(
+        f"- {name} {tool['version']} on torch {tool['torch']}: `{tool['call']}`"
+        for name, tool in known["tools"].items()
+    )
     where = ", ".join(f"{name} {value}" for name, value in known["environment"].items())
     table = tabulate(cells, ["model", "rfcalc", *names], tablefmt="github", disable_numparse=True)
     return (
@@ -155,10 +161,10 @@ def _markdown(known: dict[str, Any]) -> str:
 @click.option("--save", "keep", is_flag=True, help="Merge into the results.")
 def main(names: tuple[str, ...], specs: tuple[str, ...], keep: bool) -> None:
     """Run the tools, compare, and exit with 1 if a number differs."""
-    tools = [tool for tool in TOOLS.values() if tool.version and (not names or tool.name in names)]
+    tools = [tool for tool in TOOLS.values() if tool.fits and (not names or tool.name in names)]
     for tool in TOOLS.values():
-        if tool not in tools:
-            print(f"{tool.name}: not run{'' if tool.version else ', not installed'}")
+        if not tool.fits:
+            print(f"{tool.name}: {tool.version or 'not'} installed, {' or '.join(tool.versions)} is described")
     rows = {}
     wrong = excepted = compared = 0
     for spec in specs or SPECS:

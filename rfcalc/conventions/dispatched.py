@@ -135,7 +135,7 @@ def _flop_counter(name: str, version: str, attention: bool) -> Convention:
 
 
 FLOP_COUNTER = _flop_counter("flopcounter", "2.15", True)
-FLOP_COUNTER_BEFORE = _flop_counter("flopcounter-2.14", "2.14", False)
+FLOP_COUNTER_BEFORE = _flop_counter("flopcounter-2.14", "2.11 to 2.14", False)
 
 # --- ptflops, backend="aten" ------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from rfcalc.report.formats import html
 if TYPE_CHECKING:
     from rfcalc.comparing.growth import Growth, LayerGrowth, Part
 
+_FEW = 2  #: names that are not worth a pattern
 _NUMBER = re.compile(r"\d+")
 _DEGREES = {0: "constant", 1: "linear", 2: "quadratic", 3: "cubic"}
 
@@ -86,11 +87,13 @@ def _parts(parts: Sequence[Part], found: Growth) -> Table:
 
 
 def patterns(names: Sequence[str]) -> list[str]:
-    """Names that differ in their numbers only as one pattern, as ``--layer`` takes it: ``conv*_*/conv* (48)``."""
+    """Many names that differ in their numbers only as one pattern, as ``--layer`` takes it: ``conv*_*/conv* (48)``."""
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(_NUMBER.sub("*", name.partition("#")[0]), []).append(name)
-    return [group[0] if len(group) == 1 else _pattern(shape, group) for shape, group in groups.items()]
+    return [
+        name for shape, group in groups.items() for name in (group if len(group) <= _FEW else [_pattern(shape, group)])
+    ]
 
 
 def _pattern(shape: str, group: Sequence[str]) -> str:

@@ -33,6 +33,11 @@ class Held:
     advice: str = f"{_CODE}, or {_EXPORT}"
 
 
+def is_description(name: str) -> bool:
+    """Whether a file inside an archive describes an exported program."""
+    return name.partition("/")[2].startswith("models/") or name == _BEFORE_2_8
+
+
 def held(path: Path, spec: str) -> Held:
     """What the file holds. Raises `LoadError` for one that cannot be read."""
     try:
@@ -85,7 +90,7 @@ def _of_zip(file: IO[bytes]) -> Held:
             names = [name.partition("/")[2] for name in archive.namelist()]  # all lie in one folder
             if any(name.startswith("data/aotinductor/") for name in names):
                 return Held(Kind.OTHER, "it holds code compiled by AOTInductor, which rfcalc does not run")
-            if any(name.startswith("models/") for name in names) or _BEFORE_2_8 in archive.namelist():
+            if any(map(is_description, archive.namelist())):
                 return _of_program(names)
             if any(name.startswith("code/") for name in names):
                 return Held(Kind.OTHER, "it is a TorchScript program (torch.jit.save), without the model's own layers")

@@ -1,6 +1,7 @@
 """``model.pt2``: a program that torch.export.save wrote, with the inputs that it was exported with.
 
-Nothing in the file is unpickled but tensors, and compiled code in it is not loaded.
+Nothing in the file is unpickled but tensors, compiled code in it is not loaded, and no size in it is more than an
+expression.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rfcalc.errors import LoadError
-from rfcalc.sources import archives
+from rfcalc.sources import archives, exported_check
 from rfcalc.sources.archives import Kind
 from rfcalc.sources.loaded import Expected, Loaded
 
@@ -40,6 +41,7 @@ def load(spec: str) -> Loaded:
     held = archives.held(Path(spec), spec)
     if held.kind is not Kind.PROGRAM:
         raise LoadError(f"{spec} is no exported program: {held.text}; {held.advice}")
+    exported_check.check(spec)
     from rfcalc.sources.exported_program import module_of
 
     model = module_of(_read(spec), spec)

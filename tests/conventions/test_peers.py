@@ -19,11 +19,10 @@ MODELS = ("squeezenet1_1", "mobilenet_v3_large", "shufflenet_v2_x1_0")
 
 def installed(name: str) -> None:
     """Skip the test where the tool is not there, or is another version than the convention's."""
-    version, ours = TOOLS[name].version, CONVENTIONS[name].version
-    if version is None:
+    if TOOLS[name].version is None:
         pytest.skip(f"{name} is not installed")
-    if not version.replace("-", ".post").startswith(ours.removeprefix("torch ")):
-        pytest.skip(f"the rules are those of {name} {ours}, installed is {version}")
+    if not TOOLS[name].fits:
+        pytest.skip(f"the rules are those of {name} {CONVENTIONS[name].version}, installed is {TOOLS[name].version}")
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -19,12 +19,21 @@ Inputs = Sequence[torch.Tensor]
 
 @dataclass(frozen=True)
 class Tool:
-    """One counter: the convention's name, the distribution that has it, the module to import, and how it is run."""
+    """One counter: the convention's name, the distribution that has it, the module to import, and how it is run.
+
+    ``versions`` are the beginnings of the versions that the convention describes.
+    """
 
     name: str
     package: str
     module: str
     run: Callable[[nn.Module, Inputs], int]
+    versions: tuple[str, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the installed version is one that the convention describes."""
+        return self.version is not None and self.version.startswith(self.versions)
 
     @property
     def version(self) -> str | None:
@@ -36,7 +45,7 @@ class Tool:
         spec = importlib.util.find_spec(self.module)
         here = spec is not None and spec.origin is not None
         mine = here and (self.package == "torch" or str(distribution.locate_file(self.module)) in str(spec.origin))
-        return distribution.version if mine else None
+        return distribution.version.replace("-", ".post") if mine else None
 
 
 def fvcore(model: nn.Module, inputs: Inputs) -> int:
@@ -115,16 +124,17 @@ def flopcounter(model: nn.Module, inputs: Inputs) -> int:
 TOOLS = {
     tool.name: tool
     for tool in (
-        Tool("fvcore", "fvcore", "fvcore", fvcore),
-        Tool("torchinfo", "torchinfo", "torchinfo", torchinfo),
-        Tool("ptflops", "ptflops", "ptflops", _ptflops("pytorch")),
-        Tool("ptflops-aten", "ptflops", "ptflops", _ptflops("aten")),
-        Tool("thop", "thop", "thop", thop),
-        Tool("ultralytics-thop", "ultralytics-thop", "thop", thop),
-        Tool("calflops", "calflops", "calflops", calflops),
-        Tool("deepspeed", "deepspeed", "deepspeed", deepspeed),
-        Tool("torchprofile", "torchprofile", "torchprofile", torchprofile),
-        Tool("flopcounter", "torch", "torch", flopcounter),
+        Tool("fvcore", "fvcore", "fvcore", fvcore, ("0.1.5.post20221221",)),
+        Tool("torchinfo", "torchinfo", "torchinfo", torchinfo, ("1.8.0",)),
+        Tool("ptflops", "ptflops", "ptflops", _ptflops("pytorch"), ("0.7.5",)),
+        Tool("ptflops-aten", "ptflops", "ptflops", _ptflops("aten"), ("0.7.5",)),
+        Tool("thop", "thop", "thop", thop, ("0.1.1.post2209072238",)),
+        Tool("ultralytics-thop", "ultralytics-thop", "thop", thop, ("2.2.3",)),
+        Tool("calflops", "calflops", "calflops", calflops, ("0.3.2",)),
+        Tool("deepspeed", "deepspeed", "deepspeed", deepspeed, ("0.19.8",)),
+        Tool("torchprofile", "torchprofile", "torchprofile", torchprofile, ("0.1.0",)),
+        Tool("flopcounter", "torch", "torch", flopcounter, ("2.15.",)),
+        Tool("flopcounter-2.14", "torch", "torch", flopcounter, ("2.11.", "2.12.", "2.13.", "2.14.")),
     )
 }
 

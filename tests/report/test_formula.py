@@ -101,6 +101,7 @@ def test_a_count_without_formula_shows_its_first_and_last_values() -> None:
 
 
 def test_names_that_differ_in_numbers_only_are_one_pattern() -> None:
-    names = ["conv1", "conv2_1/conv1", "conv2_1/conv2", "fc", "up", "up#2", "a.0/mul", "a.1/mul#2", "x#12"]
+    names = ["conv1", *(f"conv2_{k}/conv{k}" for k in range(5)), "fc", "up", "up#2", "up#3", "x#12", "y1", "y2"]
+    names += [f"a.{k}.out" for k in range(3)]
 
-    assert patterns(names) == ["conv1", "conv*_*/conv* (2)", "fc", "up* (2)", "a.*/mul* (2)", "x#12"]
+    assert patterns(names) == ["conv1", "conv*_*/conv* (5)", "fc", "up* (3)", "x#12", "y1", "y2", "a.*.out (3)"]

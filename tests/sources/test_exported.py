@@ -492,6 +492,50 @@ def test_no_pickle_of_the_file_is_run(where: str, tmp_path: Path) -> None:
     assert mark.exists()
 
 
+@pytest.mark.parametrize("where", ["Integer(2)", '"2*'])
+def test_no_size_of_the_file_is_evaluated_as_code(where: str, tmp_path: Path) -> None:
+    """torch evaluates the expressions for open sizes."""
+    mark = tmp_path / "mark"
+    sizes = ({2: 2 * Dim("half", min=4, max=20)},)
+    whole = exported(tmp_path / "whole.pt2", nn.Conv2d(1, 1, 3), (image(1, 1, 8, 8),), dynamic_shapes=sizes)
+    code = f"__import__('pathlib').Path('{mark}').touch()"
+    new = where.replace("Integer(2)", code).replace("2*", f"{code} or 2*")
+    spec = rewritten(whole, tmp_path / "model.pt2", lambda name, data: data.replace(where.encode(), new.encode()))
+
+    with pytest.raises(LoadError, match="has a size that is no plain expression, .*: loading it could run any code"):
+        rfcalc.trace(spec)
+    assert not mark.exists()
+    with suppress(Exception):
+        torch.export.load(spec)
+    assert mark.exists() == (where == "Integer(2)")  # else this would show nothing
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("s0", True),
+        ("2*s0 + 1", True),
+        ("Max(Integer(1), Add(Mul(Integer(2), Symbol('s39', positive=True, integer=True)), Integer(-1)))", True),
+        ("FloorDiv(s0, 2)", True),
+        ("Eq(s0, 4) & (s1 >= 2)", True),
+        ("exit()", False),
+        ("s0.__class__", False),
+        ("Symbol('a b')", False),
+        ("S('exit()')", False),
+        ("(lambda: 0)()", False),
+        ("[s0 for s0 in s1]", False),
+        ("s0[0]", False),
+        ("f'{s0}'", False),
+        ("s0 +", False),
+        ("", False),
+    ],
+)
+def test_plain_expressions(text: str, plain: bool) -> None:
+    from rfcalc.sources import exported_check
+
+    assert exported_check._is_plain(text) == plain
+
+
 def test_truncated_at_every_part(tmp_path: Path) -> None:
     whole = Path(exported(tmp_path / "whole.pt2", nn.Conv2d(1, 1, 3), (image(1, 1, 8, 8),))).read_bytes()
     path = tmp_path / "model.pt2"
