@@ -13,9 +13,9 @@ from rfcalc.sources.archives import is_description
 
 #: What an expression over sizes is made of: numbers, symbols, operators, and functions of sympy's and torch's.
 _PARTS = (
-    (ast.Expression, ast.Name, ast.Load, ast.Constant, ast.Call, ast.keyword, ast.Tuple)
-    + (ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare)
-    + (ast.operator, ast.unaryop, ast.boolop, ast.cmpop)
+    *(ast.Expression, ast.Name, ast.Load, ast.Constant, ast.Call, ast.keyword, ast.Tuple),
+    *(ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare),
+    *(ast.operator, ast.unaryop, ast.boolop, ast.cmpop),
 )
 
 

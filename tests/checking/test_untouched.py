@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,12 @@ class Stateful(nn.Module):
         self.register_buffer("seen", torch.zeros(3))
         self.cache: Tensor | None = None
         self.frozen = nn.Parameter(torch.ones(4, 1, 1), requires_grad=False)
-        self.calls = [0]
+        self.calls = count(1)  # goes on whatever is put back
         self.fail_at = fail_at
 
     def forward(self, x: Tensor) -> Tensor:
         if not x.is_meta:
-            self.calls[0] += 1
-            if self.calls[0] == self.fail_at:
+            if next(self.calls) == self.fail_at:
                 raise RuntimeError("told to fail")
         self.seen += 1
         self.cache = x
