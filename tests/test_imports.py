@@ -17,7 +17,10 @@ from rfcalc.cli import cli
 ROOT = Path(__file__).parent.parent
 
 #: Packages of which every module can be had without torch, and single modules besides.
-WITHOUT_TORCH = ("rfcalc.analyses", "rfcalc.baseline", "rfcalc.cli", "rfcalc.ops", "rfcalc.report")
+WITHOUT_TORCH = (
+    *("rfcalc.analyses", "rfcalc.baseline", "rfcalc.cli", "rfcalc.comparing", "rfcalc.conventions", "rfcalc.ops"),
+    *("rfcalc.report", "rfcalc.sweeping"),
+)
 MODULES = (
     "rfcalc",
     "rfcalc.api",

@@ -10,7 +10,6 @@ from math import prod
 
 from rfcalc.conventions import names
 from rfcalc.conventions.facts import ATTENTION, LINEAR, OpSite
-from rfcalc.conventions.names import BROADCAST, left_times_columns
 from rfcalc.conventions.rules import Convention, Pass, Rule, copies, counted, missing, products
 
 CALFLOPS_VERSION, DEEPSPEED_VERSION = "0.3.2", "0.19.8"
@@ -49,12 +48,7 @@ def _rules(tool: str, functions: tuple[str, ...], transposed: Rule) -> tuple[Rul
             fault=f"{tool} halves an odd total of padding and drops the rest",
         ),
         transposed,
-        products(
-            *functions,
-            count=left_times_columns,
-            label=BROADCAST,
-            fault=f"{tool} takes the batch of a matmul from its left operand alone",
-        ),
+        *names.matmuls(tool, *functions),
         products("torch.addmm", "torch.Tensor.addmm", "torch.baddbmm", count=counted),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from rfcalc.conventions.facts import CallSite, OpSite
+from rfcalc.conventions.rules import Rule, products
 
 _NN = "torch.nn.modules"
 
@@ -72,18 +73,39 @@ VECTOR = "product with a vector: counted once for each element of the vector"
 def left_times_columns(site: OpSite) -> int | None:
     """Elements of the left operand x last axis of the right one: the usual count of a matmul, if not broadcast.
 
-    Where the left operand is repeated for each batch element of the right one, that batch is not counted; where the
-    right one is a vector, its length counts once more. None for an op that is no product (views and copies).
+    Where the left operand is repeated for each batch element of the right one, that batch is not counted. None for an
+    op that is no product (views and copies).
     """
     if not site.macs:
         return None
-    if site.node.op in ("aten.mv", "aten.dot"):
-        return site.macs * site.in_shape[-1]
     turned = site.facts.turned_result(site.node) if site.node.op == "aten.mm" else None
     if turned is not None:
         return site.macs // site.out_shape[0] * turned[-1]
     left = site.left_shape if site.node.op == "aten.bmm" else None
     return site.macs if left is None else prod(left) * site.out_shape[-1]
+
+
+def _vector(site: OpSite) -> int | None:
+    """The last axis of a vector is its only one, and its length counts once more."""
+    return site.macs * site.in_shape[-1] if site.node.op in ("aten.mv", "aten.dot") else None
+
+
+def matmuls(tool: str, *functions: str) -> tuple[Rule, Rule]:
+    """The rules of a tool that multiplies the elements of the left operand by the last axis of the right one."""
+    return (
+        products(
+            *functions,
+            count=_vector,
+            label=VECTOR,
+            fault=f"{tool} takes the length of a vector for a number of columns",
+        ),
+        products(
+            *functions,
+            count=left_times_columns,
+            label=BROADCAST,
+            fault=f"{tool} takes the batch of a matmul from its left operand alone",
+        ),
+    )
 
 
 class Recurrent:

@@ -11,7 +11,7 @@ from math import prod
 
 from rfcalc.conventions import names
 from rfcalc.conventions.facts import MULTIHEAD, CallSite, Facts, OpSite
-from rfcalc.conventions.names import BROADCAST, Recurrent, left_times_columns
+from rfcalc.conventions.names import Recurrent
 from rfcalc.conventions.rules import Convention, Miss, Pass, Rule, copies, counted, extra, missing, products
 
 VERSION = "0.7.5"
@@ -222,11 +222,9 @@ def _function_rules() -> tuple[Rule, ...]:
 _FUNCTIONS = (
     *_function_rules(),
     extra("SiLU and softmax: 1 per element", *names.functional("silu", "softmax"), count=_numel("activation")),
-    products(
+    *names.matmuls(
+        TOOL,
         *("torch.matmul", "torch.Tensor.matmul", "torch.mm", "torch.Tensor.mm", "torch.bmm", "torch.Tensor.bmm"),
-        count=left_times_columns,
-        label=BROADCAST,
-        fault=f"{TOOL} takes the batch of a matmul from its left operand alone",
     ),
     products("torch.addmm", "torch.baddbmm", "torch.Tensor.addmm", count=counted),
 )

@@ -46,9 +46,7 @@ def _of_kind(kind: str, name: str) -> Rule:
     def count(call: CallSite) -> int | None:
         return _elements(call, "weight") if call.first(kind) is not None and call.macs else None
 
-    fault = f"{TOOL} counts {name}" if name else ""
-    label = name[0].upper() + name[1:] if name else ""
-    return products("*", count=count, label=label, fault=fault)
+    return products("*", count=count, label=name, fault=f"{TOOL} counts {name}")
 
 
 def _bias(kinds: tuple[str, ...], label: str) -> Rule:
@@ -62,7 +60,7 @@ WEIGHTS = (
     _of_kind("conv", "a convolution outside a Conv class once for each batch element"),
     _of_kind("conv_transpose", "a transposed convolution by the size of its output"),
     _of_kind("linear", "a linear layer once for each batch element, whatever positions it has"),
-    products("*", count=lambda call: _inner(call, "weight"), label="Recurrent weights by the first two output axes"),
+    products("*", count=lambda call: _inner(call, "weight"), label="recurrent weights by the first two output axes"),
     extra("weights of norms, 1 per element and batch element", "*", count=lambda call: _elements(call, "weight")),
 )
 BIASES = (

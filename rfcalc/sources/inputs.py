@@ -117,16 +117,26 @@ def _positive(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _shapes_meant(loaded: Loaded, given: Sequence[int], dtype: torch.dtype) -> tuple[tuple[int, ...], ...]:
+def _shapes_meant(loaded: Loaded, given: Sequence[int], dtype: torch.dtype, rank: int) -> tuple[tuple[int, ...], ...]:
     """The shapes that may be meant: the likeliest, as given, and with the batch added.
 
-    Token ids are rows, so that two axes are taken to hold the batch; of numbers, four are.
+    A shape of more extents than a sample has is taken to hold the batch. Token ids are rows; of numbers, a sample has
+    ``rank`` extents.
     """
     shape = _positive(given)
     if {len(expected.shape) + expected.batched for expected in loaded.inputs} == {len(shape)}:
         return shape, shape, shape
-    likely = (1, *shape) if len(shape) <= (3 if dtype.is_floating_point else 1) else shape
+    likely = (1, *shape) if len(shape) <= (rank if dtype.is_floating_point else 1) else shape
     return likely, shape, (1, *shape) if len(shape) <= 4 else shape
+
+
+def _sample_rank(model: nn.Module) -> int:
+    """How many extents a sample of numbers has: channels and the axes of the first convolution; 3 without any."""
+    convolutions = (module for module in model.modules() if isinstance(module, _CONVOLUTIONS))
+    return next((1 + len(module.kernel_size) for module in convolutions), 3)
+
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def _parameters(loaded: Loaded) -> Mapping[str, inspect.Parameter]:
@@ -151,17 +161,18 @@ def _readings(loaded: Loaded, given: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The given values with tensors in the place of shapes, in the order to try.
 
     A shape may hold token ids or numbers, and the batch or not. The likeliest reading comes first; where one of several
-    has four extents, and so seems to hold the batch, all do.
+    has more extents than a sample, and so seems to hold the batch, all do.
     """
     names = [name for name, value in given.items() if _is_shape(value)]
     if not names:
         return [dict(given)]
+    rank = _sample_rank(loaded.model)
     found: dict[Any, dict[str, Any]] = {}
     for dtypes in _guesses(loaded, names):
         likely, as_given, batched = zip(
-            *(_shapes_meant(loaded, given[name], dtypes[name]) for name in names), strict=True
+            *(_shapes_meant(loaded, given[name], dtypes[name], rank) for name in names), strict=True
         )
-        one_has_it = len(names) > 1 and any(len(given[name]) > 3 for name in names)
+        one_has_it = len(names) > 1 and any(len(given[name]) > rank for name in names)
         for shapes in (as_given, likely, batched) if one_has_it else (likely, as_given, batched):
             made = {name: _tensor(shape, dtypes[name]) for name, shape in zip(names, shapes, strict=True)}
             found.setdefault((shapes, *dtypes.values()), {**given, **made})

@@ -50,6 +50,17 @@ class Captions(Words):
         return self.conv(pixel_values).flatten(2).mean(-1), super().forward(text)
 
 
+class Volumes(nn.Module):
+    """Would take a volume without batch as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv3d(2, 4, 3)
+
+    def forward(self, scan):
+        return self.conv(scan)
+
+
 class Speech(Words):
     """Features of a spectrum and the words so far."""
 
@@ -94,6 +105,8 @@ BATCHES = {
 }
 
 READINGS = [
+    (Volumes, (2, 8, 8, 8), {"input": ((1, 2, 8, 8, 8), "float32")}),
+    (Volumes, (3, 2, 8, 8, 8), {"input": ((3, 2, 8, 8, 8), "float32")}),
     (Batches, {name: shape for name, (shape, _) in BATCHES.items()}, BATCHES),
     (
         Batches,
