@@ -25,8 +25,8 @@ class Net(nn.Module):
     """A directed acyclic network that gives back every tensor it computes.
 
     Value k of the first ``inputs`` are the inputs, the later ones are made by ``layers`` in order, from the values that
-    ``uses`` names. Every value is multiplied by 1 at the end, so that each has a node of its own in the graph, which says what
-    the tensor holds once all writes in place are done.
+    ``uses`` names. Every value is multiplied by 1 at the end, so that each has a node of its own in the graph, which
+    says what the tensor holds once all writes in place are done.
     """
 
     def __init__(self, inputs: int = 1) -> None:
