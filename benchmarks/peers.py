@@ -27,7 +27,7 @@ import torchvision  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 from torch import nn  # noqa: E402
 
-import rfcalc  # noqa: E402
+from rfcalc.api import layer_graph  # noqa: E402
 from rfcalc.conventions import CONVENTIONS, count  # noqa: E402
 from tests.conventions.nets import EXCEPTED, NETS, net  # noqa: E402
 from tests.conventions.tools import TOOLS, Tool, quiet  # noqa: E402
@@ -63,7 +63,7 @@ def measure(spec: str, tools: list[Tool]) -> dict[str, Any]:
     """What rfcalc counts for a model, what each tool printed, and what the conventions say that it prints."""
     with quiet():
         model, x = build(spec)
-        graph = rfcalc.trace(model, (x,))
+        graph = layer_graph(model, (x,))
     row: dict[str, Any] = {"input": list(x.shape), "rfcalc": 0, "printed": {}, "explained": {}}
     for tool in tools:
         tally = count(graph, tool.name)

@@ -28,11 +28,13 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import networkx as nx
 from tabulate import tabulate
+
+if TYPE_CHECKING:
+    from rfcalc.graph import Node
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -76,20 +78,19 @@ def deployed(name: str) -> Any:
 def counted(name: str) -> dict[str, Any]:
     """What timm publishes of a model, from rfcalc's graph of it at the image size of timm's row."""
     import rfcalc
+    from rfcalc.api import layer_graph
     from rfcalc.conventions import count
 
     size = int(published()[name]["img_size"])
-    graph = rfcalc.trace(f"{__file__}:deployed(name={name!r})", (3, size, size))
+    graph = layer_graph(f"{__file__}:deployed(name={name!r})", (3, size, size))
     params = rfcalc.analyze(graph).totals.params
     return {"model": name, "params": params, "gmacs": count(graph, "timm").total, "macts": activations(graph)}
 
 
-def activations(graph: nx.DiGraph[int]) -> int:
+def activations(graph: Iterable[Node]) -> int:
     """fvcore's activations: the elements that convolutions, linear layers and matrix products give."""
-    from rfcalc.graph import nodes
-
     total = 0
-    for node in nodes(graph):
+    for node in graph:
         if node.op in ("aten.convolution", "torch.linear", "torch.einsum", "aten.mm", "aten.addmm", "aten.bmm"):
             total += prod(node.shape)
         elif node.op == "torch.scaled_dot_product_attention":  # the scores, and the weighted values

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rfcalc.checking import Verification
     from rfcalc.comparing.growth import Growth
     from rfcalc.comparing.rows import Comparison
+    from rfcalc.graph import LayerGraph
 
 
 def trace(
@@ -32,6 +33,17 @@ def trace(
     Raises `rfcalc.errors.RfcalcError`: `UsageError` for a request that makes no sense, `LoadError` for a model that
     cannot be had, `TraceError` for a forward pass that fails.
     """
+    return layer_graph(model, inputs, axes=axes, training=training).digraph
+
+
+def layer_graph(
+    model: Any,
+    inputs: Any = None,
+    *,
+    axes: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None = None,
+    training: bool = False,
+) -> LayerGraph:
+    """What `trace` gives, as the records that the rest of rfcalc reads; arguments and errors are the same."""
     from rfcalc.sources import resolve
     from rfcalc.sources.guest import hosting
 
@@ -51,7 +63,7 @@ def analyze(
 
     ``of`` measures fields in an earlier layer instead of the inputs.
     """
-    found = Analysis(trace(model, inputs, axes=axes, training=training))
+    found = Analysis(layer_graph(model, inputs, axes=axes, training=training))
     return found if of is None else found.relative_to(str(of))
 
 

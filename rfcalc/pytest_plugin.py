@@ -58,7 +58,7 @@ def rfcalc_check(request: pytest.FixtureRequest) -> Callable[..., Any]:
         from rfcalc import api
         from rfcalc.analyses.analysis import Analysis
 
-        graph = api.trace(model, inputs, **given)
+        graph = api.layer_graph(model, inputs, **given)
         found = _checked(path, graph, name or _name(request.node, next(calls)), limits, update)
         if found.differs or any(item.ok is not True for item in found.held):
             pytest.fail(_message(found), pytrace=False)

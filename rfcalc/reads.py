@@ -174,7 +174,7 @@ class Prefix:
 class Blocked:
     """Elements where the stored boolean mask (broadcast over the tensor) is true read nothing.
 
-    ``mask`` is a key of ``graph.graph["masks"]``.
+    ``mask`` is a key of `LayerGraph.masks`.
     """
 
     code: ClassVar[str] = "blocked"

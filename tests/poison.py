@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import rfcalc
 from rfcalc import Analysis
+from rfcalc.api import layer_graph
 
 Regions = tuple[np.ndarray, np.ndarray]
 
@@ -61,7 +62,7 @@ def check(model: nn.Module, *inputs: Tensor) -> Analysis:
     The ends of each region must be poisoned and nothing outside it may be. Returns the analysis.
     """
     torch.manual_seed(0)
-    names = [item.name for item in rfcalc.trace(model, inputs).graph["inputs"]]
+    names = [item.name for item in layer_graph(model, inputs).inputs]
     axes = {name: {f"axis{k}": k for k in range(value.ndim)} for name, value in zip(names, inputs, strict=True)}
     a = rfcalc.analyze(model, inputs, axes=axes)
     was_training = model.training
@@ -78,7 +79,7 @@ def check(model: nn.Module, *inputs: Tensor) -> Analysis:
 
 def compare(a: Analysis, source: str, axis: int, found: list[Regions]) -> None:
     """Hold the regions of all outputs along one axis of one input against the poisoned ones."""
-    outputs = a.graph.graph["outputs"]
+    outputs = a.layer_graph.outputs
     assert len(outputs) == len(found)
     for ref, (first, last) in zip(outputs, found, strict=True):
         assert ref.output == 0

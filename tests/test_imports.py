@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-import rfcalc
-from rfcalc import graph
+from rfcalc import graph_json
+from rfcalc.api import layer_graph
 from rfcalc.cli import cli
 
 ROOT = Path(__file__).parent.parent
@@ -95,7 +95,7 @@ def test_completion_needs_no_torch() -> None:
 
 def test_a_saved_graph_needs_no_torch(tmp_path: Path) -> None:
     saved = tmp_path / "net.json"
-    graph.save(rfcalc.trace("lenet5"), saved)
+    graph_json.save(layer_graph("lenet5"), saved)
 
     assert "416,520" in run(called(str(saved)))
     assert "14x14" in run(called(str(saved), "--layer", "C3"))

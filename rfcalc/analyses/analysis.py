@@ -8,9 +8,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx as nx
 import numpy as np
 
 from rfcalc.analyses import cost
@@ -25,7 +24,10 @@ from rfcalc.analyses.receptive_field import (
 )
 from rfcalc.analyses.results import Layer, Patch, ReceptiveField, Totals
 from rfcalc.errors import UsageError
-from rfcalc.graph import InputInfo, Node, Ref, node, nodes
+from rfcalc.graph import InputInfo, LayerGraph, Node, Ref
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 SCHEMA = "rfcalc/1"
 
@@ -39,30 +41,40 @@ class Analysis:
     that fields are measured in, None for the inputs.
     """
 
-    graph: nx.DiGraph[int]
+    layer_graph: LayerGraph
     of: str | None = None
+
+    @property
+    def graph(self) -> nx.DiGraph[int]:
+        """The layer graph, for networkx's algorithms."""
+        return self.layer_graph.digraph
 
     @property
     def model(self) -> str:
         """The model's name."""
-        name: str = self.graph.graph["model"]
+        name: str = self.layer_graph.model
         return name
 
     @property
     def inputs(self) -> tuple[InputInfo, ...]:
         """The model's inputs, with the axes along which fields are measured."""
-        found: tuple[InputInfo, ...] = self.graph.graph["inputs"]
+        found: tuple[InputInfo, ...] = self.layer_graph.inputs
         return found
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The tensors that fields are measured in: the inputs, or the layer ``of``."""
+        return self._sources
 
     @property
     def notices(self) -> tuple[str, ...]:
         """What a user should know about how the model was traced."""
-        return tuple(self.graph.graph["meta"].get("notices", ()))
+        return tuple(self.layer_graph.meta.get("notices", ()))
 
     @cached_property
     def totals(self) -> Totals:
         """Sums over the whole model."""
-        return cost.totals(self.graph)
+        return cost.totals(self.layer_graph)
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -70,7 +82,7 @@ class Analysis:
         rows: dict[int, list[Node]] = defaultdict(list)
         for record in self._records:
             rows[record.owner].append(record)
-        return tuple(self._layer(node(self.graph, owner), rows[owner]) for owner in sorted(rows) if owner >= 0)
+        return tuple(self._layer(self.layer_graph[owner], rows[owner]) for owner in sorted(rows) if owner >= 0)
 
     @cached_property
     def ops(self) -> tuple[Layer, ...]:
@@ -119,7 +131,13 @@ class Analysis:
         found = self.select(of)
         if len(found) > 1:
             raise UsageError(f"--of {of!r} names {len(found)} layers, it must name one: {_listed(found)}")
-        return Analysis(self.graph, found[0].name)
+        return Analysis(self.layer_graph, found[0].name)
+
+    def position_axes(self, layer: Layer, source: str | None = None) -> tuple[int, ...]:
+        """The axes of a layer's output that a position of it, as in ``at``, counts along."""
+        name = self._source(source).name
+        fields = self._fields_for(self.layer_graph[layer.node])
+        return self._position_axes(next(item for item in fields if item.source.name == name), layer)
 
     def regions(self, layer: str | int, *, source: str | None = None) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
         """For each axis of the source, arrays (first, last) that broadcast to the layer's output shape.
@@ -128,7 +146,7 @@ class Analysis:
         """
         ident = self.select(str(layer))[-1].face
         chosen = self._source(source)
-        return tuple(regions(self.graph, chosen, ident).values())
+        return tuple(regions(self.layer_graph, chosen, ident).values())
 
     def with_region(self, layers: Sequence[Layer], at: Sequence[int]) -> tuple[Layer, ...]:
         """The layers with the region of the unit at one position. Raises `UsageError` for a position outside."""
@@ -155,9 +173,9 @@ class Analysis:
         changed = {layer.node: dict(layer.receptive_fields) for layer in layers}
         for item in self._sources if source is None else (self._source(source),):
             self._check_pixel(item, at)
-            hits = affected(self.graph, item, at)
+            hits = affected(self.layer_graph, item, at)
             for layer in layers:
-                fields = self._fields_for(node(self.graph, layer.node))
+                fields = self._fields_for(self.layer_graph[layer.node])
                 own = next(one for one in fields if one.source.name == item.name)
                 region = self._hulls(own, layer, hits.get(layer.face))
                 changed[layer.node][item.name] = replace(changed[layer.node][item.name], affects=region)
@@ -195,12 +213,16 @@ class Analysis:
     # --- inside -------------------------------------------------------------------------------------------------------
 
     @cached_property
+    def _in_inputs(self) -> Analysis:
+        return self if self.of is None else Analysis(self.layer_graph)
+
+    @cached_property
     def _records(self) -> list[Node]:
-        return list(nodes(self.graph))
+        return list(self.layer_graph)
 
     @cached_property
     def _owned(self) -> dict[int, list[Any]]:
-        return cost.owned_params(self.graph)
+        return cost.owned_params(self.layer_graph)
 
     @cached_property
     def _sources(self) -> tuple[Source, ...]:
@@ -222,21 +244,21 @@ class Analysis:
     def _fields(self) -> tuple[SourceFields, ...]:
         faces = {record.face for record in self._records}
         return tuple(
-            analyse_source(self.graph, item, lambda record: _is_numbered(record) or record.id in faces)
+            analyse_source(self.layer_graph, item, lambda record: _is_numbered(record) or record.id in faces)
             for item in self._sources
         )
 
     @cached_property
     def _all_fields(self) -> tuple[SourceFields, ...]:
-        return tuple(analyse_source(self.graph, item, lambda record: True) for item in self._sources)
+        return tuple(analyse_source(self.layer_graph, item, lambda record: True) for item in self._sources)
 
     def _axes_of(self, ident: int) -> dict[str, int]:
         """The axes of an inner tensor that move with the axes of the input; by its rank where they are not known."""
-        for item in Analysis(self.graph)._fields_for(node(self.graph, ident)):
+        for item in self._in_inputs._fields_for(self.layer_graph[ident]):
             found = item.tensor_axes(ident)
             if found:
                 return found
-        rank = len(node(self.graph, ident).shape)
+        rank = len(self.layer_graph[ident].shape)
         names = {3: ("L",), 4: ("H", "W"), 5: ("D", "H", "W")}.get(rank, ())
         return {name: rank - len(names) + at for at, name in enumerate(names)}
 
@@ -245,7 +267,7 @@ class Analysis:
         row = self._row(main, records)
         if main.face is None:
             return row
-        face = node(self.graph, main.face)
+        face = self.layer_graph[main.face]
         fields = {item.source.name: item.field(face.id) for item in self._fields}
         return replace(row, output_shape=face.shape, receptive_fields=fields, face=face.id)
 
@@ -278,9 +300,9 @@ class Analysis:
 
     def _input_names(self, main: Node) -> tuple[str, ...]:
         numbered = main.index is not None
-        found = [node(self.graph, ref.node) for ref in main.inputs]
+        found = [self.layer_graph[ref.node] for ref in main.inputs]
         if numbered:
-            found = [node(self.graph, record.owner) for record in found if record.owner >= 0]
+            found = [self.layer_graph[record.owner] for record in found if record.owner >= 0]
         return tuple(dict.fromkeys(record.name for record in found if record is not main))
 
     @cached_property
@@ -288,7 +310,7 @@ class Analysis:
         return {layer.node: layer for layer in self.layers}
 
     def _row_of(self, ident: int) -> Layer:
-        record = node(self.graph, ident)
+        record = self.layer_graph[ident]
         return self._by_node[ident] if ident in self._by_node else self._row(record, [record])
 
     def _numbered(self, number: int) -> Layer:
@@ -316,7 +338,7 @@ class Analysis:
 
     def _at(self, layer: Layer, at: tuple[int, ...]) -> Layer:
         changed = {}
-        for item in self._fields_for(node(self.graph, layer.node)):
+        for item in self._fields_for(self.layer_graph[layer.node]):
             axes = self._position_axes(item, layer)
             if len(at) != len(axes):
                 shape = "x".join(map(str, layer.output_shape))
@@ -330,7 +352,7 @@ class Analysis:
                         f"positions run from 0 to {layer.output_shape[axis] - 1} along axis {axis}"
                     )
             place = dict(zip(axes, at, strict=True))
-            arrays = regions(self.graph, item.source, layer.face)
+            arrays = regions(self.layer_graph, item.source, layer.face)
             region = tuple(unit_region(lo, hi, place) for lo, hi in arrays.values())
             changed[item.source.name] = replace(layer.receptive_fields[item.source.name], region=region)
         return replace(layer, receptive_fields=changed)
@@ -340,14 +362,14 @@ class Analysis:
         found = item.tensor_axes(layer.face)
         if len(found) == len(item.source.axes):
             return tuple(sorted(set(found.values())))
-        source = node(self.graph, item.source.ref.node).outputs[item.source.ref.output].shape
+        source = self.layer_graph[item.source.ref.node].outputs[item.source.ref.output].shape
         rank, own = len(layer.output_shape), sorted(set(item.source.axes.values()))
         if rank == len(source) and item.varies(layer.face) >= set(own):
             return tuple(own)
         return tuple(range(2, rank)) if rank > 3 else (1,) if rank == 3 else ()
 
     def _check_pixel(self, source: Source, at: Sequence[int]) -> None:
-        shape = node(self.graph, source.ref.node).outputs[source.ref.output].shape
+        shape = self.layer_graph[source.ref.node].outputs[source.ref.output].shape
         extents = {name: shape[axis] for name, axis in source.axes.items()}
         if len(at) != len(extents):
             raise UsageError(f"--affects needs {len(extents)} numbers for {source.name}, got {len(at)}")
@@ -364,13 +386,14 @@ class Analysis:
         return tuple(hull(hit, axis, layer.output_shape[axis]) for axis in axes)
 
     def _patches(self, layer: Layer) -> tuple[Patch, ...]:
-        before = nx.ancestors(self.graph, layer.node)
+        before = self.layer_graph.ancestors([layer.node])
         earlier = [item for item in self.layers if item.node in before and item.index is not None]
         found = []
         for item in earlier:
-            part = self.graph.subgraph(before | {layer.node})
+            between = {ident for ident in before if ident >= item.node} | {layer.node}
             source = Source(item.name, Ref(item.node), self._axes_of(item.node))
-            size = analyse_source(part, source, lambda record: record.id == layer.node).field(layer.node).size
+            fields = analyse_source(self.layer_graph, source, lambda record: record.id == layer.node, between)
+            size = fields.field(layer.node).size
             found.append(Patch(item.index or 0, item.name, size))
         return tuple(reversed(found))
 

@@ -6,10 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import networkx as nx
-
 from rfcalc.analyses.results import Totals
-from rfcalc.graph import Node, Param, nodes
+from rfcalc.graph import LayerGraph, Node, Param
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +21,10 @@ class RowCost:
     flops_by: Mapping[str, int]
 
 
-def owned_params(graph: nx.DiGraph[int]) -> dict[int, list[Param]]:
+def owned_params(graph: LayerGraph) -> dict[int, list[Param]]:
     """The parameters that each node is the first to use; shared storage counts once."""
     owned: dict[int, list[Param]] = {}
-    for param in graph.graph["params"]:
+    for param in graph.params:
         if param.owner is not None and not param.shared_with:
             owned.setdefault(param.owner, []).append(param)
     return owned
@@ -51,10 +49,10 @@ def row_cost(records: Iterable[Node], owned: Mapping[int, list[Param]]) -> RowCo
     )
 
 
-def totals(graph: nx.DiGraph[int]) -> Totals:
+def totals(graph: LayerGraph) -> Totals:
     """Sums over the whole model; a lower bound where ops without a rule were met."""
-    records = list(nodes(graph))
-    distinct = [param for param in graph.graph["params"] if not param.shared_with]
+    records = list(graph)
+    distinct = [param for param in graph.params if not param.shared_with]
     unknown = Counter(record.op for record in records if record.macs is None)
     flops_by: Counter[str] = Counter()
     for record in records:
@@ -65,7 +63,7 @@ def totals(graph: nx.DiGraph[int]) -> Totals:
     return Totals(
         params=sum(param.numel for param in distinct),
         trainable_params=sum(param.numel for param in distinct if param.trainable),
-        buffers=sum(buffer.numel for buffer in graph.graph["buffers"]),
+        buffers=sum(buffer.numel for buffer in graph.buffers),
         macs=macs,
         flops=sum(flops_by.values()),
         flops_by=dict(sorted(flops_by.items())),

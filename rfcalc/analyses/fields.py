@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
-import networkx as nx
 import numpy as np
 
 from rfcalc import reads
 from rfcalc.analyses import intervals, joins
 from rfcalc.analyses.intervals import Intervals
 from rfcalc.analyses.joins import Parts, combined, merge
-from rfcalc.graph import Node, Read, Ref, node
+from rfcalc.graph import LayerGraph, Node, Read, Ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +72,26 @@ class Clash:
 
 
 def trace_axis(
-    graph: nx.DiGraph[int], source: Ref, axis: int, keep: Collection[int] | None = None
+    graph: LayerGraph, source: Ref, axis: int, keep: Collection[int] | None = None
 ) -> Iterator[tuple[Node, tuple[State | None, ...], Mapping[int, Clash]]]:
     """Each node after the source with the state of its outputs, in execution order.
 
     A state is None where the output sees nothing of the source at all. Tensors are forgotten once nothing reads them
     any more. ``keep`` restricts the walk to these nodes.
     """
-    shape = node(graph, source.node).outputs[source.output].shape
+    shape = graph[source.node].outputs[source.output].shape
     start = intervals.source(shape, axis)
     return _Walk(graph, source, State((start,), (start,)), shape[axis], keep).run()
 
 
 def trace_point(
-    graph: nx.DiGraph[int], source: Ref, position: Mapping[int, int]
+    graph: LayerGraph, source: Ref, position: Mapping[int, int]
 ) -> Iterator[tuple[Node, tuple[State | None, ...]]]:
     """Each node with the states of its outputs, in which exactly the elements that one place can change see anything.
 
     ``position`` gives an index for each axis of the source that the place is fixed along.
     """
-    start = intervals.point(node(graph, source.node).outputs[source.output].shape, position)
+    start = intervals.point(graph[source.node].outputs[source.output].shape, position)
     for record, states, _ in _Walk(graph, source, State((start,), ()), 2, None).run():
         yield record, states
 
@@ -109,10 +108,10 @@ def _held(record: Node, read: Read, states: Mapping[int, tuple[State | None, ...
 
 class _Walk:
     def __init__(
-        self, graph: nx.DiGraph[int], source: Ref, start: State, extent: int, keep: Collection[int] | None
+        self, graph: LayerGraph, source: Ref, start: State, extent: int, keep: Collection[int] | None
     ) -> None:
         self.graph = graph
-        self.masks: Mapping[int, np.ndarray] = graph.graph["masks"]
+        self.masks: Mapping[int, np.ndarray] = graph.masks
         self.source = source
         self.extent = extent
         self.start = start
@@ -121,17 +120,17 @@ class _Walk:
         self._seen: dict[tuple[int, int, bool], tuple[Intervals, reads.Step, Intervals]] = {}
 
     def run(self) -> Iterator[tuple[Node, tuple[State | None, ...], Mapping[int, Clash]]]:
-        idents = [ident for ident in sorted(self.graph.nodes) if self.keep is None or ident in self.keep]
+        idents = [ident for ident in self.graph.records if self.keep is None or ident in self.keep]
         last_use: dict[int, int] = {}
         for ident in idents:
-            for ref in node(self.graph, ident).inputs:
+            for ref in self.graph[ident].inputs:
                 last_use[ref.node] = ident
         states: dict[int, tuple[State | None, ...]] = {}
         ends: dict[int, list[int]] = {}
         for ident, last in last_use.items():
             ends.setdefault(last, []).append(ident)
         for ident in idents:
-            record = node(self.graph, ident)
+            record = self.graph[ident]
             made = tuple(self._output(record, number, states) for number in range(len(record.outputs)))
             if any(state is not None for state in made):
                 states[ident] = made
@@ -228,7 +227,7 @@ class _Walk:
                 gone = {before.rank - 2}
             case _:
                 return False
-        if not any(before.depends(axis) for axis in gone):
+        if not any(intervals.moves(before, axis, self.extent) for axis in gone):
             return False
         if any(intervals.moves(before, axis, self.extent) for axis in range(before.rank) if axis not in gone):
             return False

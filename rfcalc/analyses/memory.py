@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import networkx as nx
-
-from rfcalc.graph import Node, Ref, nodes
+from rfcalc.graph import LayerGraph, Node, Ref
 
 #: Kinds that compute no numbers of their own: what they give is their input's, seen or laid out another way.
 _NOTHING_NEW = frozenset({"input", "reshape", "copy"})
@@ -21,9 +19,9 @@ _BYTES = {
 }
 
 
-def used_outputs(graph: nx.DiGraph[int]) -> set[Ref]:
+def used_outputs(graph: LayerGraph) -> set[Ref]:
     """The outputs of ops that a later op reads or that the model gives back."""
-    return {*graph.graph["outputs"], *(ref for record in nodes(graph) for ref in record.inputs)}
+    return {*graph.outputs, *(ref for record in graph for ref in record.inputs)}
 
 
 def activation_bytes(records: Iterable[Node], used: set[Ref]) -> int | None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, reduce
 from operator import or_
 
-import networkx as nx
 import numpy as np
 
 from rfcalc.analyses import fields, joins
 from rfcalc.analyses.fields import Clash, State, Window
 from rfcalc.analyses.results import Misalignment, Number, ReceptiveField, Region
 from rfcalc.analyses.samples import sample_counts
-from rfcalc.graph import Node, Ref, node
+from rfcalc.graph import LayerGraph, Node, Ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +52,12 @@ class SourceFields:
     source: Source
     axes: Mapping[str, Mapping[int, AxisSummary]]
     clashes: Mapping[str, Mapping[int, Clash]]
-    graph: nx.DiGraph[int]
+    graph: LayerGraph
 
     def field(self, ident: int) -> ReceptiveField:
         """The receptive field of one node."""
         rows = [self.axes[name].get(ident, _UNSEEN) for name in self.source.axes]
-        windows = _windows(rows)
+        windows = separate_windows(rows)
         has_window = any(window is not None for window in windows)
         return ReceptiveField(
             source=self.source.name,
@@ -111,7 +110,7 @@ class SourceFields:
 
     def _flagged(self, flags: Iterable[int]) -> list[Node]:
         """The nodes in any of the bit sets, in execution order."""
-        return [node(self.graph, ident) for ident in fields.bits(reduce(or_, flags, 0))]
+        return [self.graph[ident] for ident in fields.bits(reduce(or_, flags, 0))]
 
     def _misaligned(self, rows: Sequence[AxisSummary]) -> tuple[Misalignment, ...]:
         found = []
@@ -119,19 +118,21 @@ class SourceFields:
             for ident in fields.bits(row.misaligned):
                 clash = self.clashes[axis][ident]
                 branches = tuple((_number(stride), _number(offset)) for stride, offset in clash.windows)
-                found.append(Misalignment(node(self.graph, ident).name, axis, branches))  # type: ignore[arg-type]
+                found.append(Misalignment(self.graph[ident].name, axis, branches))  # type: ignore[arg-type]
         return tuple(found)
 
 
-def analyse_source(graph: nx.DiGraph[int], source: Source, wanted: Callable[[Node], bool]) -> SourceFields:
-    """The fields of the wanted nodes in one source."""
+def analyse_source(
+    graph: LayerGraph, source: Source, wanted: Callable[[Node], bool], keep: Collection[int] | None = None
+) -> SourceFields:
+    """The fields of the wanted nodes in one source; ``keep`` are the nodes to go through, all without."""
     axes: dict[str, dict[int, AxisSummary]] = {}
     clashes: dict[str, Mapping[int, Clash]] = {}
     for name, axis in source.axes.items():
         rows: dict[int, AxisSummary] = {}
         found: Mapping[int, Clash] = {}
-        extent = node(graph, source.ref.node).outputs[source.ref.output].shape[axis]
-        for record, states, clashed in fields.trace_axis(graph, source.ref, axis):
+        extent = graph[source.ref.node].outputs[source.ref.output].shape[axis]
+        for record, states, clashed in fields.trace_axis(graph, source.ref, axis, keep):
             found = clashed
             if states and states[0] is not None and wanted(record):
                 rows[record.id] = summarise(states[0], extent)
@@ -163,12 +164,12 @@ def summarise(state: State, extent: int) -> AxisSummary:
     )
 
 
-def regions(graph: nx.DiGraph[int], source: Source, ident: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def regions(graph: LayerGraph, source: Source, ident: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The exact clipped regions of one node: for each source axis, arrays of the first and last index seen.
 
     The arrays have the rank of the node's output, extent 1 along axes that do not matter; first > last means nothing.
     """
-    keep = nx.ancestors(graph, ident) | {ident}
+    keep = graph.ancestors([ident]) | {ident}
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, axis in source.axes.items():
         for record, states, _ in fields.trace_axis(graph, source.ref, axis, keep):
@@ -186,7 +187,7 @@ def _arrays(record: Node, state: State | None) -> tuple[np.ndarray, np.ndarray]:
     return np.where(nothing, 1, full.lo), np.where(nothing, 0, full.hi)
 
 
-def affected(graph: nx.DiGraph[int], source: Source, at: Sequence[int]) -> dict[int, np.ndarray]:
+def affected(graph: LayerGraph, source: Source, at: Sequence[int]) -> dict[int, np.ndarray]:
     """For each node that one place of the source can change: which elements of its first output, broadcastable."""
     position = dict(zip(source.axes.values(), at, strict=True))
     found: dict[int, np.ndarray] = {}
@@ -218,7 +219,7 @@ def unit_region(lo: np.ndarray, hi: np.ndarray, position: Mapping[int, int]) -> 
     return int(lo[seen].min()), int(hi[seen].max())
 
 
-def _windows(rows: Sequence[AxisSummary]) -> list[Window | None]:
+def separate_windows(rows: Sequence[AxisSummary]) -> list[Window | None]:
     """The windows by source axis; two source axes that move with one tensor axis (tokens) have none."""
 
     def alone(at: int, window: Window) -> bool:

@@ -12,10 +12,8 @@ from dataclasses import dataclass, replace
 from math import gcd, lcm
 from typing import TypeAlias
 
-import networkx as nx
-
 from rfcalc import reads
-from rfcalc.graph import Node, Ref, node, nodes
+from rfcalc.graph import LayerGraph, Node, Ref
 from rfcalc.reads import groups_of
 
 
@@ -47,27 +45,35 @@ class Stencil:
 Known: TypeAlias = Stencil | None
 
 
-def sample_counts(graph: nx.DiGraph[int], source: Ref, axis: int) -> dict[int, int]:
+def sample_counts(graph: LayerGraph, source: Ref, axis: int) -> dict[int, int]:
     """For each node whose stencil is known, the largest number of indices that one unit reads along the axis."""
+    return {
+        ident: max(bits.bit_count() for _, bits in stencil.phases)
+        for ident, stencil in stencils(graph, source, axis).items()
+    }
+
+
+def stencils(graph: LayerGraph, source: Ref, axis: int) -> dict[int, Stencil]:
+    """For each node whose first output sees the source, the indices that its units read along the axis, where known."""
     start = Stencil(axis, 1, ((0, 1),))
     held: dict[int, tuple[Known, ...] | None] = {}
-    counts: dict[int, int] = {}
-    for record in nodes(graph):
+    known: dict[int, Stencil] = {}
+    for record in graph:
         made = tuple(
             start if source == Ref(record.id, number) else _output(record, number, held, graph)
             for number in range(len(record.outputs))
         )
         held[record.id] = made
         if made and made[0] is not None and made[0] is not _NOTHING:
-            counts[record.id] = max(bits.bit_count() for _, bits in made[0].phases)
-    return counts
+            known[record.id] = made[0]
+    return known
 
 
 #: Sees nothing of the source.
 _NOTHING = Stencil(-1, 0, ())
 
 
-def _output(record: Node, number: int, held: Mapping[int, tuple[Known, ...] | None], graph: nx.DiGraph[int]) -> Known:
+def _output(record: Node, number: int, held: Mapping[int, tuple[Known, ...] | None], graph: LayerGraph) -> Known:
     rows = record.reads[number] if number < len(record.reads) else ()
     shape = record.outputs[number].shape
     found: list[Stencil] = []
@@ -77,7 +83,7 @@ def _output(record: Node, number: int, held: Mapping[int, tuple[Known, ...] | No
         stencil: Known = before[ref.output] if before is not None else _NOTHING
         if stencil is _NOTHING:
             continue
-        extents = node(graph, ref.node).outputs[ref.output].shape
+        extents = graph[ref.node].outputs[ref.output].shape
         for step in read.steps:
             stencil = _step(stencil, step, alone=len(rows) == 1) if stencil is not None else None
             extents = _extents(extents, step)

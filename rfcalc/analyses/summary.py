@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import networkx as nx
-
 from rfcalc.analyses.analysis import Analysis
 from rfcalc.analyses.results import Layer, ReceptiveField
-from rfcalc.graph import Node, nodes
+from rfcalc.graph import LayerGraph, Node
 
 #: The kinds of layer that hold a weight matrix, and those that hold one if they have parameters (a product may be of
 #: two activations). An embedding looks up, it does not multiply.
@@ -61,7 +59,7 @@ def summary(analysis: Analysis) -> Summary:
         macs=totals.macs,
         flops=totals.flops,
         status=totals.status,
-        depth=depth(analysis.graph),
+        depth=depth(analysis.layer_graph),
         spatial=last_spatial_layer(analysis.layers),
         whole=first_whole_layer(analysis.layers),
         bounds=tuple(layer.name for layer in analysis.layers if _is_bound(layer)),
@@ -90,13 +88,18 @@ def first_whole_layer(layers: Iterable[Layer]) -> Layer | None:
     return None
 
 
-def depth(graph: nx.DiGraph[int]) -> int:
+def depth(graph: LayerGraph) -> int:
     """The number of weight layers on the longest path through the graph."""
+    return max(depths(graph).values(), default=0)
+
+
+def depths(graph: LayerGraph) -> dict[int, int]:
+    """For each node the number of weight layers on the longest path to it, its own included."""
     longest: dict[int, int] = {}
-    for record in nodes(graph):
+    for record in graph:
         before = max((longest[ref.node] for ref in record.inputs), default=0)
         longest[record.id] = before + _weight_layers(record)
-    return max(longest.values(), default=0)
+    return longest
 
 
 def _weight_layers(record: Node) -> int:
@@ -116,4 +119,4 @@ def _is_bound(layer: Layer) -> bool:
     return any(field.status != "exact" for field in layer.receptive_fields.values())
 
 
-__all__ = ["Summary", "depth", "first_whole_layer", "last_spatial_layer", "summary"]
+__all__ = ["Summary", "depth", "depths", "first_whole_layer", "last_spatial_layer", "summary"]

@@ -13,11 +13,10 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import networkx as nx
 
     from rfcalc.analyses.analysis import Analysis
     from rfcalc.analyses.results import Layer
-    from rfcalc.graph import Node
+    from rfcalc.graph import LayerGraph, Node
 
 #: Version of what is counted and how (docs/definitions.md, docs/flops.md); to be raised when a count changes for a
 #: model that did not, so that a lock is not compared with numbers of another meaning.
@@ -114,12 +113,11 @@ class Entry:
     layers: tuple[Row, ...]
 
 
-def entry_of(graph: nx.DiGraph[int], name: str, model: str | None) -> Entry:
+def entry_of(graph: LayerGraph, name: str, model: str | None) -> Entry:
     """What the lock holds of a traced model."""
     from rfcalc.analyses.analysis import Analysis
     from rfcalc.analyses.memory import activation_bytes, used_outputs
     from rfcalc.analyses.summary import last_spatial_layer
-    from rfcalc.graph import nodes
 
     analysis = Analysis(graph)
     totals = analysis.totals
@@ -127,7 +125,7 @@ def entry_of(graph: nx.DiGraph[int], name: str, model: str | None) -> Entry:
     return Entry(
         name,
         model,
-        bool(graph.graph["meta"].get("training", False)),
+        bool(graph.meta.get("training", False)),
         tuple(Input(item.name, item.shape, item.dtype, dict(item.axes)) for item in analysis.inputs),
         Totals(
             params=totals.params,
@@ -136,7 +134,7 @@ def entry_of(graph: nx.DiGraph[int], name: str, model: str | None) -> Entry:
             buffers=totals.buffers,
             macs=totals.macs,
             flops=totals.flops,
-            activation_bytes=activation_bytes(nodes(graph), used_outputs(graph)),
+            activation_bytes=activation_bytes(graph, used_outputs(graph)),
             status=totals.status,
         ),
         spatial.name if spatial is not None else "",
@@ -146,13 +144,12 @@ def entry_of(graph: nx.DiGraph[int], name: str, model: str | None) -> Entry:
 
 def _rows(analysis: Analysis) -> Iterable[Row]:
     from rfcalc.analyses.memory import used_outputs
-    from rfcalc.graph import nodes
 
     members: dict[int, list[Node]] = {}
-    for record in nodes(analysis.graph):
+    for record in analysis.layer_graph:
         members.setdefault(record.owner, []).append(record)
-    used = used_outputs(analysis.graph)
-    params = {param.name: param for param in analysis.graph.graph["params"]}
+    used = used_outputs(analysis.layer_graph)
+    params = {param.name: param for param in analysis.layer_graph.params}
     for layer in analysis.layers:
         yield _row(layer, members[layer.node], used, params)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import networkx as nx
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
@@ -71,11 +70,10 @@ def check_backward(survey: Survey) -> Check:
 
 def _expected(subject: Subject) -> tuple[int, list[str]]:
     """Each product is done once more for each of its two factors that needs a gradient."""
-    trainable = {row.name for row in subject.graph.graph["params"] if row.trainable}
-    matrices = {row.name for row in subject.graph.graph["params"] if len(row.shape) > 1}
-    useful: set[int] = set()
-    for ref in subject.graph.graph["outputs"]:
-        useful |= {ref.node, *nx.ancestors(subject.graph, ref.node)}
+    trainable = {row.name for row in subject.graph.params if row.trainable}
+    matrices = {row.name for row in subject.graph.params if len(row.shape) > 1}
+    results = {ref.node for ref in subject.graph.outputs}
+    useful = results | subject.graph.ancestors(results)
     needs: list[bool] = []
     total = 0
     unknown: set[str] = set()

@@ -56,7 +56,7 @@ def check_params(subject: Subject) -> Check:
     buffers = [tensor for module in modules for tensor in module._buffers.values() if tensor is not None]
     rows: list[tuple[str, int, int]] = []
     expected: dict[str, int] = {}
-    for row in subject.graph.graph["params"]:
+    for row in subject.graph.params:
         home = row.name.rpartition(".")[0]
         expected[home] = expected.get(home, 0) + (0 if row.shared_with else row.numel)
     seen = _by_module(subject.model)

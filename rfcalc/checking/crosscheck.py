@@ -62,7 +62,7 @@ def _verify(
     checks.append(check_fields(subject, first, probes, seed, batch))
     return Verification(
         model=subject.loaded.name,
-        inputs={item.name: item.shape for item in subject.graph.graph["inputs"]},
+        inputs={item.name: item.shape for item in subject.graph.inputs},
         device=devices.describe(chosen),
         versions=devices.versions(chosen),
         seed=seed,
@@ -71,5 +71,5 @@ def _verify(
         weights="random" if first.twins.random else "the model's own",
         checks=tuple(checks),
         timing=measure(first) if timing else None,
-        notices=(*notices, *subject.graph.graph["meta"].get("notices", ())),
+        notices=(*notices, *subject.graph.meta.get("notices", ())),
     )

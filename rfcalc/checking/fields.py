@@ -56,7 +56,7 @@ def check_fields(subject: Subject, survey: Survey, probes: int, seed: int, batch
     doubts: list[Doubt] = []
     compared: set[int] = set()
     missed = 0
-    used = {ref for record in records for ref in record.inputs} | set(subject.graph.graph["outputs"])
+    used = {ref for record in records for ref in record.inputs} | set(subject.graph.outputs)
     for along in along_axes(subject.graph):
         if along.extent < 1:
             continue

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import networkx as nx
 import numpy as np
 
 from rfcalc.analyses import fields, joins
-from rfcalc.graph import InputInfo, Ref
+from rfcalc.graph import InputInfo, LayerGraph, Ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +54,9 @@ class AxisRegions:
     by_node: dict[int, tuple[Held | None, ...]]  #: None: the output sees nothing of the source
 
 
-def along_axes(graph: nx.DiGraph[int]) -> Iterable[AxisRegions]:
+def along_axes(graph: LayerGraph) -> Iterable[AxisRegions]:
     """The regions along every axis of every input, one axis at a time."""
-    for number, source in enumerate(graph.graph["inputs"]):
+    for number, source in enumerate(graph.inputs):
         for name, axis in source.axes.items():
             found: dict[int, tuple[Held | None, ...]] = {}
             for record, states, _ in fields.trace_axis(graph, Ref(source.node), axis):

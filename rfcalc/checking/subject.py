@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import networkx as nx
 import torch
 from torch import nn
 
 from rfcalc import sources
 from rfcalc.checking import device as devices
 from rfcalc.errors import TraceError, UsageError
-from rfcalc.graph import Node, nodes
+from rfcalc.graph import LayerGraph, Node, layered
 from rfcalc.sources.given import from_object
 from rfcalc.sources.loaded import Loaded
 
@@ -25,7 +24,7 @@ class Subject:
     loaded: Loaded
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
-    graph: nx.DiGraph[int]
+    graph: LayerGraph
     training: bool
 
     @property
@@ -35,7 +34,7 @@ class Subject:
     @property
     def records(self) -> list[Node]:
         """The nodes in execution order."""
-        return list(nodes(self.graph))
+        return list(self.graph)
 
     def name_of(self, module: str) -> str:
         """A module's qualified name as the graph writes it."""
@@ -48,7 +47,7 @@ def resolve(model: Any, inputs: Any, *, axes: Any, training: bool) -> Subject:
     Raises `UsageError` for a saved graph, which has no module that could run.
     """
     loaded = sources.load(model) if isinstance(model, str) else model
-    if isinstance(loaded, nx.DiGraph):
+    if layered(loaded) is not None:
         raise UsageError("a saved graph cannot be verified: it has nothing to run; name the model it was traced from")
     known = loaded if isinstance(loaded, Loaded) else from_object(loaded)
     if known is None:

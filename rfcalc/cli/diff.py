@@ -51,7 +51,7 @@ def _entries(name: str, request: Callable[[str], Request]) -> Mapping[str, Entry
         graph = Request(name).trace()
     else:
         graph = request(name).trace()
-    entry = entry_of(graph, graph.graph["model"], name)
+    entry = entry_of(graph, graph.model, name)
     return {entry.name: entry}
 
 

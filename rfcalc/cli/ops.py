@@ -39,9 +39,7 @@ def command(missing: str | None, request: Callable[[str], Request], output: Outp
 
         output.emit(ops_report(registered()))
         return 0
-    from rfcalc import graph
-
     traced = request(missing).trace()
-    calls = Counter(node.op for node in graph.nodes(traced) if node.macs is None)
-    output.emit(missing_report(traced.graph["model"], dict(sorted(calls.items()))))
+    calls = Counter(node.op for node in traced if node.macs is None)
+    output.emit(missing_report(traced.model, dict(sorted(calls.items()))))
     return INCOMPLETE if calls and strict else 0

@@ -18,9 +18,9 @@ from rfcalc.errors import LoadError
 from rfcalc.report import FORMATS
 
 if TYPE_CHECKING:
-    import networkx as nx
 
     from rfcalc.analyses.analysis import Analysis
+    from rfcalc.graph import LayerGraph
 
 Function: TypeAlias = Callable[..., Any]
 
@@ -49,12 +49,12 @@ class Request:
     axes: dict[str, int] | None = None
     training: bool = False
 
-    def trace(self) -> nx.DiGraph[int]:
+    def trace(self) -> LayerGraph:
         """The model's graph."""
         from rfcalc import api
 
         with guest(self.spec):
-            return api.trace(self.spec, self.inputs, axes=self.axes, training=self.training)
+            return api.layer_graph(self.spec, self.inputs, axes=self.axes, training=self.training)
 
     def analyze(self, of: str | None = None) -> Analysis:
         """The model's analysis, with fields in the inputs or in the layer ``of``."""

@@ -20,6 +20,6 @@ The file is itself a MODEL, and needs neither torch nor the code of the model to
 @debug_option
 def command(request: Request, target: Target) -> None:
     """Trace, write."""
-    from rfcalc import graph
+    from rfcalc import graph_json
 
-    target.write(graph.dumps(request.trace()))
+    target.write(graph_json.dumps(request.trace()))

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import networkx as nx
-
 from rfcalc.analyses import cost
 from rfcalc.analyses.analysis import Analysis
 from rfcalc.analyses.results import Layer, ReceptiveField
@@ -18,7 +16,7 @@ from rfcalc.comparing.family import Family
 from rfcalc.comparing.fitting import Fit, Key, Lattice, RefusedError, Sample, Sizes, fit
 from rfcalc.comparing.polynomial import Count, require_sympy, simplest
 from rfcalc.errors import UsageError
-from rfcalc.graph import Node, node, nodes
+from rfcalc.graph import LayerGraph, Node
 
 TOTALS = ("params", "trainable_params", "buffers", "macs", "flops")
 _ESSENTIAL = ("params", "macs")
@@ -148,20 +146,20 @@ def sample(analysis: Analysis) -> Sample:
     counts: dict[Key, int] = {name: getattr(analysis.totals, name) for name in TOTALS}
     for item in analysis.inputs:
         counts.update({("input", item.name, axis): extent for axis, extent in enumerate(item.shape)})
-    for owner, price in _row_costs(analysis.graph):
+    for owner, price in _row_costs(analysis.layer_graph):
         counts["layer", owner.name, "params"] = price.params
         if price.macs is not None:
             counts["layer", owner.name, "macs"] = price.macs
     return Sample(counts, lambda: _facts(analysis))
 
 
-def _row_costs(graph: nx.DiGraph[int]) -> Iterator[tuple[Node, cost.RowCost]]:
+def _row_costs(graph: LayerGraph) -> Iterator[tuple[Node, cost.RowCost]]:
     """What each numbered layer costs, without looking at what it sees."""
     owned = cost.owned_params(graph)
     rows: dict[int, list[Node]] = defaultdict(list)
-    for record in nodes(graph):
+    for record in graph:
         rows[record.owner].append(record)
-    return ((node(graph, owner), cost.row_cost(row, owned)) for owner, row in rows.items() if owner >= 0)
+    return ((graph[owner], cost.row_cost(row, owned)) for owner, row in rows.items() if owner >= 0)
 
 
 def _facts(analysis: Analysis) -> dict[Key, Hashable]:

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import networkx as nx
-
 from rfcalc.analyses.analysis import Analysis
 from rfcalc.analyses.results import Layer, ReceptiveField, plain
 from rfcalc.analyses.summary import summary
@@ -17,6 +15,7 @@ from rfcalc.comparing.formulas import TOTALS, Formulas, Irregular, Range, formul
 from rfcalc.comparing.polynomial import Count, Polynomial, Quotient, Ratio, ratio
 from rfcalc.comparing.symbols import family, parse_symbols
 from rfcalc.errors import UsageError
+from rfcalc.graph import layered
 from rfcalc.sources import stack
 from rfcalc.sources.symbols import Size, parse_size
 
@@ -299,7 +298,8 @@ def _labels(models: Sequence[Any]) -> list[str]:
         elif isinstance(model, Analysis):
             name = model.model
         else:
-            name = model.graph["model"] if isinstance(model, nx.DiGraph) else type(model).__name__
+            graph = layered(model)
+            name = graph.model if graph is not None else type(model).__name__
         number = sum(known == name or known.startswith(f"{name}#") for known in names)
         names.append(f"{name}#{number + 1}" if number else name)
     return names

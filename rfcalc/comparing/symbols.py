@@ -9,13 +9,11 @@ from fractions import Fraction
 from math import gcd, lcm
 from typing import Any, TypeAlias
 
-import networkx as nx
-
 from rfcalc.analyses.analysis import Analysis
 from rfcalc.comparing.family import Family, Symbol, number
 from rfcalc.comparing.fitting import Guess
 from rfcalc.errors import UsageError
-from rfcalc.graph import InputInfo
+from rfcalc.graph import InputInfo, LayerGraph
 from rfcalc.sources import stack
 from rfcalc.sources.resized import usual_shapes
 from rfcalc.sources.symbols import NAME, Multiple, Size, argument_symbols, parse_size, symbols_of
@@ -109,7 +107,7 @@ def family(
     wanted = [name for name in asked if name not in written]
     if not written and not wanted:
         return plain
-    if isinstance(plain.loaded(begin), nx.DiGraph):
+    if isinstance(plain.loaded(begin), LayerGraph):
         raise UsageError(f"{_called(model)} is a saved graph, and its sizes are fixed: ask the model that it is of")
     base = plain.at(begin)
     return _opened(plain, base, _overlaid(base.inputs, template or {}), written, wanted)
@@ -184,7 +182,7 @@ def _start(name: str, starts: Mapping[str, int], spec: Any) -> int:
 def _usual(plain: Family, begin: Mapping[str, int], template: Template, symbol: str) -> int | None:
     """The usual size of a symbol among the extents; 1 for a batch, None where the model leaves it open."""
     loaded = plain.loaded(begin)
-    known = {} if isinstance(loaded, nx.DiGraph) else usual_shapes(loaded)
+    known = {} if isinstance(loaded, LayerGraph) else usual_shapes(loaded)
     for name, shape in template.items():
         usual = known.get(name) or (next(iter(known.values())) if len(known) == 1 else None)
         if usual is None:

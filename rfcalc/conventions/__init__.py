@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rfcalc.conventions import dispatched, functionals, fvcore, keras, ptflops, thop, torchinfo, torchprofile
 from rfcalc.conventions.facts import Facts
 from rfcalc.conventions.records import Explanation, Part, Tally, Term
 from rfcalc.conventions.rules import Convention, apply
 from rfcalc.errors import UsageError
-
-if TYPE_CHECKING:
-    import networkx as nx
+from rfcalc.graph import LayerGraph
 
 CONVENTIONS: dict[str, Convention] = {
     convention.name: convention
@@ -49,7 +47,7 @@ def lookup(tool: str) -> Convention:
     raise UsageError(f"unknown tool {tool!r}; {hint}")
 
 
-def count(graph: nx.DiGraph[int], tool: str) -> Tally:
+def count(graph: LayerGraph, tool: str) -> Tally:
     """What ``tool`` counts for a traced or loaded graph: ``.total``, and ``.terms`` that lead to it from ``.base``.
 
     Raises `UsageError` for an unknown tool.
@@ -57,18 +55,18 @@ def count(graph: nx.DiGraph[int], tool: str) -> Tally:
     return apply(lookup(tool), Facts(graph))
 
 
-def explain(graph: nx.DiGraph[int], tools: Sequence[str] = ()) -> Explanation:
+def explain(graph: LayerGraph, tools: Sequence[str] = ()) -> Explanation:
     """The numbers of several tools, of all without ``tools``. Raises `UsageError` for an unknown tool."""
     chosen = [lookup(tool) for tool in tools] or list(CONVENTIONS.values())
     facts = Facts(graph)
     return Explanation(
         model=facts.model,
-        inputs={item.name: item.shape for item in graph.graph["inputs"]},
+        inputs={item.name: item.shape for item in graph.inputs},
         macs=sum(node.macs or 0 for node in facts.nodes.values()),
-        params=sum(param.numel for param in graph.graph["params"] if not param.shared_with),
+        params=sum(param.numel for param in graph.params if not param.shared_with),
         tallies=tuple(apply(convention, facts) for convention in chosen),
         unknown_ops=tuple(dict.fromkeys(node.op for node in facts.nodes.values() if node.macs is None)),
-        notices=_notices(graph.graph["meta"]),
+        notices=_notices(graph.meta),
     )
 
 

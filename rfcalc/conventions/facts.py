@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from math import prod
 
-import networkx as nx
-
-from rfcalc.graph import ModuleCall, Node, Param, nodes
+from rfcalc.graph import LayerGraph, ModuleCall, Node, Param
 
 Shape = tuple[int, ...]
 
@@ -184,11 +182,11 @@ class BufferSite(Site):
 class Facts:
     """A graph, looked up by op, by module call and by parameter."""
 
-    def __init__(self, graph: nx.DiGraph[int]) -> None:
+    def __init__(self, graph: LayerGraph) -> None:
         self.graph = graph
-        self.model: str = graph.graph["model"]
-        self.nodes = {node.id: node for node in nodes(graph)}
-        self.calls: dict[int, ModuleCall] = {call.number: call for call in graph.graph["calls"]}
+        self.model: str = graph.model
+        self.nodes = {node.id: node for node in graph}
+        self.calls: dict[int, ModuleCall] = {call.number: call for call in graph.calls}
 
     def ops(self) -> Iterator[OpSite]:
         """Every op, in execution order."""
@@ -200,7 +198,7 @@ class Facts:
 
     def buffers(self) -> Iterator[BufferSite]:
         """Every buffer of the model."""
-        return (BufferSite(self, buffer) for buffer in self.graph.graph["buffers"])
+        return (BufferSite(self, buffer) for buffer in self.graph.buffers)
 
     def shape(self, ident: int, output: int = 0) -> Shape:
         """Shape of one output of a node."""
@@ -233,7 +231,7 @@ class Facts:
     @cached_property
     def _params_of(self) -> dict[str, list[Param]]:
         found: dict[str, list[Param]] = defaultdict(list)
-        for param in self.graph.graph["params"]:
+        for param in self.graph.params:
             found[param.name.rpartition(".")[0]].append(param)
         return found
 
@@ -241,7 +239,7 @@ class Facts:
     def live(self) -> frozenset[int]:
         """The ops that an output of the model depends on."""
         found: set[int] = set()
-        front = [ref.node for ref in self.graph.graph["outputs"]]
+        front = [ref.node for ref in self.graph.outputs]
         while front:
             ident = front.pop()
             if ident not in found:
@@ -263,12 +261,12 @@ class Facts:
     def _around(self, softmax: Node) -> set[int]:
         """The softmax of attention, the product before it with its two scalings, and the product after it."""
         found = {softmax.id}
-        scores = self._product(softmax, self.graph.predecessors)
+        scores = self._product(softmax, lambda ident: [ref.node for ref in self.graph[ident].inputs])
         if scores is not None:
             found.add(scores.id)
             operands = [self._given(ref.node, scores) for ref in scores.inputs]
             found |= {node.id for node in operands if node.op == "aten.mul" and _same_call(node, scores)}
-        values = self._product(softmax, self.graph.successors)
+        values = self._product(softmax, self.graph.readers.__getitem__)
         return found | ({values.id} if values is not None else set())
 
     def _product(self, start: Node, step: Callable[[int], Iterable[int]]) -> Node | None:
@@ -309,7 +307,7 @@ class Facts:
         """Shape of the result of a matmul that torch runs turned around, (x^T w^T)^T for w x; None for any other."""
         node = product
         while True:
-            after = [self.nodes[ident] for ident in self.graph.successors(node.id)]
+            after = [self.nodes[ident] for ident in self.graph.readers[node.id]]
             after = [other for other in after if _same_call(other, product)]
             if len(after) != 1 or after[0].op not in (*_SHAPING, "aten.transpose"):
                 return None

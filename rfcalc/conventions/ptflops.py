@@ -135,7 +135,7 @@ def _interpolated(site: OpSite) -> int | None:
 
 
 def refuses(facts: Facts) -> str:
-    batches = {item.shape[0] for item in facts.graph.graph["inputs"] if item.shape}
+    batches = {item.shape[0] for item in facts.graph.inputs if item.shape}
     return "" if batches <= {1} else f"{TOOL} runs a batch of 1 only: trace the model with a batch of 1"
 
 

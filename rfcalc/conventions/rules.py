@@ -125,7 +125,7 @@ def apply(convention: Convention, facts: Facts) -> Tally:
     for group in convention.passes:
         _apply(convention, group, facts, ledger)
     multiply_adds = sum(node.macs or 0 for node in facts.nodes.values())
-    parameters = sum(param.numel for param in facts.graph.graph["params"] if not param.shared_with)
+    parameters = sum(param.numel for param in facts.graph.params if not param.shared_with)
     of_parameters = convention.unit == "parameters"
     if not of_parameters:
         for site in facts.ops():

@@ -6,9 +6,8 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, Protocol, cast
 
-import networkx as nx
-
 from rfcalc.errors import TraceError, UsageError
+from rfcalc.graph import LayerGraph, layered
 from rfcalc.sources import exported, files, keras, onnx, python, saved, stack, timm, torchvision, zoo
 from rfcalc.sources.given import from_object
 from rfcalc.sources.loaded import Loaded
@@ -20,14 +19,14 @@ class Source(Protocol):
     def matches(self, spec: str) -> bool:
         """Whether the text has this form."""
 
-    def load(self, spec: str) -> Loaded | nx.DiGraph[int]:
+    def load(self, spec: str) -> Loaded | LayerGraph:
         """The model it names, or its graph."""
 
 
 _SOURCES = cast("tuple[Source, ...]", (zoo, stack, saved, exported, onnx, torchvision, timm, keras, python, files))
 
 
-def load(spec: str) -> Loaded | nx.DiGraph[int]:
+def load(spec: str) -> Loaded | LayerGraph:
     """The model that a text names. Raises `UsageError` with the nearest names where nothing fits."""
     for source in _SOURCES:
         if source.matches(spec):
@@ -45,14 +44,15 @@ def load(spec: str) -> Loaded | nx.DiGraph[int]:
     )
 
 
-def resolve(model: Any, inputs: Any, *, axes: Any, training: bool) -> nx.DiGraph[int]:
+def resolve(model: Any, inputs: Any, *, axes: Any, training: bool) -> LayerGraph:
     """The graph of whatever `rfcalc.trace` was given."""
     if isinstance(model, str):
         model = load(model)
-    if isinstance(model, nx.DiGraph):
+    graph = layered(model)
+    if graph is not None:
         if inputs is not None:
             raise UsageError("a saved graph has its input fixed: trace the model again for another input")
-        return model
+        return graph
     known = model if isinstance(model, Loaded) else from_object(model)
     if known is None:
         raise UsageError(
@@ -72,7 +72,7 @@ def _axes(axes: Any) -> Mapping[str, Mapping[str, int]]:
 
 def traced(
     loaded: Loaded, inputs: Any, *, axes: Any, training: bool
-) -> tuple[nx.DiGraph[int], tuple[Any, ...], dict[str, Any]]:
+) -> tuple[LayerGraph, tuple[Any, ...], dict[str, Any]]:
     """The graph of a loaded model, and the arguments of its forward that were meant by ``inputs``."""
     from rfcalc.sources.inputs import candidates
     from rfcalc.tracing.forward import trace_module

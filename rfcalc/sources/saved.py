@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import networkx as nx
-
-from rfcalc import graph
+from rfcalc import graph_json
+from rfcalc.graph import LayerGraph
 
 
 def matches(spec: str) -> bool:
@@ -14,6 +13,6 @@ def matches(spec: str) -> bool:
     return spec.endswith(".json")
 
 
-def load(spec: str) -> nx.DiGraph[int]:
+def load(spec: str) -> LayerGraph:
     """The saved graph."""
-    return graph.load(Path(spec))
+    return graph_json.load(Path(spec))

@@ -164,7 +164,7 @@ def facts(analysis: Analysis) -> dict[str, Any]:
         "macs": found.macs,
         "flops": found.flops,
         "layers": found.layers,
-        "ops": analysis.graph.number_of_nodes(),
+        "ops": len(analysis.layer_graph),
         "inputs": {name: tuple(shape) for name, shape in found.inputs.items()},
         "field_status": "upper_bound" if found.bounds else "exact",
         "reasons": _causes(every),

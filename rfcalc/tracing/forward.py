@@ -10,13 +10,12 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import is_dataclass
 from typing import Any
 
-import networkx as nx
 import torch
 from torch import nn
 
 from rfcalc import graph as graphs
 from rfcalc.errors import RfcalcError, TraceError, UsageError
-from rfcalc.graph import InputInfo, Node, Param, Ref
+from rfcalc.graph import InputInfo, LayerGraph, Node, Param, Ref
 from rfcalc.tracing.construct import Constants
 from rfcalc.tracing.functions import CompositeMode
 from rfcalc.tracing.invented import invented
@@ -41,7 +40,7 @@ def trace_module(
     axes: Mapping[str, Mapping[str, int]] | None = None,
     constants: Constants | None = None,
     separator: str = ".",
-) -> nx.DiGraph[int]:
+) -> LayerGraph:
     """The graph of one forward pass of the model on inputs of these shapes.
 
     ``args`` and ``kwargs`` are tensors (or nested lists, tuples and dicts of them) on any device, "meta" included;
@@ -175,7 +174,7 @@ class _Run:
 
     # --- results ------------------------------------------------------------------------------------------------------
 
-    def graph(self, notices: Sequence[str], axes: Mapping[str, Mapping[str, int]], separator: str) -> nx.DiGraph[int]:
+    def graph(self, notices: Sequence[str], axes: Mapping[str, Mapping[str, int]], separator: str) -> LayerGraph:
         """The graph of the recorded pass."""
         modules = {name: class_of(module).__name__ for name, module in self.model.named_modules()}
         nodes = build_nodes(self.recorder.tape.records, modules, separator)

@@ -241,7 +241,7 @@ def test_each_input_has_its_own_field(two):
     assert [str(stride) for stride in fields["right"].stride] == ["1/2", "1/2"]
     assert fields["right"].period == (2, 2)
     assert two["head"].receptive_fields["left"].size == (3, 3)
-    assert len(two.graph.graph["outputs"]) == 2
+    assert len(two.layer_graph.outputs) == 2
 
 
 def test_an_input_that_is_not_seen_has_size_0(two):

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 import rfcalc
 from rfcalc.analyses.samples import sample_counts
-from rfcalc.graph import Ref, node, nodes
+from rfcalc.graph import Ref
 from tests.ops.oracle import support
 
 
@@ -35,7 +35,7 @@ class Net(nn.Module):
 def sets_of(graph: Any) -> dict[int, np.ndarray]:
     """For every node's first output, which positions along the input's last axis each element reads."""
     sets: dict[int, np.ndarray] = {}
-    for record in nodes(graph):
+    for record in graph:
         if record.op == "input":
             extent = record.shape[-1]
             sets[record.id] = np.broadcast_to(np.eye(extent, dtype=bool), (*record.shape, extent)).reshape(-1, extent)
@@ -43,7 +43,7 @@ def sets_of(graph: Any) -> dict[int, np.ndarray]:
         found = np.zeros((*record.shape, extent), dtype=bool)
         for read in record.reads[0]:
             ref = record.inputs[read.input]
-            elements = support(node(graph, ref.node).shape, read.steps, graph.graph["masks"])
+            elements = support(graph[ref.node].shape, read.steps, graph.masks)
             before = sets[ref.node]
             after = elements.reshape(-1, elements.shape[-1]).astype(np.float32) @ before.astype(np.float32)
             found |= (after > 0).reshape(*elements.shape[:-1], extent)
@@ -54,10 +54,10 @@ def sets_of(graph: Any) -> dict[int, np.ndarray]:
 def check(model: nn.Module, extent: int = 96, channels: int = 1) -> int | None:
     """Compare every known count with the sets of units that keep clear of the borders; returns the last one."""
     a = rfcalc.analyze(model, torch.rand(1, channels, extent))
-    counts = sample_counts(a.graph, Ref(0), 2)
-    sets = sets_of(a.graph)
+    counts = sample_counts(a.layer_graph, Ref(0), 2)
+    sets = sets_of(a.layer_graph)
     compared = 0
-    for record in nodes(a.graph):
+    for record in a.layer_graph:
         if record.id not in counts or len(record.shape) != 3:
             continue
         by_position = sets[record.id].reshape(*record.shape, extent).any(axis=(0, 1))

@@ -7,6 +7,7 @@ from torch import nn
 
 import rfcalc
 from rfcalc.analyses.summary import depth, summary
+from rfcalc.api import layer_graph
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ from rfcalc.analyses.summary import depth, summary
     ],
 )
 def test_depth_is_what_the_paper_says(spec: str, layers: int) -> None:
-    assert depth(rfcalc.trace(spec)) == layers
+    assert depth(layer_graph(spec)) == layers
 
 
 def test_depth_counts_each_layer_of_a_recurrent_stack_and_no_product_of_activations() -> None:
@@ -41,7 +42,7 @@ def test_depth_counts_each_layer_of_a_recurrent_stack_and_no_product_of_activati
             x = self.rnn(x)[0]
             return self.head(x @ x.transpose(1, 2) @ x)
 
-    assert depth(rfcalc.trace(Net(), (5, 8))) == 4
+    assert depth(layer_graph(Net(), (5, 8))) == 4
 
 
 def test_a_product_with_a_parameter_is_a_weight_layer() -> None:
@@ -56,7 +57,7 @@ def test_a_product_with_a_parameter_is_a_weight_layer() -> None:
     found = rfcalc.analyze(Net(), (8,))
 
     assert found.layers[-1].kind in ("matmul", "linear")
-    assert depth(found.graph) == 1
+    assert depth(found.layer_graph) == 1
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-import rfcalc
+from rfcalc.api import layer_graph
 from rfcalc.baseline.record import Entry, entry_of
 
 
@@ -87,5 +87,5 @@ def entry(
     dtype = given.pop("dtype", torch.float32)
     chosen = Net(**given) if model is None else model
     example = torch.zeros((1, *shape), dtype=dtype)
-    graph = rfcalc.trace(chosen.to(dtype), example, training=given.get("training", False))
+    graph = layer_graph(chosen.to(dtype), example, training=given.get("training", False))
     return entry_of(graph, name, None)

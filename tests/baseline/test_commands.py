@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from rfcalc import graph
+from rfcalc import graph, graph_json
 from rfcalc.baseline import discover, lockfile
 from rfcalc.cli import cli
 from rfcalc.graph import InputInfo, Node, Param, Read, Ref, TensorInfo
@@ -66,7 +66,7 @@ def save(path: Path, width: int = 4, unknown: bool = False) -> None:
         ],
         buffers=[],
     )
-    graph.save(built, path)
+    graph_json.save(built, path)
 
 
 @pytest.fixture

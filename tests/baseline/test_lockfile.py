@@ -278,9 +278,9 @@ def test_a_writer_that_never_ends_is_named(path: Path, monkeypatch: pytest.Monke
 
 def test_the_lock_does_not_depend_on_the_hash_seed() -> None:
     code = (
-        "import rfcalc; from rfcalc.baseline import lockfile, record\n"
+        "from rfcalc.api import layer_graph; from rfcalc.baseline import lockfile, record\n"
         "names = 'resnet18', 'inception-reduced'\n"
-        "entries = {name: record.entry_of(rfcalc.trace(name), name, name) for name in names}\n"
+        "entries = {name: record.entry_of(layer_graph(name), name, name) for name in names}\n"
         "print(lockfile.dumps(lockfile.Lock(entries)))"
     )
     texts = {

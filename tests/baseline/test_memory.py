@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-import rfcalc
 from rfcalc.analyses.memory import activation_bytes, used_outputs
-from rfcalc.graph import Node, Ref, TensorInfo, nodes
+from rfcalc.api import layer_graph
+from rfcalc.graph import Node, Ref, TensorInfo
 from tests.baseline.nets import entry
 
 
@@ -60,9 +60,9 @@ def test_what_counts(kind: str, more: int) -> None:
 
 
 def test_dropout_in_training_computes() -> None:
-    graph = rfcalc.trace(Counted("dropout"), (1, 8, 8), training=True)
+    graph = layer_graph(Counted("dropout"), (1, 8, 8), training=True)
 
-    assert activation_bytes(nodes(graph), used_outputs(graph)) == (2 + 4 + 2) * 64 * 4
+    assert activation_bytes(graph, used_outputs(graph)) == (2 + 4 + 2) * 64 * 4
 
 
 def test_a_dtype_without_a_size_is_unknown() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import rfcalc
+from rfcalc.api import layer_graph
 from rfcalc.baseline import budgets, lockfile
 from rfcalc.baseline.record import entry_of
 from rfcalc.zoo import CATALOG
@@ -25,6 +25,6 @@ def test_the_lock_is_byte_for_byte_what_this_torch_gives() -> None:
     text = (ROOT / "rfcalc.lock.json").read_bytes().decode()
     lock = lockfile.loads(text, "rfcalc.lock.json")
 
-    entries = {name: entry_of(rfcalc.trace(name), name, name) for name in CATALOG}
+    entries = {name: entry_of(layer_graph(name), name, name) for name in CATALOG}
 
     assert lockfile.dumps(replace(lock, models=entries)) == text

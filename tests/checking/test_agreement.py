@@ -199,10 +199,10 @@ def test_a_missing_cuda_device_is_one_line_and_auto_says_that_it_fell_back() -> 
 def test_unknown_devices_and_saved_graphs_are_refused(tmp_path: Any) -> None:
     with pytest.raises(UsageError, match="expected auto, cuda"):
         verify("lenet5", device="gpu")
-    from rfcalc import graph
-    from rfcalc.api import trace
+    from rfcalc import graph_json
+    from rfcalc.api import layer_graph
 
-    graph.save(trace("lenet5"), tmp_path / "lenet5.json")
+    graph_json.save(layer_graph("lenet5"), tmp_path / "lenet5.json")
     with pytest.raises(UsageError, match="cannot be verified"):
         verify(str(tmp_path / "lenet5.json"))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from rfcalc import graph
+from rfcalc import graph, graph_json
 from rfcalc.cli import cli
 from rfcalc.graph import InputInfo, Node, Param, Read, Ref, TensorInfo
 from rfcalc.reads import Reduce, Window
@@ -67,7 +67,7 @@ def _save(records: list[Node], path: Path) -> str:
         buffers=[],
         meta={"notices": ["traced by hand"]},
     )
-    graph.save(built, path)
+    graph_json.save(built, path)
     return str(path)
 
 

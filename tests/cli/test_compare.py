@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rfcalc import graph
+from rfcalc import graph_json
 from tests.cli.conftest import Invoke
 
 ROOT = Path(__file__).parent.parent.parent
@@ -226,7 +226,7 @@ def test_saved_graphs_are_compared_without_torch(tiny: str, tmp_path: Path) -> N
     """In a process in which `import torch` fails."""
     (tmp_path / "torch.py").write_text("raise ImportError('there is no torch here')\n", encoding="utf-8")
     other = tmp_path / "other.json"
-    graph.save(graph.load(Path(tiny)), other)
+    graph_json.save(graph_json.load(Path(tiny)), other)
     code = "import sys; from rfcalc.cli import main; sys.argv = ['rfcalc', *sys.argv[1:]]; main()"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
 

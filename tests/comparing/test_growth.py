@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rfcalc
+from rfcalc.api import layer_graph
 from rfcalc.comparing.symbols import family
 from rfcalc.errors import LoadError, UsageError
 from tests.comparing import nets
@@ -216,7 +217,7 @@ def test_a_model_for_one_size_says_so_and_takes_the_size_as_an_argument() -> Non
 
 def test_an_argument_that_a_constructor_refuses_is_an_error_of_one_line() -> None:
     with pytest.raises(LoadError, match="building the model failed: Input shape indivisible by patch size"):
-        rfcalc.trace("torchvision:vit_b_16(image_size=225)")
+        layer_graph("torchvision:vit_b_16(image_size=225)")
 
 
 def test_a_published_vit_by_its_constructor() -> None:
@@ -257,7 +258,7 @@ def test_requests_that_make_no_sense(model, inputs, symbols, message) -> None:
 
 def test_a_saved_graph_has_its_sizes_fixed() -> None:
     with pytest.raises(UsageError, match="is a saved graph, and its sizes are fixed"):
-        rfcalc.growth(rfcalc.trace("lenet5"), symbols="N")
+        rfcalc.growth(layer_graph("lenet5"), symbols="N")
 
 
 def test_layers_are_selected_as_elsewhere() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import rfcalc
-from rfcalc import graph as graphs
+from rfcalc import graph_json
+from rfcalc.api import layer_graph
 from rfcalc.conventions import CONVENTIONS
 from tests.cli.conftest import Invoke
 from tests.conventions.test_numbers import graph
@@ -20,14 +20,14 @@ from tests.conventions.test_numbers import graph
 def resnet50(tmp_path_factory: pytest.TempPathFactory) -> str:
     """resnet50 as a saved graph."""
     path = tmp_path_factory.mktemp("graphs") / "resnet50.json"
-    graphs.save(rfcalc.trace("resnet50"), path)
+    graph_json.save(layer_graph("resnet50"), path)
     return str(path)
 
 
 def saved(name: str, folder: Path) -> str:
     """A small network as a saved graph."""
     path = folder / f"{name}.json"
-    graphs.save(graph(f"net:{name}"), path)
+    graph_json.save(graph(f"net:{name}"), path)
     return str(path)
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-import rfcalc
-from rfcalc import graph as graphs
+from rfcalc import graph_json
+from rfcalc.api import layer_graph
 from rfcalc.conventions.facts import Facts
 from rfcalc.graph import ModuleCall
 from tests.conventions.nets import Function
@@ -44,9 +44,9 @@ FUNCTIONS = {
 def test_functions_by_the_name_that_a_user_calls(name: str) -> None:
     function, op, wanted = FUNCTIONS[name]
 
-    traced = rfcalc.trace(Function(lambda m, x: function(x)), (2, 4, 4))
+    traced = layer_graph(Function(lambda m, x: function(x)), (2, 4, 4))
 
-    assert wanted in {node.function for node in graphs.nodes(traced) if node.op == op}
+    assert wanted in {node.function for node in traced if node.op == op}
 
 
 def test_module_calls() -> None:
@@ -55,31 +55,31 @@ def test_module_calls() -> None:
             act = nn.ReLU()
             super().__init__(nn.Conv2d(3, 4, 3), act, nn.Sequential(act))
 
-    traced = rfcalc.trace(Net(), (3, 8, 8))
+    traced = layer_graph(Net(), (3, 8, 8))
 
     image, hidden = (1, 3, 8, 8), (1, 4, 6, 6)
     container, conv = "torch.nn.modules.container.Sequential", "torch.nn.modules.conv"
     net = f"{__name__}.test_module_calls.<locals>.Net"
     relu = ("torch.nn.modules.activation.ReLU",)
-    assert traced.graph["calls"] == (
+    assert traced.calls == (
         ModuleCall(1, "", (net, container), False, 1, (image,), (hidden,), 0),
         ModuleCall(2, "0", (f"{conv}.Conv2d", f"{conv}._ConvNd"), True, 1, (image,), (hidden,), 1),
         ModuleCall(3, "1", relu, True, 2, (hidden,), (hidden,), 1),
         ModuleCall(4, "2", (container,), False, 1, (hidden,), (hidden,), 1),
         ModuleCall(5, "1", relu, True, 2, (hidden,), (hidden,), 4),
     )
-    assert [(node.op, node.call) for node in graphs.nodes(traced)] == [
+    assert [(node.op, node.call) for node in traced] == [
         *(("input", 0), ("aten.convolution", 2), ("aten.relu", 3), ("aten.relu", 5))
     ]
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:
     traced = graph("net:multihead")
-    graphs.save(traced, tmp_path / "net.json")
-    loaded = graphs.load(tmp_path / "net.json")
+    graph_json.save(traced, tmp_path / "net.json")
+    loaded = graph_json.load(tmp_path / "net.json")
 
-    assert loaded.graph["calls"] == traced.graph["calls"]
-    assert [node.function for node in graphs.nodes(loaded)] == [node.function for node in graphs.nodes(traced)]
+    assert loaded.calls == traced.calls
+    assert [node.function for node in loaded] == [node.function for node in traced]
 
 
 @pytest.mark.parametrize(("name", "products"), [("multihead", 2), ("multihead_weights", 0), ("attention", 1)])
@@ -94,10 +94,10 @@ def test_a_module_of_no_class_of_its_own() -> None:
     module = nn.Module()
     module.forward = lambda x: torch.relu(x)  # type: ignore[method-assign]
 
-    (call,) = rfcalc.trace(module, (1, 4)).graph["calls"]
+    (call,) = layer_graph(module, (1, 4)).calls
 
     assert call.types == ()
-    assert Facts(rfcalc.trace(module, (1, 4)))
+    assert Facts(layer_graph(module, (1, 4)))
 
 
 def test_unused_results_are_known() -> None:

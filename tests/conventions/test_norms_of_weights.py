@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-import rfcalc
+from rfcalc.api import layer_graph
 from rfcalc.conventions import count
 
 
@@ -25,6 +25,6 @@ class StandardisedConv(nn.Module):
 
 @pytest.mark.parametrize(("gained", "each"), [(False, 4), (True, 5)])
 def test_a_normalised_weight_is_no_weight_of_the_norm(gained, each):
-    found = count(rfcalc.trace(StandardisedConv(gained), (3, 8, 8)), "fvcore")
+    found = count(layer_graph(StandardisedConv(gained), (3, 8, 8)), "fvcore")
 
     assert found.total == 6 * 6 * 6 * 27 + each * 6 * 27

@@ -10,7 +10,7 @@ from typing import Any
 import networkx as nx
 import pytest
 
-import rfcalc
+from rfcalc.api import layer_graph
 from rfcalc.conventions import CONVENTIONS, count
 from tests.conventions.nets import EXCEPTED, NETS, net
 from tests.conventions.tools import TOOLS, quiet
@@ -25,8 +25,8 @@ def graph(spec: str) -> nx.DiGraph[int]:
     with quiet():
         if kind == "net":
             model, x = net(name)
-            return rfcalc.trace(model, (x,))
-        return rfcalc.trace(spec, tuple(RECORDED["models"][spec]["input"]))
+            return layer_graph(model, (x,))
+        return layer_graph(spec, tuple(RECORDED["models"][spec]["input"]))
 
 
 @pytest.mark.parametrize("spec", RECORDED["models"])
@@ -81,7 +81,7 @@ RESNET50 = {
 
 @pytest.fixture(scope="module")
 def resnet50() -> nx.DiGraph[int]:
-    return rfcalc.trace("resnet50")
+    return layer_graph("resnet50")
 
 
 @pytest.mark.parametrize("tool", CONVENTIONS)
@@ -99,7 +99,7 @@ def test_keras_resnet50_with_the_biases_of_its_convolutions(resnet50: nx.DiGraph
 
 def test_faults_of_vit_b_16() -> None:
     """Attention is 715,327,488 multiply-adds of ViT-B/16, MultiheadAttention as a whole 6,292,703,232."""
-    graph = rfcalc.trace("torchvision:vit_b_16")
+    graph = layer_graph("torchvision:vit_b_16")
     missed = {
         "fvcore": -715_327_488,
         "ptflops-aten": -715_327_488,

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 from random import Random
 
-import networkx as nx
 import pytest
 
-import rfcalc
-from rfcalc import graph as graphs
+from rfcalc import graph_json
+from rfcalc.api import layer_graph
 from rfcalc.conventions import CONVENTIONS, count, explain, lookup
 from rfcalc.errors import UsageError
+from rfcalc.graph import LayerGraph
 from tests.conventions.nets import NETS
 from tests.conventions.test_numbers import graph
 from tests.randomnets.draw import draw
@@ -21,9 +21,9 @@ from tests.randomnets.draw import draw
 ROOT = Path(__file__).parents[2]
 
 
-def check(traced: nx.DiGraph[int]) -> None:
+def check(traced: LayerGraph) -> None:
     """Every tool's terms lead from rfcalc's number to the sum of what the tool's rules count."""
-    own = sum(node.macs or 0 for node in graphs.nodes(traced))
+    own = sum(node.macs or 0 for node in traced)
     for tally in explain(traced).tallies:
         assert tally.base == own or tally.unit == "parameters"
         assert tally.base + sum(term.amount for term in tally.terms) == tally.total, tally.tool
@@ -38,7 +38,7 @@ def check(traced: nx.DiGraph[int]) -> None:
 def test_terms_add_up_on_random_networks(seed: int) -> None:
     network, inputs = draw(Random(seed))
 
-    check(rfcalc.trace(network, tuple(inputs)))
+    check(layer_graph(network, tuple(inputs)))
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -48,9 +48,9 @@ def test_terms_add_up(name: str) -> None:
 
 def test_a_saved_graph_explains_the_same_without_torch(tmp_path: Path) -> None:
     traced = graph("net:multihead")
-    graphs.save(traced, tmp_path / "net.json")
+    graph_json.save(traced, tmp_path / "net.json")
     code = (
-        "import sys\nfrom pathlib import Path\nfrom rfcalc.graph import load\nfrom rfcalc.conventions import explain\n"
+        "import sys\nfrom pathlib import Path\nfrom rfcalc.graph_json import load\nfrom rfcalc.conventions import explain\n"
         f"print([tally.total for tally in explain(load(Path({str(tmp_path / 'net.json')!r}))).tallies])\n"
         "assert 'torch' not in sys.modules"
     )
@@ -65,11 +65,11 @@ def test_an_unknown_tool_gets_the_nearest_names() -> None:
     with pytest.raises(UsageError, match="unknown tool 'ptflop'; nearest: ptflops, ptflops-aten"):
         lookup("ptflop")
     with pytest.raises(UsageError, match="known: fvcore, timm, torchinfo"):
-        count(rfcalc.trace("3x3:1-1"), "xyz")
+        count(layer_graph("3x3:1-1"), "xyz")
 
 
 def test_tools_without_a_number_say_why() -> None:
-    two = rfcalc.trace("3x3:3-4", (2, 3, 8, 8))
+    two = layer_graph("3x3:3-4", (2, 3, 8, 8))
 
     assert "IndexError" in count(graph("net:vector"), "fvcore").refused
     assert "batch of 1" in count(two, "ptflops").refused

@@ -23,14 +23,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import networkx as nx
 import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from rfcalc import trace
 from rfcalc.analyses import fields
-from rfcalc.graph import Ref, node
+from rfcalc.api import layer_graph
+from rfcalc.graph import LayerGraph, Ref
 from tests.randomnets.draw import Net
 
 ATTEMPTS = 100
@@ -93,11 +92,11 @@ def check(net: Net, inputs: Sequence[torch.Tensor], seed: int = 0) -> Outcome:
     """Compare every tensor of the network with brute force, in every axis of every input and of one inner tensor."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        graph = trace(net, tuple(inputs), training=net.training)
-    outputs = graph.graph["outputs"]
+        graph = layer_graph(net, tuple(inputs), training=net.training)
+    outputs = graph.outputs
     count = net.inputs + len(net.layers)
     assert len(outputs) == count, f"{count} tensors were given back, {len(outputs)} are in the graph"
-    result = Outcome([], nodes=graph.number_of_nodes())
+    result = Outcome([], nodes=len(graph))
     torch.manual_seed(seed)
     with _plain():
         for source in _sources(net, graph, seed):
@@ -105,21 +104,21 @@ def check(net: Net, inputs: Sequence[torch.Tensor], seed: int = 0) -> Outcome:
     return result
 
 
-def _sources(net: Net, graph: nx.DiGraph[int], seed: int) -> list[int]:
+def _sources(net: Net, graph: LayerGraph, seed: int) -> list[int]:
     """The inputs; in some networks where nothing is written in place also one inner tensor."""
-    copied = [node(graph, ref.node).inputs[0] for ref in graph.graph["outputs"]]
+    copied = [graph[ref.node].inputs[0] for ref in graph.outputs]
     inner = net.inputs + seed // 3 % max(1, len(net.layers))
     apart = inner < len(copied) and copied.count(copied[inner]) == 1
     return [*range(net.inputs), *([inner] if apart and seed % 3 == 0 and not net.rewrites else [])]
 
 
 def _check_source(
-    net: Net, inputs: Sequence[torch.Tensor], graph: nx.DiGraph[int], source: int, result: Outcome
+    net: Net, inputs: Sequence[torch.Tensor], graph: LayerGraph, source: int, result: Outcome
 ) -> None:
-    outputs = graph.graph["outputs"]
-    copied = node(graph, outputs[source].node)
+    outputs = graph.outputs
+    copied = graph[outputs[source].node]
     ref = Ref(source) if source < net.inputs else copied.inputs[0]
-    shape = node(graph, ref.node).outputs[ref.output].shape
+    shape = graph[ref.node].outputs[ref.output].shape
     finite, loose = any(kind.misleads for kind in net.kinds), net.loose()
     for axis in range(len(shape)):
         claims = [
@@ -140,7 +139,7 @@ def _check_source(
                 result.differences.append(Difference(source, axis, value, at, claim, truth, int(wrong.sum())))
 
 
-def claimed(graph: nx.DiGraph[int], source: Ref, axis: int, outputs: Sequence[Ref]) -> list[tuple[Hull, bool]]:
+def claimed(graph: LayerGraph, source: Ref, axis: int, outputs: Sequence[Ref]) -> list[tuple[Hull, bool]]:
     """The hull that rfcalc claims for each element of each output, and whether it claims to be exact."""
     found: dict[Ref, tuple[Hull, bool]] = {}
     for record, states, _ in fields.trace_axis(graph, source, axis):
@@ -152,7 +151,7 @@ def claimed(graph: nx.DiGraph[int], source: Ref, axis: int, outputs: Sequence[Re
                 found[Ref(record.id, number)] = hull, not state.inexact
     claims = []
     for ref in outputs:
-        shape = node(graph, ref.node).outputs[ref.output].shape
+        shape = graph[ref.node].outputs[ref.output].shape
         nothing = np.full((1,) * len(shape), FAR)
         (lo, hi), exact = found.get(ref, ((nothing, -nothing), True))
         claims.append(((np.broadcast_to(lo, shape), np.broadcast_to(hi, shape)), exact))

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 import rfcalc
-from rfcalc import graph as graphs
 from rfcalc.analyses.analysis import Analysis
+from rfcalc.api import layer_graph
 from rfcalc.errors import LoadError, TraceError, UsageError
 
 pytestmark = pytest.mark.filterwarnings("default")  # torch.export warns of what it will do in later versions
@@ -181,7 +181,7 @@ def test_names_of_inputs(tmp_path: Path) -> None:
     }.items():
         build, args, kwargs = MODELS[name]
         spec = exported(tmp_path / "model.pt2", build(), args, kwargs)
-        assert [item.name for item in rfcalc.trace(spec).graph["inputs"]] == expected
+        assert [item.name for item in layer_graph(spec).inputs] == expected
 
 
 def test_open_sizes(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_open_sizes(tmp_path: Path) -> None:
     spec = exported(tmp_path / "model.pt2", model, (image(2, 3, 8, 8),), dynamic_shapes=sizes)
 
     def shape(*asked: int) -> tuple[int, ...]:
-        return rfcalc.trace(spec, asked or None).graph["inputs"][0].shape
+        return layer_graph(spec, asked or None).inputs[0].shape
 
     assert shape() == (2, 3, 8, 8)
     assert shape(3, 40, 8) == (1, 3, 40, 8)
@@ -202,7 +202,7 @@ def test_open_sizes(tmp_path: Path) -> None:
         with pytest.raises(
             TraceError, match=r"was exported for input Ax3x2Bx8 with A from 1 on, B from 4 to 20 \(float32\)"
         ):
-            rfcalc.trace(spec, wrong)
+            layer_graph(spec, wrong)
 
 
 def test_fixed_sizes(tmp_path: Path) -> None:
@@ -210,15 +210,15 @@ def test_fixed_sizes(tmp_path: Path) -> None:
     spec = exported(tmp_path / "model.pt2", build(), args, kwargs)
 
     with pytest.raises(TraceError, match=r"for guide 1x3x8x8 \(float32\) and cannot take 1x3x9x9 \(float32\)"):
-        rfcalc.trace(spec, {"guide": (3, 9, 9)})
+        layer_graph(spec, {"guide": (3, 9, 9)})
     with pytest.raises(TraceError, match=r"cannot take 1x3x16x16 \(int64\)"):
-        rfcalc.trace(spec, (torch.zeros(1, 3, 16, 16, dtype=torch.int64), args[1]))
+        layer_graph(spec, (torch.zeros(1, 3, 16, 16, dtype=torch.int64), args[1]))
     with pytest.raises(UsageError, match=r"takes 2 tensors \(image, guide\), it was given 1"):
-        rfcalc.trace(spec, args[0])
+        layer_graph(spec, args[0])
     with pytest.raises(UsageError, match="has no input 'picture'; it takes image, guide"):
-        rfcalc.trace(spec, {"picture": (3, 16, 16)})
+        layer_graph(spec, {"picture": (3, 16, 16)})
     with pytest.raises(UsageError, match="leave --training out"):
-        rfcalc.trace(spec, training=True)
+        layer_graph(spec, training=True)
 
 
 def test_tensors_as_the_original_takes_them(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_an_op_that_runs_parts_of_the_program_and_is_not_known(tmp_path: Path) -
     spec = exported(tmp_path / "model.pt2", Mapped(), (image(3, 4),))
 
     with pytest.raises(LoadError, match=r"cannot be run: it uses the higher-order op map"):
-        rfcalc.trace(spec)
+        layer_graph(spec)
 
 
 class Norms(nn.Module):
@@ -337,7 +337,7 @@ def test_calls_of_modules(tmp_path: Path) -> None:
             return x * 2
 
     model = nn.Sequential(Half(), nn.ReLU(), Half())
-    found = rfcalc.trace(exported(tmp_path / "model.pt2", model, (image(1, 4),))).graph["calls"]
+    found = layer_graph(exported(tmp_path / "model.pt2", model, (image(1, 4),))).calls
 
     names = [(call.module, call.inputs, call.outputs) for call in found]
     one = ((1, 4),)
@@ -350,10 +350,10 @@ def test_outputs_that_are_new_values_of_buffers_are_no_outputs(tmp_path: Path) -
     program = torch.export.export(model, (image(2, 2, 9),)).run_decompositions()
     torch.export.save(program, tmp_path / "model.pt2")
 
-    graph = rfcalc.trace(str(tmp_path / "model.pt2"))
+    graph = layer_graph(str(tmp_path / "model.pt2"))
 
     assert len(program.graph_signature.output_specs) == 4
-    assert [graphs.node(graph, ref.node).name for ref in graph.graph["outputs"]] == ["1"]
+    assert [graph[ref.node].name for ref in graph.outputs] == ["1"]
 
 
 def test_values_go_when_nothing_needs_them_any_more(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from torch import nn
 from torch.export import Dim
 
 import rfcalc
+from rfcalc.api import layer_graph
 from rfcalc.errors import LoadError, RfcalcError
 from tests.sources.test_exported import exported, image
 
@@ -78,7 +79,7 @@ def test_damaged_programs(name: str, tmp_path: Path, caplog: pytest.LogCaptureFi
 
     caplog.clear()
     with pytest.raises(LoadError) as caught:
-        rfcalc.trace(spec)
+        layer_graph(spec)
 
     text = str(caught.value)
     assert says in text
@@ -104,7 +105,7 @@ def test_no_pickle_of_the_file_is_run(where: str, tmp_path: Path) -> None:
     spec = rewritten(whole, tmp_path / "model.pt2", change)
 
     with pytest.raises(LoadError, match="pickled objects, and loading those can run any code"):
-        rfcalc.trace(spec)
+        layer_graph(spec)
     assert not mark.exists()
     torch.load(io.BytesIO(bomb), weights_only=False)  # which would have shown
     assert mark.exists()
@@ -121,7 +122,7 @@ def test_no_size_of_the_file_is_evaluated_as_code(where: str, tmp_path: Path) ->
     spec = rewritten(whole, tmp_path / "model.pt2", lambda name, data: data.replace(where.encode(), new.encode()))
 
     with pytest.raises(LoadError, match=r"has a size that is no plain expression, .*: loading it could run any code"):
-        rfcalc.trace(spec)
+        layer_graph(spec)
     assert not mark.exists()
     with suppress(Exception):
         torch.export.load(spec)
@@ -160,7 +161,7 @@ def test_truncated_at_every_part(tmp_path: Path) -> None:
     for part in range(20):
         path.write_bytes(whole[: len(whole) * part // 20])
         with pytest.raises(LoadError) as caught:
-            rfcalc.trace(str(path))
+            layer_graph(str(path))
         assert ("the file is cut short" if part else "the file is empty") in str(caught.value)
 
 

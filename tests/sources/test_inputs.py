@@ -47,7 +47,7 @@ def images() -> Loaded:
 
 def shapes(loaded: Loaded, inputs: Any) -> dict[str, tuple[int, ...]]:
     graph, _, _ = traced(loaded, inputs, axes=None, training=False)
-    return {item.name: item.shape for item in graph.graph["inputs"]}
+    return {item.name: item.shape for item in graph.inputs}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_dtype_is_that_of_the_source() -> None:
     ids = Loaded(nn.Embedding(10, 4), "ids", (Expected("ids", (7,), "int32"),))
     graph, _, _ = traced(ids, None, axes=None, training=False)
 
-    (found,) = graph.graph["inputs"]
+    (found,) = graph.inputs
     assert (found.name, found.shape, found.dtype) == ("ids", (1, 7), "int32")
 
 
@@ -110,6 +110,6 @@ def test_refused(loaded: Loaded, inputs: Any, words: str) -> None:
 def test_a_sample_of_a_list_has_no_batch() -> None:
     graph, _, _ = traced(images(), (2, 3, 9, 7), axes=None, training=False)
 
-    assert [item.batch for item in graph.graph["inputs"]] == [None, None]
+    assert [item.batch for item in graph.inputs] == [None, None]
     graph, _, _ = traced(pair(), {"a": (2, 3, 8, 8), "b": (2, 1, 8, 8)}, axes=None, training=False)
-    assert [item.batch for item in graph.graph["inputs"]] == [2, 2]
+    assert [item.batch for item in graph.inputs] == [2, 2]

@@ -13,6 +13,7 @@ import torch
 
 import rfcalc
 from rfcalc import Analysis, sources
+from rfcalc.api import layer_graph
 from rfcalc.errors import LoadError, TraceError, UsageError
 from rfcalc.sources.loaded import Loaded
 from tests import poison
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of Keras and of what it imp
 
 def on_every_axis(model: Any, *inputs: torch.Tensor) -> Analysis:
     """The analysis of a model, its regions held against poisoned passes of Keras itself along every axis."""
-    names = [item.name for item in rfcalc.trace(model, inputs).graph["inputs"]]
+    names = [item.name for item in layer_graph(model, inputs).inputs]
     axes = {name: {f"axis{k}": k for k in range(value.ndim)} for name, value in zip(names, inputs, strict=True)}
     a = rfcalc.analyze(model, inputs, axes=axes)
 
@@ -95,7 +96,7 @@ def test_parameters_are_those_that_keras_counts() -> None:
     a = rfcalc.analyze(model)
 
     held: dict[str, int] = {}
-    for item in (*a.graph.graph["params"], *a.graph.graph["buffers"]):
+    for item in (*a.layer_graph.params, *a.layer_graph.buffers):
         owner = item.name.rpartition(".")[0]
         held[owner] = held.get(owner, 0) + item.numel
     assert held == {layer.name: layer.count_params() for layer in model.layers if layer.weights}
@@ -287,7 +288,7 @@ def test_layer(name: str) -> None:
     model = CASES[name].build()
     keras.utils.set_random_seed(0)
 
-    a = on_every_axis(model, torch.randn(rfcalc.trace(model).graph["inputs"][0].shape))
+    a = on_every_axis(model, torch.randn(layer_graph(model).inputs[0].shape))
 
     assert a.totals.status == "complete"
     assert a.totals.macs == CASES[name].macs
@@ -435,7 +436,7 @@ def test_a_weight_in_two_layers_is_counted_once() -> None:
 def test_a_module_of_torch_s_keeps_its_names() -> None:
     model = sequence((3, 8, 7), layers.TorchModuleWrapper(torch.nn.Conv2d(3, 4, 3), name="wrap"))
 
-    params = rfcalc.trace(model).graph["params"]
+    params = layer_graph(model).params
 
     assert [item.name for item in params] == ["wrap.module.weight", "wrap.module.bias"]
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import rfcalc
+from rfcalc.api import layer_graph
 from rfcalc.errors import LoadError, TraceError, UsageError
 
 onnx: Any = pytest.importorskip("onnx")
@@ -79,7 +80,7 @@ def test_open_sizes(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"leaves the size of its input image open \(3x\?x\?\)"):
         rfcalc.analyze(spec)
     assert rfcalc.analyze(spec, (3, 32, 16)).totals.macs == 16 * 8 * 4 * 27 + 20
-    assert rfcalc.trace(spec, (2, 3, 8, 8)).graph["inputs"][0].shape == (2, 3, 8, 8)
+    assert layer_graph(spec, (2, 3, 8, 8)).inputs[0].shape == (2, 3, 8, 8)
     with pytest.raises(TraceError, match=r"cannot run on image 1x4x8x8: layer /stem/Conv \(Conv2d\) got 1x4x8x8"):
         rfcalc.analyze(spec, (4, 8, 8))
 
@@ -87,7 +88,7 @@ def test_open_sizes(tmp_path: Path) -> None:
 def test_only_the_batch_is_open(tmp_path: Path) -> None:
     spec = cnn(tmp_path / "net.onnx", ["N", 3, 16, 16])
 
-    assert rfcalc.trace(spec).graph["inputs"][0].shape == (1, 3, 16, 16)
+    assert layer_graph(spec).inputs[0].shape == (1, 3, 16, 16)
 
 
 def test_attention_behind_a_mask(tmp_path: Path) -> None:
@@ -120,7 +121,7 @@ def test_several_inputs_of_fixed_sizes(tmp_path: Path) -> None:
     weights = {"scales": np.array([1, 1, 2, 2], np.float32), "w": ones(1, 2, 1, 1)}
     a = rfcalc.analyze(saved(tmp_path / "net.onnx", nodes, inputs, weights))
 
-    assert [(item.name, item.shape) for item in a.graph.graph["inputs"]] == [
+    assert [(item.name, item.shape) for item in a.layer_graph.inputs] == [
         ("left", (2, 1, 4, 4)),
         ("right", (2, 1, 8, 8)),
     ]
@@ -141,7 +142,7 @@ def test_a_real_pass_agrees(tmp_path: Path) -> None:
 
 def refused(spec: str) -> str:
     with pytest.raises(LoadError) as caught:
-        rfcalc.trace(spec)
+        layer_graph(spec)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(spec)
     assert len(str(caught.value)) < len(spec) + 420

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-import rfcalc
-from rfcalc import graph
+from rfcalc import graph, graph_json
+from rfcalc.api import layer_graph
 from rfcalc.errors import LoadError
 from tests.sources.test_errors import refused
 
@@ -50,7 +50,7 @@ def test_files_that_are_no_graph(here: Path, command: tuple[str, ...], content: 
 
 
 def test_a_graph_is_not_verified(here: Path) -> None:
-    graph.save(rfcalc.trace("3x3"), here / "graph.json")
+    graph_json.save(layer_graph("3x3"), here / "graph.json")
 
     assert "a saved graph cannot be verified: it has nothing to run" in refused(2, "verify", "graph.json")
 
@@ -81,7 +81,7 @@ def test_a_large_file_is_not_read(here: Path, start: bytes, says: str, monkeypat
     monkeypatch.setattr(Path, "open", lambda path, mode: Counting(path))
 
     with pytest.raises(LoadError) as caught:
-        graph.load(here / "graph.json")
+        graph_json.load(here / "graph.json")
 
     assert says in str(caught.value)
     assert 0 < sum(taken) <= 4096
@@ -104,7 +104,7 @@ def saved() -> dict[str, Any]:
             x = self.linear(x)
             return nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True).cumsum(1)
 
-    return dict(graph.to_json(rfcalc.trace(Net(), (2, 6, 6))))
+    return dict(graph_json.to_json(layer_graph(Net(), (2, 6, 6))))
 
 
 #: For each field of a node, what it must not be.
@@ -139,7 +139,7 @@ def test_wrong_types_in_every_field(key: str, saved: dict[str, Any]) -> None:
         data = json.loads(json.dumps(saved))
         data["nodes"][2][key] = value
         with pytest.raises(LoadError, match="graph is damaged: ") as caught:
-            graph.from_json(data)
+            graph_json.from_json(data)
         assert "\n" not in str(caught.value)
 
 
@@ -169,7 +169,7 @@ def test_reads_that_cannot_be_made(saved: dict[str, Any]) -> None:
             else:
                 changed[1] = [wrong]
             with pytest.raises(LoadError, match="graph is damaged: "):
-                graph.from_json(data)
+                graph_json.from_json(data)
 
 
 def test_reads_that_end_in_another_shape(saved: dict[str, Any]) -> None:
@@ -177,4 +177,4 @@ def test_reads_that_end_in_another_shape(saved: dict[str, Any]) -> None:
     data["nodes"][-1]["outputs"][0][0][-1] += 1
 
     with pytest.raises(LoadError, match=r"reads \[1, 196, 4\] for an output of \[1, 196, 5\]"):
-        graph.from_json(data)
+        graph_json.from_json(data)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-import rfcalc
+from rfcalc.api import layer_graph
 
 IMAGE, VOLUME, AUDIO, TOKENS = (1, 3, 8, 8), (1, 1, 8, 8, 8), (1, 3, 8), (1, 5, 8)
 FOUND = {
@@ -41,13 +41,13 @@ FOUND = {
 def test_axes_are_found_from_shape_and_use(name):
     model, shape, axes = FOUND[name]
 
-    (found,) = rfcalc.trace(model, torch.rand(shape)).graph["inputs"]
+    (found,) = layer_graph(model, torch.rand(shape)).inputs
 
     assert dict(found.axes) == axes
 
 
 def test_ids_of_tokens_are_positions():
-    (found,) = rfcalc.trace(nn.Embedding(10, 4), torch.zeros(1, 5).long()).graph["inputs"]
+    (found,) = layer_graph(nn.Embedding(10, 4), torch.zeros(1, 5).long()).inputs
 
     assert dict(found.axes) == {"T": 1}
 
@@ -56,5 +56,5 @@ def test_training_statistics_do_not_say_what_the_axes_are():
     model = nn.Sequential(OrderedDict(norm=nn.BatchNorm2d(3), conv=nn.Conv2d(3, 3, 3)))
 
     for training in (False, True):
-        (found,) = rfcalc.trace(model, (3, 8, 8), training=training).graph["inputs"]
+        (found,) = layer_graph(model, (3, 8, 8), training=training).inputs
         assert dict(found.axes) == {"H": 2, "W": 3}

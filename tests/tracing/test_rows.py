@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import rfcalc
-from rfcalc import graph as graphs
+from rfcalc import graph_json
+from rfcalc.api import layer_graph
 from rfcalc.errors import LoadError, TraceError
 from rfcalc.tracing.composite import whole
 from tests.poison import check
@@ -66,14 +67,14 @@ def test_a_result_that_is_read_twice_is_the_row_s_own() -> None:
 
 
 def test_the_shape_is_saved_with_the_graph() -> None:
-    graph = rfcalc.trace(within(ChannelsLast()), torch.randn(1, 6, 7, 3))
-    data = graphs.to_json(graph)
+    graph = layer_graph(within(ChannelsLast()), torch.randn(1, 6, 7, 3))
+    data = graph_json.to_json(graph)
 
-    assert rfcalc.analyze(graphs.from_json(data))["last"].output_shape == (1, 6, 7, 5)
+    assert rfcalc.analyze(graph_json.from_json(data))["last"].output_shape == (1, 6, 7, 5)
 
     next(row for row in data["nodes"] if "face" in row)["face"] = 99
     with pytest.raises(LoadError, match="shows the result of node 99, which is not there"):
-        graphs.from_json(data)
+        graph_json.from_json(data)
 
 
 def test_a_copy_in_memory_is_no_op() -> None:

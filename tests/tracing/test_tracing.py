@@ -17,6 +17,7 @@ from torch.nn.utils import parametrizations
 
 import rfcalc
 from rfcalc import Analysis
+from rfcalc.api import layer_graph
 from rfcalc.errors import LoadError, TraceError
 from tests.poison import check
 
@@ -104,7 +105,7 @@ def test_shared_weights_are_counted_once_and_belong_to_their_first_owner():
 
     assert a.totals.params == 36
     assert [a["a"].params, a["b"].params] == [36, 0]
-    rows = {row.name: row.shared_with for row in a.graph.graph["params"]}
+    rows = {row.name: row.shared_with for row in a.layer_graph.params}
     assert rows == {"a.weight": "", "b.weight": "a.weight"}
     assert a.totals.macs == 2 * 36 * 64
 
@@ -227,9 +228,9 @@ def test_the_fast_path_of_attention_is_as_before(enabled, fails):
         layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
         if fails:
             with pytest.raises(TraceError):
-                rfcalc.trace(layer, torch.rand(1, 5, 7))
+                layer_graph(layer, torch.rand(1, 5, 7))
         else:
-            rfcalc.trace(layer, torch.rand(1, 5, 8))
+            layer_graph(layer, torch.rand(1, 5, 8))
         assert torch.backends.mha.get_fastpath_enabled() is enabled
     finally:
         torch.backends.mha.set_fastpath_enabled(True)
@@ -239,8 +240,8 @@ def test_inputs_are_not_written():
     x = torch.rand(1, 2, 8, 8)
     before = x.clone()
 
-    rfcalc.trace(Net(lambda m, x: x.mul_(3).sub_(1)), x)
-    rfcalc.trace(Net(lambda m, x: x.mul_(x.sum().item())), x)
+    layer_graph(Net(lambda m, x: x.mul_(3).sub_(1)), x)
+    layer_graph(Net(lambda m, x: x.mul_(x.sum().item())), x)
 
     assert torch.equal(x, before)
 
@@ -248,7 +249,7 @@ def test_inputs_are_not_written():
 def test_a_user_s_modes_and_gradients_stay():
     with torch.enable_grad(), torch.device("cpu"):
         model = conv()
-        rfcalc.trace(model, (2, 8, 8))
+        layer_graph(model, (2, 8, 8))
         assert torch.is_grad_enabled()
         model(torch.rand(1, 2, 8, 8)).sum().backward()
     assert model.weight.grad is not None
@@ -388,8 +389,8 @@ def test_bags_of_embeddings():
     assert (a.totals.params, a.totals.macs, a["bag"].output_shape) == (40, 0, (3, 4))
     assert a["bag"].receptive_field.size == (6,)
     flat = Net(lambda m, i, o: m.bag(i, o), bag=nn.EmbeddingBag(10, 4))
-    graph = rfcalc.trace(flat, (torch.zeros(6).long(), torch.tensor([0, 3])))
-    assert dict(graph.graph["inputs"][0].axes) == {"L": 0}
+    graph = layer_graph(flat, (torch.zeros(6).long(), torch.tensor([0, 3])))
+    assert dict(graph.inputs[0].axes) == {"L": 0}
 
 
 @pytest.mark.parametrize("change", ["meta", torch.float16, torch.bfloat16, torch.float64])

@@ -1,0 +1,289 @@
+"""A layer graph as JSON: saved, loaded, and checked while it is loaded."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields, is_dataclass
+from functools import cache
+from itertools import chain
+from pathlib import Path
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+
+from rfcalc import reads
+from rfcalc.errors import LoadError
+from rfcalc.graph import InputInfo, LayerGraph, ModuleCall, Node, Param, Read, Ref, TensorInfo, build
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SCHEMA = "rfcalc-graph/1"
+
+#: Bytes of the largest file that is read: a hundred times what a model of thousands of ops needs.
+LARGEST_FILE = 64 << 20
+#: Files of more bytes must begin with the schema, as `dumps` writes them, before all of their text is read.
+_SMALL_FILE = 1 << 20
+_HEAD = re.compile(rb'\s*\{\s*"schema"\s*:\s*"([^"]{0,80})"')
+
+
+def to_json(graph: LayerGraph) -> dict[str, Any]:
+    """The graph as plain JSON data."""
+    return {
+        "schema": SCHEMA,
+        "model": graph.model,
+        "meta": graph.meta,
+        "inputs": [asdict(item) for item in graph.inputs],
+        "outputs": [[ref.node, ref.output] for ref in graph.outputs],
+        "params": [asdict(item) for item in graph.params],
+        "buffers": [asdict(item) for item in graph.buffers],
+        "calls": [_encode_call(item) for item in graph.calls],
+        "masks": {str(key): _encode_mask(mask) for key, mask in graph.masks.items()},
+        "nodes": [_encode_node(record) for record in graph],
+    }
+
+
+def from_json(data: Any, where: str = "graph") -> LayerGraph:
+    """A graph from what `to_json` made. Raises `LoadError` naming ``where`` and what is wrong."""
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise _foreign(data.get("schema") if isinstance(data, dict) else type(data).__name__, where)
+    try:
+        graph = build(
+            [_decode_node(row) for row in data["nodes"]],
+            model=data["model"],
+            inputs=[InputInfo(**{**row, "shape": tuple(row["shape"])}) for row in data["inputs"]],
+            outputs=[Ref(*row) for row in data["outputs"]],
+            params=[Param(**{**row, "shape": tuple(row["shape"])}) for row in data["params"]],
+            buffers=[Param(**{**row, "shape": tuple(row["shape"])}) for row in data["buffers"]],
+            calls=[_decode_call(row) for row in data["calls"]],
+            masks={int(key): _decode_mask(row) for key, row in data["masks"].items()},
+            meta=data["meta"],
+        )
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, zlib.error) as error:
+        raise LoadError(f"{where} is damaged: {type(error).__name__}: {error}") from error
+    _check(graph, where)
+    return graph
+
+
+def _foreign(schema: Any, where: str) -> LoadError:
+    """The error for a file with another schema than that of graphs, or with none."""
+    shown = repr(schema) if len(repr(schema)) < 60 else f"{repr(schema)[:50]}..."
+    name, _, version = schema.partition("/") if isinstance(schema, str) else ("", "", "")
+    advice = "save one with rfcalc trace MODEL -o graph.json"
+    if name == SCHEMA.partition("/")[0] and version.isdecimal() and version > SCHEMA.partition("/")[2]:
+        advice = "a newer rfcalc saved it: install that, or trace the model again with this one"
+    elif name == "rfcalc":
+        advice = f"it is a report, what was printed of a graph; {advice}"
+    return LoadError(f"{where} is no rfcalc graph: expected schema {SCHEMA!r}, found {shown}; {advice}")
+
+
+def _check(graph: LayerGraph, where: str) -> None:
+    for problem in chain(_mistyped(graph), _problems(graph)):
+        raise LoadError(f"{where} is damaged: {problem}; trace the model again")
+
+
+def _mistyped(graph: LayerGraph) -> Iterator[str]:
+    """Fields that do not hold what they should."""
+    for name, hint in (("model", str), ("meta", Mapping[str, Any])):
+        if not _fits(getattr(graph, name), hint):
+            yield f"{name} is {getattr(graph, name)!r}"
+    for table in ("inputs", "outputs", "params", "buffers", "calls"):
+        for number, record in enumerate(getattr(graph, table)):
+            yield from (f"{problem} of number {number} of {table}" for problem in _wrong_fields(record))
+    for record in graph:
+        yield from (f"{problem} of node {record.id!r}" for problem in _wrong_fields(record))
+
+
+def _wrong_fields(record: Any) -> Iterator[str]:
+    kind: type = type(record)
+    for name, hint in _hints(kind).items():
+        value = getattr(record, name)
+        if not _fits(value, hint):
+            shown = repr(value)
+            yield f"{name} is {shown if len(shown) < 60 else shown[:50] + '...'}"
+
+
+@cache
+def _hints(record: type) -> dict[str, Any]:
+    hints = get_type_hints(record)
+    return {item.name: hints[item.name] for item in fields(record)}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type as fields of the records are annotated."""
+    if hint is Any:
+        return True
+    if is_dataclass(hint):
+        return isinstance(value, hint) and not any(_wrong_fields(value))  # type: ignore[arg-type]
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, arg) for arg in args)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        inside = args[:1] * len(value) if args[-1] is Ellipsis else args
+        return len(inside) == len(value) and all(map(_fits, value, inside))
+    if origin is not None:  # a mapping
+        return isinstance(value, dict) and all(_fits(k, args[0]) and _fits(v, args[1]) for k, v in value.items())
+    return type(value) is hint
+
+
+def _problems(graph: LayerGraph) -> Iterator[str]:
+    """What the parts of a graph say of each other that cannot be."""
+    known: dict[int, int] = {}  # outputs of the nodes so far
+    for ident, record in graph.records.items():
+        for ref in record.inputs:
+            if ref.node not in known:
+                yield f"node {ident} reads node {ref.node}, which does not come before it"
+            elif not 0 <= ref.output < known[ref.node]:
+                yield f"node {ident} reads output {ref.output} of node {ref.node}, which has {known[ref.node]}"
+        yield from (f"node {ident} {problem}" for problem in _read_problems(graph, record))
+        if min((extent for out in record.outputs for extent in out.shape), default=0) < 0:
+            yield f"node {ident} has an output with a negative extent"
+        known[ident] = len(record.outputs)
+    for record in graph:
+        if record.owner >= 0 and record.owner not in known:
+            yield f"node {record.id} is in the row of node {record.owner}, which is not there"
+        if record.face is not None and record.face not in known:
+            yield f"node {record.id} shows the result of node {record.face}, which is not there"
+    begun = {0}
+    for call in graph.calls:
+        if call.parent not in begun:
+            yield f"module call {call.number} is within call {call.parent}, which did not begin before it"
+        begun.add(call.number)
+    for record in graph:
+        if record.call not in begun:
+            yield f"node {record.id} ran in module call {record.call}, which is not there"
+    for ref in graph.outputs:
+        if not 0 <= ref.output < known.get(ref.node, 0):
+            yield f"output {ref.output} of node {ref.node} is given back, which is not there"
+    for item in graph.inputs:
+        if item.node not in known:
+            yield f"input {item.name!r} is node {item.node}, which is not there"
+        elif not known[item.node] or graph[item.node].shape != item.shape:
+            yield f"input {item.name!r} has another shape than its node {item.node}"
+        for name, axis in item.axes.items():
+            if not 0 <= axis < len(item.shape):
+                yield f"input {item.name!r} has no axis {axis} to call {name}"
+
+
+def _read_problems(graph: LayerGraph, record: Node) -> Iterator[str]:
+    """What the reads of a node say that cannot be; its inputs are known to be there."""
+    masks = {key: mask.shape for key, mask in graph.masks.items()}
+    if len(record.reads) != len(record.outputs):
+        yield f"has {len(record.outputs)} outputs and reads of {len(record.reads)}"
+    for rows, out in zip(record.reads, record.outputs, strict=False):
+        for read in rows:
+            if not 0 <= read.input < len(record.inputs):
+                yield f"reads its input {read.input}, it has {len(record.inputs)}"
+                continue
+            used = {step.mask for step in read.steps if isinstance(step, reads.Blocked | reads.Contract)}
+            yield from (f"uses mask {mask}, which is not there" for mask in used - set(masks))
+            ref = record.inputs[read.input]
+            shape = graph[ref.node].outputs[ref.output].shape
+            try:
+                for step in read.steps:
+                    shape = reads.shape_after(shape, step, masks)
+            except ValueError as error:
+                yield f"cannot read by {error}"
+            if len(shape) != len(out.shape) or any(a not in (1, b) for a, b in zip(shape, out.shape, strict=True)):
+                yield f"reads {list(shape)} for an output of {list(out.shape)}"
+
+
+def save(graph: LayerGraph, path: Path) -> None:
+    """Write the graph as JSON, one node a line."""
+    path.write_text(dumps(graph), encoding="utf-8")
+
+
+def dumps(graph: LayerGraph) -> str:
+    """The graph as JSON text, one node a line, so that versions of it can be compared line by line."""
+    data = to_json(graph)
+    rows = data.pop("nodes")
+    head = json.dumps(data, indent=1)[:-2]
+    body = ",\n".join("  " + json.dumps(row, separators=(",", ":")) for row in rows)
+    return f'{head},\n "nodes": [\n{body}\n ]\n}}\n'
+
+
+def load(path: Path) -> LayerGraph:
+    """Read a graph that `save` wrote. Raises `LoadError` for anything else, before all of a large file is read."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            head = _HEAD.match(file.read(1024))
+            if size > _SMALL_FILE and (head is None or head[1] != SCHEMA.encode()):
+                raise _foreign(head[1].decode("utf-8", "replace") if head else "none at its beginning", str(path))
+            if size > LARGEST_FILE:
+                raise LoadError(
+                    f"{path} has {size:,} bytes, a saved graph at most {LARGEST_FILE:,}: trace a part of the model"
+                )
+            file.seek(0)
+            data = json.loads(file.read().decode("utf-8"), parse_constant=_no_number)
+    except OSError as error:
+        raise LoadError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise LoadError(f"{path} is no rfcalc graph: not valid JSON ({error}); trace the model again") from error
+    return from_json(data, str(path))
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+_EMPTY: tuple[Any, ...] = ("", (), {})
+
+
+def _encode_node(record: Node) -> dict[str, Any]:
+    row = {
+        key: value for key, value in vars(record).items() if not (value is None or value is False or value in _EMPTY)
+    }
+    row["inputs"] = [[ref.node, ref.output] for ref in record.inputs]
+    row["outputs"] = [[list(out.shape), out.dtype] for out in record.outputs]
+    row["reads"] = [[[read.input, reads.encode(read.steps)] for read in output] for output in record.reads]
+    row["macs"] = record.macs
+    return row
+
+
+def _decode_node(row: dict[str, Any]) -> Node:
+    known = {"index": None, "scope": "", "module": "", **row}
+    known["inputs"] = tuple(Ref(*ref) for ref in row["inputs"])
+    known["outputs"] = tuple(TensorInfo(tuple(shape), dtype) for shape, dtype in row["outputs"])
+    known["reads"] = tuple(
+        tuple(Read(position, reads.decode(steps)) for position, steps in output) for output in row["reads"]
+    )
+    known["params"] = tuple(row.get("params", ()))
+    known["notes"] = tuple(row.get("notes", ()))
+    return Node(**known)
+
+
+def _encode_call(call: ModuleCall) -> list[Any]:
+    shapes = ([list(shape) for shape in shapes] for shapes in (call.inputs, call.outputs))
+    return [call.number, call.module, list(call.types), call.leaf, call.places, *shapes, call.parent]
+
+
+def _decode_call(row: list[Any]) -> ModuleCall:
+    number, module, types, leaf, places, inputs, outputs, parent = row
+    given, returned = (tuple(map(tuple, shapes)) for shapes in (inputs, outputs))
+    return ModuleCall(number, module, tuple(types), leaf, places, given, returned, parent)
+
+
+def _encode_mask(mask: np.ndarray) -> dict[str, Any]:
+    import numpy as np
+
+    packed = zlib.compress(np.packbits(mask).tobytes(), 9)
+    return {"shape": list(mask.shape), "bits": base64.b64encode(packed).decode("ascii")}
+
+
+def _decode_mask(row: dict[str, Any]) -> np.ndarray:
+    import numpy as np  # most graphs have no masks, and a command may need no numpy otherwise
+
+    shape = tuple(row["shape"])
+    count = math.prod(shape)
+    data = zlib.decompressobj().decompress(base64.b64decode(row["bits"]), count // 8 + 1)  # never more than is needed
+    if not 0 <= count <= 8 * len(data):
+        raise ValueError(f"a mask of shape {list(shape)} has {8 * len(data)} bits")
+    return np.unpackbits(np.frombuffer(data, np.uint8), count=count).astype(bool).reshape(shape)
