@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 #: Packages of which every module can be had without torch, and single modules besides.
 WITHOUT_TORCH = (
     *("rfcalc.analyses", "rfcalc.baseline", "rfcalc.cli", "rfcalc.comparing", "rfcalc.conventions", "rfcalc.ops"),
-    *("rfcalc.report", "rfcalc.sweeping"),
+    *("rfcalc.page", "rfcalc.plotting", "rfcalc.report", "rfcalc.sweeping"),
 )
 MODULES = (
     "rfcalc",
@@ -80,11 +80,11 @@ def test_packages_without_torch(package: str) -> None:
 
 
 def test_help_and_lists_need_no_torch() -> None:
-    calls = [("--help",), ("--version",), ("list",), ("ops",), *((name, "--help") for name in cli.commands)]
+    calls = [("--help",), ("--version",), ("list",), ("ops",), *((name, "--help") for name in cli.names)]
 
     printed = run("\n".join(called(*args) for args in calls))
 
-    assert printed.count("Usage: rfcalc") == 1 + len(cli.commands)
+    assert printed.count("Usage: rfcalc") == 1 + len(cli.names)
 
 
 def test_completion_needs_no_torch() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rfcalc.baseline.differences import model_field
-from rfcalc.baseline.files import held, write_whole
+from rfcalc.writing import held, write_whole
 from rfcalc.baseline.record import Entry
 from rfcalc.errors import UsageError
 

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rfcalc.baseline.files import held, write_whole
+from rfcalc.writing import held, write_whole
 from rfcalc.baseline.record import CONVENTION, Entry, digest, entry_from, to_data
 from rfcalc.errors import UsageError
 

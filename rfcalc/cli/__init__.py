@@ -1,27 +1,32 @@
-"""The command line. A new command is one file and one line in `COMMANDS`; none imports torch before it needs it."""
+"""The command line. A new command is one file and one line in `COMMANDS`.
+
+A command is imported when it is run, and imports torch when it needs it.
+"""
 
 from __future__ import annotations
 
 import click
 
-from rfcalc.cli import check, compare, diff, explain, init, lock, ops, show, sweep, trace, verify
-from rfcalc.cli import list as list_command
 from rfcalc.cli.group import RfcalcGroup
 from rfcalc.cli.options import show_version
 
+#: Each is a module of this package, with the command under the name ``command``.
 COMMANDS = (
-    show.command,
-    compare.command,
-    trace.command,
-    verify.command,
-    explain.command,
-    sweep.command,
-    init.command,
-    lock.command,
-    check.command,
-    diff.command,
-    list_command.command,
-    ops.command,
+    "show",
+    "compare",
+    "plot",
+    "report",
+    "trace",
+    "verify",
+    "erf",
+    "explain",
+    "sweep",
+    "init",
+    "lock",
+    "check",
+    "diff",
+    "list",
+    "ops",
 )
 
 EPILOG = """\b
@@ -39,6 +44,7 @@ Naming a file or module of yours runs its code. Nothing is ever downloaded; mode
 
 @click.group(
     cls=RfcalcGroup,
+    names=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
     subcommand_metavar="MODEL | COMMAND [ARGS]...",
     epilog=EPILOG,
@@ -54,10 +60,6 @@ def cli() -> None:
       rfcalc vgg16                 a table of all layers; layer 1 is the input
       rfcalc vgg16 --layer 3       one layer: what a unit of it sees, and what it costs
     """
-
-
-for _command in COMMANDS:
-    cli.add_command(_command)
 
 
 def main() -> None:

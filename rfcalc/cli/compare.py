@@ -63,7 +63,7 @@ def command(
 
     chosen = parse_columns(columns)
     asked = request("")
-    with guest(models[0] if len(models) == 1 else "a model"):
+    with guest(models[0] if len(models) == 1 else "a model", asked.fresh):
         found = api.compare(
             models,
             asked.inputs,

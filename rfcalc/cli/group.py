@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import click
@@ -31,14 +32,32 @@ class State:
 
 
 class RfcalcGroup(click.Group):
-    """A group with a default command, whose `main` turns every exception into a message and an exit status."""
+    """A group with a default command, whose `main` turns every exception into a message and an exit status.
+
+    ``names`` are modules of `rfcalc.cli`, each with its ``command``, imported when it is asked for.
+    """
+
+    def __init__(self, *args: Any, names: Sequence[str] = (), **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.names = tuple(names)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands, in the order of the help."""
+        return list(self.names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One command by its name."""
+        if cmd_name not in self.names:
+            return None
+        command: click.Command = import_module(f"rfcalc.cli.{cmd_name}").command
+        return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the default command before arguments that name none; without any, show the help."""
         if not args and not ctx.resilient_parsing:
             click.echo(ctx.get_help(), err=True)
             ctx.exit(USAGE)
-        if args and args[0] not in {*self.commands, *ctx.help_option_names, "--version"}:
+        if args and args[0] not in {*self.names, *ctx.help_option_names, "--version"}:
             if isinstance(ctx.obj, State):
                 ctx.obj.guessed = args[0]
             args = [DEFAULT, *args]
@@ -60,7 +79,7 @@ class RfcalcGroup(click.Group):
         run = partial(super().main, args, prog_name, complete_var, standalone_mode=False)
         if not standalone_mode:
             return run(**extra)
-        state = State(commands=tuple(self.commands))
+        state = State(commands=self.names)
         sys.exit(guarded(lambda: run(obj=state, **extra), state))
 
 

@@ -48,27 +48,33 @@ class Request:
     inputs: OpenShape | Mapping[str, OpenShape] | None = None
     axes: dict[str, int] | None = None
     training: bool = False
+    fresh: bool = False
 
     def trace(self) -> LayerGraph:
         """The model's graph."""
         from rfcalc import api
 
-        with guest(self.spec):
+        with guest(self.spec, self.fresh):
             return api.layer_graph(self.spec, self.inputs, axes=self.axes, training=self.training)
 
     def analyze(self, of: str | None = None) -> Analysis:
         """The model's analysis, with fields in the inputs or in the layer ``of``."""
         from rfcalc import api
 
-        with guest(self.spec):
+        with guest(self.spec, self.fresh):
             return api.analyze(self.spec, self.inputs, of=of, axes=self.axes, training=self.training)
 
 
 @contextmanager
-def guest(spec: str) -> Iterator[None]:
-    """While the user's code runs, what it prints goes to stderr, and it does not end the program."""
+def guest(spec: str, fresh: bool = False) -> Iterator[None]:
+    """While the user's code runs, what it prints goes to stderr, and it does not end the program.
+
+    Graphs that are stored are used, unless everything is to be traced ``fresh``.
+    """
+    from rfcalc.sources import stored
+
     try:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), stored.using("nothing" if fresh else "kept"):
             yield
     except SystemExit as error:
         raise LoadError(f"{spec}: its code called sys.exit({error.code!r}); a model must load without") from error
@@ -89,12 +95,13 @@ def trace_options(command: Function, *, symbols: bool = False) -> Function:
     )
     @click.option("--axes", metavar="H=2,W=3", help="Axes of the input along which fields are measured.")
     @click.option("--training", is_flag=True, help="Trace the model as it runs in training, not in inference.")
+    @click.option("--no-cache", "fresh", is_flag=True, help="Trace anew what is known from before.")
     @functools.wraps(command)
-    def wrapper(inputs: Sequence[str], axes: str | None, training: bool, **rest: Any) -> Any:
+    def wrapper(inputs: Sequence[str], axes: str | None, training: bool, fresh: bool, **rest: Any) -> Any:
         shapes, places = parse_open_inputs(inputs), parse_axes(axes)
         if not symbols:
             numbers_only(shapes)
-        return command(request=lambda spec: Request(spec, shapes, places, training), **rest)
+        return command(request=lambda spec: Request(spec, shapes, places, training, fresh), **rest)
 
     return wrapper
 

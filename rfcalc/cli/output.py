@@ -52,6 +52,18 @@ class Target:
                 f"cannot write {self.path}: {error.strerror or error}; name another file with -o"
             ) from error
 
+    def save(self, data: bytes) -> None:
+        """Write a picture to the file, whole or not at all. Raises UsageError where that fails."""
+        from rfcalc.writing import write_whole
+
+        path = self.to_file
+        if path is None:
+            raise UsageError("a picture of bytes cannot go to standard output: name a file with -o")
+        if path.exists() and not path.is_file():  # a device or a pipe, which nothing can replace
+            path.write_bytes(data)
+        else:
+            write_whole(path, data)
+
     def style(self) -> Style:
         """How wide a table may be, and whether the terminal shows bold."""
         return Style() if self.to_file is not None else Style(_width(), _bold())

@@ -10,7 +10,6 @@ from rfcalc.analyses.results import Layer, ReceptiveField, Totals
 from rfcalc.report import text
 from rfcalc.report.detail import block
 from rfcalc.report.document import Column, Fact, Report, Section, Table
-from rfcalc.report.formats import html
 from rfcalc.report.records import layer_records
 
 if TYPE_CHECKING:
@@ -49,8 +48,11 @@ def details(analysis: Analysis, layers: Sequence[Layer], at: Sequence[int] | Non
 
 
 def analysis_html(analysis: Analysis) -> str:
-    """The overview of all layers as an HTML fragment, for notebooks."""
-    return html.fragment(overview(analysis, analysis.layers))
+    """The overview of all layers as an HTML fragment with a picture of their fields, for notebooks."""
+    from rfcalc.report.fields import field_picture
+    from rfcalc.report.formats import html
+
+    return field_picture(analysis) + html.fragment(overview(analysis, analysis.layers))
 
 
 def title(model: str, inputs: Sequence[InputInfo]) -> str:

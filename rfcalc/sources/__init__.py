@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, Protocol, cast
 
 from rfcalc.errors import TraceError, UsageError
 from rfcalc.graph import LayerGraph, layered
-from rfcalc.sources import exported, files, keras, onnx, python, saved, stack, timm, torchvision, zoo
+from rfcalc.sources import stored
 from rfcalc.sources.given import from_object
 from rfcalc.sources.loaded import Loaded
 
@@ -23,13 +24,19 @@ class Source(Protocol):
         """The model it names, or its graph."""
 
 
-_SOURCES = cast("tuple[Source, ...]", (zoo, stack, saved, exported, onnx, torchvision, timm, keras, python, files))
+#: In the order in which they are asked; a module is imported when the ones before it did not know the text.
+_SOURCES = ("zoo", "stack", "saved", "exported", "onnx", "torchvision", "timm", "keras", "python", "files")
+#: Those that import or run what is the user's.
+_RUN_CODE = frozenset({"exported", "onnx", "keras", "python"})
 
 
 def load(spec: str) -> Loaded | LayerGraph:
     """The model that a text names. Raises `UsageError` with the nearest names where nothing fits."""
-    for source in _SOURCES:
+    for name in _SOURCES:
+        source = cast(Source, import_module(f"rfcalc.sources.{name}"))
         if source.matches(spec):
+            if name in _RUN_CODE:
+                stored.ran_code()
             return source.load(spec)
     from rfcalc.zoo import CATALOG
 
@@ -46,8 +53,17 @@ def load(spec: str) -> Loaded | LayerGraph:
 
 def resolve(model: Any, inputs: Any, *, axes: Any, training: bool) -> LayerGraph:
     """The graph of whatever `rfcalc.trace` was given."""
-    if isinstance(model, str):
-        model = load(model)
+    if not isinstance(model, str):
+        return _graph(model, inputs, axes, training)
+    wanted = stored.Wanted(model, inputs, axes, training)
+    found = stored.find(wanted)
+    if found is None:
+        found = _graph(load(model), inputs, axes, training)
+        stored.keep(wanted, found)
+    return found
+
+
+def _graph(model: Any, inputs: Any, axes: Any, training: bool) -> LayerGraph:
     graph = layered(model)
     if graph is not None:
         if inputs is not None:

@@ -152,8 +152,8 @@ def _floats(loaded: Loaded) -> torch.dtype:
     return next((p.dtype for p in loaded.model.parameters() if p.is_floating_point()), torch.float32)
 
 
-#: How a parameter of forward is called, or what its annotation says, where it takes token ids.
-_CALLED_IDS = re.compile(r"(^|_)(ids?|idx|indices|tokens?|text)$")
+#: How a parameter of forward is called, or what its annotation says, where it takes token ids or marks them.
+_CALLED_IDS = re.compile(r"(^|_)(ids?|idx|indices|tokens?|text|mask)$")
 _TYPED_IDS = re.compile(r"(Long|Int)Tensor")
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from rfcalc.baseline import files, lockfile
+from rfcalc import writing
+from rfcalc.baseline import lockfile
 from rfcalc.baseline.lockfile import Lock, LockError, NoLockError
 from rfcalc.baseline.record import CONVENTION
 from rfcalc.errors import UsageError
@@ -228,7 +229,7 @@ def test_a_write_that_fails_leaves_the_old_lock_and_nothing_else(
         raise OSError(28, "No space left on device")
 
     before = path.read_bytes()
-    monkeypatch.setattr(files.os, step, fails)
+    monkeypatch.setattr(writing.os, step, fails)
 
     with pytest.raises(UsageError, match="No space left on device"):
         lockfile.update(path, lambda lock: Lock())
@@ -243,7 +244,7 @@ def _add(path: Path, number: int) -> None:
 
 
 def _add_with_markers(path: Path, number: int) -> None:
-    files.fcntl = None  # type: ignore[assignment]
+    writing.fcntl = None  # type: ignore[assignment]
     _add(path, number)
 
 
@@ -264,7 +265,7 @@ def test_a_writer_that_never_ends_is_named(path: Path, monkeypatch: pytest.Monke
         monkeypatch.setattr(files, "fcntl", None)
 
     with (
-        files.held(path),
+        writing.held(path),
         pytest.raises(UsageError, match="another program has held"),
     ):
         lockfile.update(path, lambda lock: Lock())

@@ -13,7 +13,7 @@ from rfcalc.ops import registered
 from rfcalc.zoo import CATALOG
 from tests.cli.conftest import Invoke
 
-NAMES = [command.name or "" for command in COMMANDS]
+NAMES = list(COMMANDS)
 
 
 def test_help_says_what_a_status_means_and_that_code_runs(invoke: Invoke) -> None:

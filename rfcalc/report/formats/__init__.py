@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from rfcalc.report.document import Report
-from rfcalc.report.findings import CheckReport
-from rfcalc.report.formats import benchmark, github, html, junit, latex, machine, markdown, table
+if TYPE_CHECKING:
+    from rfcalc.report.document import Report
+    from rfcalc.report.findings import CheckReport
 
 
 @dataclass(frozen=True)
@@ -18,13 +20,23 @@ class Style:
     bold: bool = False
 
 
+def _by(module: str, function: str = "render") -> Callable[..., str]:
+    """A function of one of the modules here, which is imported when it is called."""
+
+    def call(*args: Any) -> str:
+        text: str = getattr(import_module(f"rfcalc.report.formats.{module}"), function)(*args)
+        return text
+
+    return call
+
+
 FORMATS: dict[str, Callable[[Report, Style], str]] = {
-    "table": lambda report, style: table.render(report, style.width, style.bold),
-    "json": lambda report, style: machine.render_json(report),
-    "csv": lambda report, style: machine.render_csv(report),
-    "markdown": lambda report, style: markdown.render(report),
-    "latex": lambda report, style: latex.render(report),
-    "html": lambda report, style: html.render(report),
+    "table": lambda report, style: _by("table")(report, style.width, style.bold),
+    "json": lambda report, style: _by("machine", "render_json")(report),
+    "csv": lambda report, style: _by("machine", "render_csv")(report),
+    "markdown": lambda report, style: _by("markdown")(report),
+    "latex": lambda report, style: _by("latex")(report),
+    "html": lambda report, style: _by("html")(report),
 }
 
 
@@ -39,10 +51,10 @@ COMMENT_LIMIT = 65_536
 #: What the report of a check can be besides; comments on GitHub are the use of its Markdown.
 CHECK_FORMATS: dict[str, Callable[[CheckReport, Style], str]] = {
     **FORMATS,
-    "markdown": lambda report, style: markdown.render_within(report, COMMENT_LIMIT),
-    "github": lambda report, style: github.render(report),
-    "junit": lambda report, style: junit.render(report),
-    "benchmark": lambda report, style: benchmark.render(report),
+    "markdown": lambda report, style: _by("markdown", "render_within")(report, COMMENT_LIMIT),
+    "github": lambda report, style: _by("github")(report),
+    "junit": lambda report, style: _by("junit")(report),
+    "benchmark": lambda report, style: _by("benchmark")(report),
 }
 
 

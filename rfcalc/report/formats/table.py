@@ -5,10 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from tabulate import tabulate
-
 from rfcalc.report.document import Fact, Report, Section, Table
-from rfcalc.report.fit import fit
+from rfcalc.report.fit import GAP, fit
 from rfcalc.report.text import clean
 
 _LEAST = 20  #: prose is not wrapped narrower than this
@@ -44,10 +42,11 @@ def _grid(table: Table, width: int | None, bold: bool) -> tuple[str, Sequence[st
     fitted = fit(table, width)
     titles = [column.title for column in fitted.columns]
     rules = ["-" * size for size in fitted.widths]
-    align = ["right" if column.right else "left" for column in fitted.columns]
-    # The titles go in as a row: tabulate makes columns two wider than their headers.
-    text = tabulate([titles, rules, *fitted.rows], tablefmt="plain", colalign=align, disable_numparse=True)
-    first, *rest = [line.rstrip() for line in text.splitlines()]
+    pads = [str.rjust if column.right else str.ljust for column in fitted.columns]
+    first, *rest = (
+        (" " * GAP).join(pad(cell, size) for pad, cell, size in zip(pads, row, fitted.widths, strict=True)).rstrip()
+        for row in (titles, rules, *fitted.rows)
+    )
     return "\n".join([_strong(first, bold), *rest]), fitted.left_out
 
 

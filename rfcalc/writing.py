@@ -19,7 +19,7 @@ except ImportError:  # Windows has none
 _PATIENCE = 60.0  #: seconds to wait for another writer
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str | bytes) -> None:
     """Replace the file by the text: who reads meanwhile sees the old file or the new one, never a part.
 
     A symbolic link stays one, and the file keeps its mode. Raises UsageError where it cannot be written.
@@ -29,7 +29,7 @@ def write_whole(path: Path, text: str) -> None:
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(text.encode())
+            file.write(text.encode() if isinstance(text, str) else text)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, _mode(target))
