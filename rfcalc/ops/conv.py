@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rfcalc.ops.common import per_axis, times
 from rfcalc.ops.registry import Arg, ArgRead, Call, Effect, numel, rule
 from rfcalc.reads import Group, Permute, Reduce, Reshape, Spans, Step, Transposed, Window
@@ -28,8 +30,7 @@ def convolution(call: Call) -> Effect:
     steps: list[Step] = [Group(1, groups, out[1])]
     for axis in range(spatial):
         steps.append(step(axis + 2, kernel[axis], stride[axis], dilation[axis], padding[axis], out[axis + 2]))
-    found = [_taps(at.axis, x.shape[at.axis], at) for at in steps if isinstance(at, Window)]
-    inside = [one for one in found if one is not None] if weight.reads_data and None not in found else []
+    inside = _inside(x, steps) if weight.reads_data else []
     reads: list[ArgRead] = [(x, tuple(steps)), _weight(weight, inside, transposed, groups)]
     if bias is not None:
         reads.append((bias, (Reshape(bias.shape, (1, *bias.shape, *(1,) * spatial)),)))
@@ -69,6 +70,12 @@ def _weight(weight: Arg, inside: list[Spans], transposed: bool, groups: int) -> 
     if inside:
         others = (Reduce((1,)), *inside)
     return weight, (*others, *(() if transposed else (Permute((1, 0, *range(2, weight.ndim))),)))
+
+
+def _inside(x: Arg, steps: Sequence[Step]) -> list[Spans]:
+    """The taps of the kernel that lie inside the input, by axis; none where a position has none."""
+    found = [_taps(step.axis, x.shape[step.axis], step) for step in steps if isinstance(step, Window)]
+    return [] if None in found else [one for one in found if one is not None]
 
 
 def _taps(axis: int, size: int, window: Window) -> Spans | None:

@@ -49,7 +49,7 @@ class Constants(DispatchMode):
     ) -> Any:
         kwargs = dict(kwargs or {})
         schema = schema_of(func)
-        tensors = list(tensors_in_args((args, *kwargs.values())))
+        tensors = tensors_in_args((args, *kwargs.values()))
         real = [tensor if not tensor.is_meta else self.of(tensor) for tensor in tensors]
         known = all(item is not None for item in real)
         if known and tensors and any(tensor.is_meta for tensor in tensors):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import math
 import os
@@ -129,6 +130,7 @@ class _Run:
 
         convert = without_storage if meta else _as_real
         with (
+            _alone() if meta else nullcontext(),
             torch.no_grad(),
             _own_random_numbers(),
             _slow_path(),
@@ -308,8 +310,25 @@ def _real_twin(name: str, tensor: torch.Tensor, known: torch.Tensor | None, weig
 def _own_random_numbers() -> Iterator[None]:
     """Random numbers from a fixed seed for the pass; the user's go on afterwards where they were."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         yield
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One thread, and no collection of garbage, for a pass that computes little and makes many records.
+
+    Threads wait for each other longer than a small constant takes, and torch is much to go through for garbage.
+    """
+    threads, collects = torch.get_num_threads(), gc.isenabled()
+    torch.set_num_threads(1)
+    gc.disable()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        if collects:
+            gc.enable()
 
 
 def _free_memory() -> float:

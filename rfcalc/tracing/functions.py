@@ -39,29 +39,33 @@ class CompositeMode(TorchFunctionMode):
         super().__init__()
         self._recorder = recorder
         self._table = composites()
+        self._special = {*self._table, *_OPERATORS, *_TAKE_NUMBERS, whole}
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        outer, self._recorder.function = self._recorder.function, func
-        if func in _OPERATORS and _is_operator(sys._getframe(1), func.__name__):
-            self._recorder.function = _OPERATORS[func]
+        recorder = self._recorder
+        outer, recorder.function = recorder.function, func
         try:
+            if func not in self._special:
+                return func(*args, **kwargs) if kwargs else func(*args)
+            if func in _OPERATORS and _is_operator(sys._getframe(1), func.__name__):
+                recorder.function = _OPERATORS[func]
             return self._call(func, args, dict(kwargs or {}))
         finally:
-            self._recorder.function = outer
+            recorder.function = outer
 
     def _call(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         if func is whole:
             self._recorder.function = None  # it is none of torch's
             rule, given, run = args
-            depends = self._recorder.depends(tensors_in_args(tuple(given.values())))
+            depends = self._recorder.depends(tensors_in_args(given.values()))
             return self._recorder.whole(rule, given, run) if depends else run()
         if self._recorder.meta:
             func, args, kwargs = _with_numbers(func, args, kwargs)
         entry = self._table.get(func)
         named = entry[1](args, kwargs) if entry is not None else None
-        if entry is None or named is None or not self._recorder.depends(tensors_in_args(tuple(named.values()))):
+        if entry is None or named is None or not self._recorder.depends(tensors_in_args(named.values())):
             return func(*args, **kwargs)
         recorder = self._recorder
         args, kwargs = recorder.twinned(tuple(args)), {k: recorder.twinned(v) for k, v in kwargs.items()}
@@ -72,14 +76,22 @@ class CompositeMode(TorchFunctionMode):
 
 # --- numbers of the user's --------------------------------------------------------------------------------------------
 
+_TAKE_NUMBERS = (
+    torch.Tensor.__getitem__,
+    torch.Tensor.__setitem__,
+    torch.Tensor.new_tensor,
+    torch.tensor,
+    torch.as_tensor,
+)
+
 
 def _with_numbers(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Sequence[Any], dict[str, Any]]:
     """The same call where Python numbers become a tensor on the CPU, which keeps them: on meta they would be lost."""
     if func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__):
         return func, (args[0], _index(args[1]), *args[2:]), kwargs
-    if func is torch.Tensor.new_tensor and len(args) == 2 and not any(tensors_in_args(args[1:])):
+    if func is torch.Tensor.new_tensor and len(args) == 2 and not tensors_in_args(args[1:]):
         return torch.tensor, args[1:], {"dtype": args[0].dtype, **kwargs, "device": "cpu"}
-    if func in (torch.tensor, torch.as_tensor) and kwargs.get("device") is not None and not any(tensors_in_args(args)):
+    if func in (torch.tensor, torch.as_tensor) and kwargs.get("device") is not None and not tensors_in_args(args):
         return func, args, {**kwargs, "device": "cpu"}
     return func, args, kwargs
 

@@ -6,8 +6,9 @@ import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -31,6 +32,15 @@ class Scope:
     call: int
 
 
+#: Shapes of several tensors.
+Shapes: TypeAlias = tuple[tuple[int, ...], ...]
+
+
+def _shapes(values: Iterable[Any]) -> Shapes:
+    """The shapes of those of the values that are tensors."""
+    return tuple([tuple(value.shape) for value in values if isinstance(value, torch.Tensor)])
+
+
 class StandIn(nn.Module):
     """Another framework's layer as torch's tools expect a module: parameters, buffers and layers inside it by name.
 
@@ -51,6 +61,11 @@ def class_of(module: nn.Module) -> type[nn.Module]:
     return type(module.original if isinstance(module, StandIn) else module)
 
 
+def _is_leaf(module: nn.Module) -> bool:
+    """Whether no module is inside; one that could be there may be None."""
+    return all(child is None for child in module._modules.values())
+
+
 def _count_places(module: nn.Module, places: Counter[int]) -> None:
     """How often each module stands in the tree of modules: once for each way that leads to it from the root."""
     places[id(module.original if isinstance(module, StandIn) else module)] += 1
@@ -58,6 +73,7 @@ def _count_places(module: nn.Module, places: Counter[int]) -> None:
         _count_places(child, places)
 
 
+@cache
 def types_of(kind: type[nn.Module]) -> tuple[str, ...]:
     """The full names of a module's class and of those it derives from, down to `torch.nn.Module`, which is left out."""
     classes = kind.__mro__[: kind.__mro__.index(nn.Module)]
@@ -75,11 +91,13 @@ class ModuleStack:
             for part in called:
                 self._names[id(part)] = name
                 self._stand_ins[id(part)] = module
-        self._root = Scope("", class_of(model).__name__, not any(True for _ in model.children()), 0)
+        self._root = Scope("", class_of(model).__name__, _is_leaf(model), 0)
         self._stack: list[Scope] = []
         self._given: list[Any] = []
         self._failed: tuple[Scope, Any] | None = None
-        self._calls: list[ModuleCall] = []
+        self._calls: list[tuple[int, str, tuple[str, ...], bool, int, Shapes]] = []  #: what is known when they begin
+        self._returned: list[Shapes] = []
+        self._around: list[int] = []
         self._places: Counter[int] = Counter()
         _count_places(model, self._places)
 
@@ -88,15 +106,16 @@ class ModuleStack:
         return self._stack[-1] if self._stack else self._root
 
     @property
-    def failure(self) -> tuple[Scope, tuple[tuple[int, ...], ...]]:
+    def failure(self) -> tuple[Scope, Shapes]:
         """The innermost call that an exception came out of, and the shapes of the tensors that it was given."""
         scope, args = self._failed or (self.current, self._given[-1] if self._given else ())
-        return scope, tuple(tuple(item.shape) for item in args if isinstance(item, torch.Tensor))
+        return scope, _shapes(args)
 
     @property
     def calls(self) -> tuple[ModuleCall, ...]:
         """All module calls so far, in the order in which they began."""
-        return tuple(self._calls)
+        rows = zip(self._calls, self._returned, self._around, strict=True)
+        return tuple(ModuleCall(*begun, returned, around) for begun, returned, around in rows)
 
     @property
     def depth(self) -> tuple[Scope, ...]:
@@ -108,11 +127,12 @@ class ModuleStack:
         name = self._names.get(id(module))
         if name is None:  # made during the forward pass
             name = f"{self.current.name}.{type(module).__name__}".strip(".")
-        leaf = not any(True for _ in self._stand_ins.get(id(module), module).children())
+        leaf = _is_leaf(self._stand_ins.get(id(module), module))
         number, around = len(self._calls) + 1, self.current.call
-        given = tuple(tuple(item.shape) for item in args if isinstance(item, torch.Tensor))
-        types, places = types_of(type(module)), max(1, self._places[id(module)])
-        self._calls.append(ModuleCall(number, name, types, leaf, places, given, (), around))
+        places = max(1, self._places[id(module)])
+        self._calls.append((number, name, types_of(type(module)), leaf, places, _shapes(args)))
+        self._returned.append(())
+        self._around.append(around)
         self._failed = None  # if there was one, the model went on
         self._stack.append(Scope(name, type(module).__name__, leaf, number))
         self._given.append(args)
@@ -121,8 +141,7 @@ class ModuleStack:
         if isinstance(module, StandIn):
             return
         left = self._stack.pop(), self._given.pop()
-        returned = tuple(tuple(item.shape) for item in tensors_in_args((output,)))
-        self._calls[left[0].call - 1] = replace(self._calls[left[0].call - 1], outputs=returned)
+        self._returned[left[0].call - 1] = _shapes(tensors_in_args((output,)))
         if output is None and self._failed is None and sys.exc_info()[0] is not None:
             self._failed = left
 
@@ -173,23 +192,21 @@ def kept(modules: Iterable[nn.Module]) -> Iterator[None]:
 
     Among those dicts are parameters, buffers, submodules and hooks.
     """
-    saved = [
-        (
-            module,
-            dict(module.__dict__),
-            {key: value.copy() for key, value in module.__dict__.items() if type(value) in _CONTAINERS},
-        )
-        for module in modules
-    ]
+    saved = []
+    for module in modules:
+        attributes = module.__dict__.copy()
+        containers = [value for value in attributes.values() if type(value) in _CONTAINERS]
+        saved.append((module.__dict__, attributes, [(value, value.copy() if value else None) for value in containers]))
     try:
         yield
     finally:
-        for module, attributes, contents in saved:
-            module.__dict__.clear()
-            module.__dict__.update(attributes)
-            for key, content in contents.items():
-                attributes[key].clear()
-                (attributes[key].extend if isinstance(content, list) else attributes[key].update)(content)
+        for now, attributes, contents in saved:
+            now.clear()
+            now.update(attributes)
+            for container, content in contents:
+                container.clear()
+                if content is not None:
+                    (container.extend if isinstance(content, list) else container.update)(content)
 
 
 def meta_twin(name: str, tensor: torch.Tensor) -> torch.Tensor:

@@ -159,7 +159,8 @@ class Recorder(DispatchMode):
             if not computed:
                 return [Value("param", None, params) for _ in outs]
         ref = self._node(op, effect, args, outs, known)
-        first = Value(role, ref, blocked=effect.blocked, zero=effect.zero)
+        rows = effect.blocked is not None and (effect.rows or any(value.rows for _, value in args))
+        first = Value(role, ref, blocked=effect.blocked, zero=effect.zero, rows=rows)
         return [first, *(Value(role, Ref(ref.node, number)) for number in range(1, len(outs)))]
 
     def _ruled(
@@ -190,26 +191,30 @@ class Recorder(DispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        kwargs = dict(kwargs or {})
+        kwargs = dict(kwargs) if kwargs else {}
         if self._whole:
             return func(*args, **kwargs)
         schema = schema_of(func)
-        args, kwargs = self.twinned(args), {name: self.twinned(value) for name, value in kwargs.items()}
+        tensors = tensors_in_args((*args, *kwargs.values()))
+        if any(map(self._foreign, tensors)):
+            args, kwargs = self.twinned(args), {name: self.twinned(value) for name, value in kwargs.items()}
+            tensors = tensors_in_args((*args, *kwargs.values()))
         if schema.scalar:
             return self._scalar(func, args, kwargs)
         if schema.name == "aten.as_strided_" and relabels(*args, **kwargs):
             return self._relabel(func, args, kwargs)
-        tensors = list(tensors_in_args((*args, *kwargs.values())))
         held = [self.value_of(tensor) for tensor in tensors]
         fixed = schema.like or all(value.role == "const" for value in held)
         if self.meta and "device" in kwargs and tensors and any(tensor.is_meta for tensor in tensors):
             kwargs["device"] = torch.device("meta")
         if "as_strided" in schema.name:
             self._layouts = {id(tensor): (tensor.stride(), int(tensor.storage_offset())) for tensor in tensors}
+        if fixed and self.meta and (known := self._computed(schema, func, args, kwargs, held)) is not None:
+            return known
         before = self._set_aside(tensors[0]) if schema.reshapes else None
         try:
-            like = shapes.like_input(schema, args) if self.meta else None
-            result = func(*args, **kwargs) if like is None else like
+            shaped = shapes.result(schema, args, kwargs) if self.meta else None
+            result = func(*args, **kwargs) if shaped is None else shaped
         except Exception:
             self.fail(schema.name, tensors)
             raise
@@ -274,9 +279,26 @@ class Recorder(DispatchMode):
             raise NeedsDataError(str(func))
         return func(*replaced(args, iter(real)), **kwargs)
 
+    def _computed(
+        self, schema: Schema, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], held: Sequence[Value]
+    ) -> torch.Tensor | None:
+        """Arithmetic on known constants: the numbers, and a tensor as they are without storage.
+
+        None where it is none, or its result may be large; `_fold` has to do the op twice.
+        """
+        if kwargs or schema.name not in shapes.ARITHMETIC:
+            return None
+        reals = [value.real for value in held if value.real is not None]
+        if len(reals) < len(held) or not reals or shapes.broadcast_size(reals) > LARGEST_CONSTANT:
+            return None
+        real = func(*replaced(args, iter(reals)))
+        twin = without_storage(real)
+        self.bind(twin, Value("const", real=real))
+        return twin
+
     def _fold(self, schema: Schema, func: Any, args: Any, kwargs: dict[str, Any], result: Any) -> None:
         """An op on constants: compute it for real beside its meta twin, where that is small and not random."""
-        outs = list(tensors_in_args((result,)))
+        outs = tensors_in_args((result,))
         if all(id(out) in self._slots for out in outs) and not schema.writes:
             return  # the op gave back its argument
         held = [self._known(tensor, schema.like) for tensor in tensors_in_args((args, *kwargs.values()))]
@@ -295,8 +317,8 @@ class Recorder(DispatchMode):
             here = {name: replaced(value, numbers) for name, value in kwargs.items()} if kwargs else {}
             positional = replaced(args, iter([value.real for value in held]))
             here.update({"device": torch.device("cpu")} if "device" in here else {})
-            real = list(tensors_in_args((func(*positional, **here),)))
-        written = list(tensors_in_args(schema.written(args, kwargs)))
+            real = tensors_in_args((func(*positional, **here),))
+        written = tensors_in_args(schema.written(args, kwargs))
         for tensor in written:
             if schema.random or all(item is None for item in real):
                 self._forget(self._slot(tensor))
@@ -320,8 +342,8 @@ class Recorder(DispatchMode):
 
     def _follow(self, schema: Schema, named: Mapping[str, Any], result: Any) -> None:
         """An op on data or parameters: record it and place its results, through views and writes."""
-        outs = list(tensors_in_args((result,)))
-        written = list(tensors_in_args(schema.written_named(named)))
+        outs = tensors_in_args((result,))
+        written = tensors_in_args(schema.written_named(named))
         if not written and all(id(out) in self._slots for out in outs) and not schema.fresh:
             return  # ``contiguous`` and the like gave back their argument
         if schema.name == "aten.clone":  # the same in another place; whether that is needed depends on the device
@@ -417,11 +439,11 @@ class Recorder(DispatchMode):
 
     def whole(self, name: str, named: Mapping[str, Any], run: Callable[..., Any]) -> Any:
         """Run a composite function unseen and record it as one op."""
-        tensors = list(tensors_in_args(tuple(named.values())))
+        tensors = tensors_in_args(named.values())
         self._whole += 1
         try:
             result = run()
-            outs = list(tensors_in_args((result,)))
+            outs = tensors_in_args((result,))
             values = self.record(name, named, outs)
         except Exception:
             self.fail(name, tensors)

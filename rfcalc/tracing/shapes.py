@@ -1,47 +1,290 @@
 """Results of ops on tensors without storage from their shapes alone.
 
-torch runs these ops on the meta device through Python references, which import its compiler: that takes longer, and
-more memory, than a whole trace.
+torch runs many ops on the meta device through Python references, some of which import its compiler: that takes longer,
+and more memory, than a whole trace. A rule here gives None wherever it is not certain of the result's shape, strides
+and dtype; torch then does it, and says what is wrong if something is.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from itertools import zip_longest
+from typing import Any, TypeAlias
 
 import torch
 
 from rfcalc.tracing.schema import Schema
 
-_ACTIVATIONS = ("relu", "gelu", "silu", "sigmoid", "tanh", "hardtanh", "hardswish", "hardsigmoid", "leaky_relu", "elu")
-#: Activations whose result has the shape, strides and dtype of their argument.
-LIKE_THEIR_INPUT = frozenset(f"aten.{name}{end}" for name in _ACTIVATIONS for end in ("", "_"))
+Shape: TypeAlias = Sequence[int]
 
 
-#: Arithmetic whose result, where the first argument holds the whole shape, is like that argument.
-_ARITHMETIC = frozenset(f"aten.{name}{end}" for name in ("add", "sub", "mul", "div") for end in ("", "_"))
+def empty(shape: Shape, dtype: torch.dtype) -> torch.Tensor:
+    """A contiguous tensor without storage, which no mode gets to see being made."""
+    with torch._C._DisableTorchDispatch():
+        return torch.empty(shape, dtype=dtype, device="meta")
 
 
-def like_input(schema: Schema, args: Sequence[Any]) -> torch.Tensor | None:
-    """The result of an activation, or of arithmetic that is as large as its first argument; None of any other op."""
-    if not args or not isinstance(args[0], torch.Tensor) or not args[0].is_floating_point():
+def like(x: torch.Tensor) -> torch.Tensor | None:
+    """A tensor with the shape, strides and dtype of ``x``; None where its elements do not lie densely in memory."""
+    if x.is_contiguous():
+        return empty(x.shape, x.dtype)
+    if not _dense(x):
         return None
-    x: torch.Tensor = args[0]
-    if schema.name not in LIKE_THEIR_INPUT and not (schema.name in _ARITHMETIC and _fits(x, args[1:])):
+    with torch._C._DisableTorchDispatch():
+        return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
+
+
+def broadcast_size(tensors: Sequence[torch.Tensor]) -> int:
+    """The elements that tensors have when each is repeated to the shape of all."""
+    return math.prod(map(max, zip_longest(*(tensor.shape[::-1] for tensor in tensors), fillvalue=1)))
+
+
+def _dense(x: torch.Tensor) -> bool:
+    """Whether the elements fill their part of the memory, in whatever order of the axes."""
+    filled = 1
+    for stride, extent in sorted(zip(x.stride(), x.shape, strict=True)):
+        if extent > 1:
+            if stride != filled:
+                return False
+            filled *= extent
+    return filled == x.numel()
+
+
+# --- ops of the dispatcher --------------------------------------------------------------------------------------------
+
+
+def result(schema: Schema, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """The result of an op; None where there is no such shortcut, or it does not fit."""
+    shortcut = _OPS.get(schema.name)
+    if shortcut is None or not args:
         return None
-    return x if schema.writes else torch.empty_like(x)
+    if kwargs:
+        return _clone(args[0], **kwargs) if shortcut is _clone else None
+    x = args[0]
+    if isinstance(x, torch.Tensor):
+        plain = x.dtype.is_floating_point and (schema.name in _ELEMENTWISE or x.is_contiguous())
+        return shortcut(args) if plain else None
+    return shortcut(args)
 
 
-def _fits(x: torch.Tensor, others: Sequence[Any]) -> bool:
+def _unary(args: Sequence[Any]) -> torch.Tensor | None:
+    return like(args[0])
+
+
+def _clone(x: Any, memory_format: torch.memory_format = torch.preserve_format) -> torch.Tensor | None:
+    if isinstance(x, torch.Tensor) and memory_format in (torch.contiguous_format, torch.preserve_format):
+        return empty(x.shape, x.dtype) if memory_format == torch.contiguous_format or x.is_contiguous() else None
+    return None
+
+
+def _unsafe_view(args: Sequence[Any]) -> torch.Tensor | None:
+    x, shape = args
+    return empty(shape, x.dtype) if min(shape, default=0) >= 0 and math.prod(shape) == x.numel() else None
+
+
+def _in_place(args: Sequence[Any]) -> torch.Tensor | None:
+    return args[0] if len(args) == 2 and _fits(args[0], args[1]) else None
+
+
+def _indexed(args: Sequence[Any]) -> torch.Tensor | None:
+    """The rows of a table that one tensor of indices names."""
+    x, indices = args
+    if len(indices) != 1 or not isinstance(indices[0], torch.Tensor) or not indices[0].is_contiguous() or not x.ndim:
+        return None
+    plain = indices[0].dtype in (torch.int64, torch.int32)
+    return empty((*indices[0].shape, *x.shape[1:]), x.dtype) if plain else None
+
+
+def _fits(x: torch.Tensor, other: Any) -> bool:
     """Whether the other operand of arithmetic is a number, or a tensor that is repeated over ``x`` at most."""
-    if len(others) != 1 or not x.is_contiguous():
-        return False
-    other = others[0]
     if not isinstance(other, torch.Tensor):
         return type(other) in (int, float)
     if other.dtype != x.dtype or other.ndim > x.ndim or not other.is_contiguous():
         return False
+    if not x.is_contiguous() and other.numel() > max(other.shape, default=1):
+        return False  # two orders of axes: torch decides which one the result has
     return all(mine in (1, whole) for mine, whole in zip(reversed(other.shape), reversed(x.shape), strict=False))
+
+
+def _binary(args: Sequence[Any]) -> torch.Tensor | None:
+    """Arithmetic where one of the operands has the shape of the result."""
+    if len(args) != 2:
+        return None
+    x, other = args
+    if _fits(x, other):
+        return like(x)
+    return like(other) if isinstance(other, torch.Tensor) and _fits(other, x) else None
+
+
+def _softmax(args: Sequence[Any]) -> torch.Tensor | None:
+    return like(args[0]) if len(args) < 3 or args[2] in (False, None) else None
+
+
+def _mean(args: Sequence[Any]) -> torch.Tensor | None:
+    x, axes, keep = args[0], args[1] if len(args) > 1 else None, bool(args[2]) if len(args) > 2 else False
+    if not axes or any(not -x.ndim <= axis < x.ndim for axis in axes):
+        return None
+    gone = {axis % x.ndim for axis in axes}
+    if len(gone) < len(axes):
+        return None
+    extents = (1 if axis in gone else extent for axis, extent in enumerate(x.shape) if keep or axis not in gone)
+    return empty(tuple(extents), x.dtype)
+
+
+def _cat(args: Sequence[Any]) -> torch.Tensor | None:
+    parts, axis = args[0], args[1] if len(args) > 1 else 0
+    first = parts[0] if parts else None
+    if first is None or first.ndim < 2 or not -first.ndim <= axis < first.ndim:
+        return None
+    axis %= first.ndim
+    around = (first.shape[:axis], first.shape[axis + 1 :])
+    for part in parts:
+        if part.dtype != first.dtype or not part.is_contiguous() or not part.is_meta:
+            return None
+        if part.ndim != first.ndim or (part.shape[:axis], part.shape[axis + 1 :]) != around:
+            return None
+    return empty((*around[0], sum(part.shape[axis] for part in parts), *around[1]), first.dtype)
+
+
+def _each(value: Any, count: int) -> Sequence[int] | None:
+    """A setting of a convolution or of pooling for every axis."""
+    if len(value) == count:
+        return value  # type: ignore[no-any-return]
+    return tuple(value) * count if len(value) == 1 else None
+
+
+def _slid(
+    extents: Shape, kernel: Shape, stride: Any, padding: Any, dilation: Any
+) -> tuple[int, ...] | None:
+    """How many positions a window has along each axis; None where it has none, or a setting is odd."""
+    settings = [_each(value, len(extents)) for value in (stride, padding, dilation)]
+    if any(setting is None for setting in settings):
+        return None
+    out = []
+    for extent, size, step, pad, spread in zip(extents, kernel, *settings, strict=True):  # type: ignore[arg-type]
+        room = extent + 2 * pad - spread * (size - 1) - 1
+        if room < 0 or step < 1 or pad < 0 or spread < 1 or size < 1:
+            return None
+        out.append(room // step + 1)
+    return tuple(out)
+
+
+def _convolution(args: Sequence[Any]) -> torch.Tensor | None:
+    x, weight, bias, stride, padding, dilation, transposed, _, groups = args
+    if transposed or weight.ndim < 3 or x.ndim != weight.ndim or not weight.is_contiguous() or not weight.is_meta:
+        return None
+    if weight.dtype != x.dtype or groups < 1 or weight.shape[1] * groups != x.shape[1] or weight.shape[0] % groups:
+        return None
+    if bias is not None and (tuple(bias.shape) != (weight.shape[0],) or bias.dtype != x.dtype):
+        return None
+    out = _slid(x.shape[2:], weight.shape[2:], stride, padding, dilation)
+    if out is None or x.shape[0] < 1 or x.shape[1] < 1:
+        return None
+    return empty((x.shape[0], weight.shape[0], *out), x.dtype)
+
+
+def _pooled(args: Sequence[Any]) -> tuple[int, ...] | None:
+    """The extents of a pooled image: without ceil_mode, and with padding that torch accepts."""
+    x, kernel = args[0], _each(args[1], 2)
+    stride = args[2] if len(args) > 2 and args[2] else args[1]
+    padding = args[3] if len(args) > 3 else (0, 0)
+    halves = _each(padding, 2)
+    if x.ndim != 4 or kernel is None or halves is None or any(2 * pad > size for pad, size in zip(halves, kernel)):  # noqa: B905
+        return None
+    return _slid(x.shape[2:], kernel, stride, padding, (1, 1))
+
+
+def _max_pool(args: Sequence[Any]) -> tuple[torch.Tensor, torch.Tensor] | None:
+    plain = (len(args) < 5 or all(spread == 1 for spread in args[4])) and (len(args) < 6 or not args[5])
+    out = _pooled(args) if plain else None
+    if out is None:
+        return None
+    shape = (*args[0].shape[:2], *out)
+    return empty(shape, args[0].dtype), empty(shape, torch.int64)
+
+
+def _avg_pool(args: Sequence[Any]) -> torch.Tensor | None:
+    out = None if len(args) > 4 and args[4] else _pooled(args)
+    return None if out is None else empty((*args[0].shape[:2], *out), args[0].dtype)
+
+
+def _product(args: Sequence[Any]) -> torch.Tensor | None:
+    """``mm`` and ``bmm``."""
+    x, other = args
+    if x.ndim != other.ndim or x.dtype != other.dtype or not other.is_meta:
+        return None
+    if x.shape[-1] != other.shape[-2] or x.shape[:-2] != other.shape[:-2]:
+        return None
+    return empty((*x.shape[:-1], other.shape[-1]), x.dtype)
+
+
+def _addmm(args: Sequence[Any]) -> torch.Tensor | None:
+    bias, *factors = args
+    if len(factors) != 2 or any(factor.ndim != 2 for factor in factors):
+        return None
+    made = _product(factors)
+    return made if made is not None and bias.dtype == made.dtype and tuple(bias.shape) == made.shape[1:] else None
+
+
+def _roll(args: Sequence[Any]) -> torch.Tensor | None:
+    x, shifts, axes = args if len(args) == 3 else (None, (), ())
+    usual = x is not None and len(shifts) == len(axes) > 0 and all(-x.ndim <= axis < x.ndim for axis in axes)
+    return like(x) if usual else None
+
+
+def _masked_fill(args: Sequence[Any]) -> torch.Tensor | None:
+    x, mask, value = args
+    if isinstance(value, torch.Tensor) or mask.dtype != torch.bool or mask.ndim > x.ndim:
+        return None
+    fits = all(mine in (1, whole) for mine, whole in zip(reversed(mask.shape), reversed(x.shape), strict=False))
+    return like(x) if fits else None
+
+
+def _bilinear(args: Sequence[Any]) -> torch.Tensor | None:
+    x, size = args[0], args[1]
+    if x.ndim != 4 or size is None or len(size) != 2 or min(*size, *x.shape) < 1:
+        return None
+    return empty((*x.shape[:2], *size), x.dtype)
+
+
+_ACTIVATIONS = ("relu", "gelu", "silu", "sigmoid", "tanh", "hardtanh", "hardswish", "hardsigmoid", "leaky_relu", "elu")
+_ARITHMETIC = ("add", "sub", "mul", "div")
+
+_OPS: dict[str, Callable[[Sequence[Any]], Any]] = {
+    **{f"aten.{name}": _unary for name in _ACTIVATIONS},
+    **{f"aten.{name}_": lambda args: args[0] for name in _ACTIVATIONS},
+    **{f"aten.{name}": _binary for name in _ARITHMETIC},
+    **{f"aten.{name}_": _in_place for name in _ARITHMETIC},
+    "aten.clone": _clone,
+    "aten._unsafe_view": _unsafe_view,
+    "aten.index": _indexed,
+    "aten._softmax": _softmax,
+    "aten._safe_softmax": _softmax,
+    "aten.mean": _mean,
+    "aten.cat": _cat,
+    "aten.convolution": _convolution,
+    "aten.max_pool2d_with_indices": _max_pool,
+    "aten.avg_pool2d": _avg_pool,
+    "aten.mm": _product,
+    "aten.bmm": _product,
+    "aten.addmm": _addmm,
+    "aten.roll": _roll,
+    "aten.masked_fill": _masked_fill,
+    "aten.upsample_bilinear2d": _bilinear,
+}
+
+_ELEMENTWISE = frozenset(
+    f"aten.{name}{end}" for name in (*_ACTIVATIONS, *_ARITHMETIC) for end in ("", "_")
+)
+
+#: Ops of the dispatcher that have a shortcut.
+COVERED = frozenset(_OPS)
+
+#: Arithmetic whose result has the shape that its arguments broadcast to.
+ARITHMETIC = frozenset(
+    f"aten.{name}" for name in (*_ARITHMETIC, "eq", "ne", "lt", "gt", "le", "ge", "masked_fill", "rsub", "neg", "abs")
+)
 
 
 # --- composite functions ----------------------------------------------------------------------------------------------
@@ -61,7 +304,7 @@ def _linear(named: Mapping[str, Any]) -> torch.Tensor | None:
         return None
     if bias is not None and bias.shape != weight.shape[:1]:
         return None
-    return torch.empty((*x.shape[:-1], weight.shape[0]), dtype=x.dtype, device="meta")
+    return empty((*x.shape[:-1], weight.shape[0]), x.dtype)
 
 
 def _norm(x: Any, affine: Sequence[Any], shape: Sequence[int]) -> torch.Tensor | None:
@@ -70,7 +313,7 @@ def _norm(x: Any, affine: Sequence[Any], shape: Sequence[int]) -> torch.Tensor |
         return None
     if any(item is not None and (tuple(item.shape) != tuple(shape) or item.dtype != x.dtype) for item in affine):
         return None
-    return torch.empty_like(x)
+    return empty(x.shape, x.dtype)
 
 
 def _layer_norm(named: Mapping[str, Any]) -> torch.Tensor | None:
@@ -109,7 +352,7 @@ def _attention(named: Mapping[str, Any]) -> torch.Tensor | None:
         typed = mask.dtype in (torch.bool, query.dtype)
         if mask.ndim > len(scores) or not typed or not all(mine in (1, whole) for mine, whole in fits):
             return None
-    return torch.empty((*query.shape[:-1], value.shape[-1]), dtype=query.dtype, device="meta")
+    return empty((*query.shape[:-1], value.shape[-1]), query.dtype)
 
 
 def _recurrent(named: Mapping[str, Any]) -> tuple[torch.Tensor, ...] | None:
@@ -123,8 +366,8 @@ def _recurrent(named: Mapping[str, Any]) -> tuple[torch.Tensor, ...] | None:
     if weights[0].shape[1] != x.shape[2] or any(tuple(state.shape[:2]) != lead for state in states):
         return None
     wide = ways * states[0].shape[2]
-    sequence = torch.empty((x.shape[1 - first], x.shape[first], wide), dtype=x.dtype, device="meta")
-    return (sequence.transpose(0, 1) if first == 0 else sequence, *(torch.empty_like(state) for state in states))
+    sequence = empty((x.shape[1 - first], x.shape[first], wide), x.dtype)
+    return (sequence.transpose(0, 1) if first == 0 else sequence, *(empty(state.shape, state.dtype) for state in states))
 
 
 _COMPOSITES: dict[str, Callable[[Mapping[str, Any]], Any]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,12 @@ from rfcalc.tracing.values import Value
 
 def info(tensor: torch.Tensor) -> TensorInfo:
     """Shape and dtype of a tensor."""
-    return TensorInfo(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+    return _info(tensor.shape, tensor.dtype)
+
+
+@lru_cache(4096)
+def _info(shape: torch.Size, dtype: torch.dtype) -> TensorInfo:
+    return TensorInfo(tuple(shape), str(dtype).removeprefix("torch."))
 
 
 def without_storage(tensor: torch.Tensor) -> torch.Tensor:
@@ -30,7 +36,7 @@ def as_arg(tensor: torch.Tensor, held: Value, strides: tuple[int, ...] | None, o
     real = held.real
     load = (lambda: numbers(real)) if real is not None else None
     what = info(tensor)
-    return Arg(what.shape, what.dtype, held.role, name, load, held.blocked, held.zero, strides, offset)
+    return Arg(what.shape, what.dtype, held.role, name, load, held.blocked, held.zero, strides, offset, held.rows)
 
 
 def numbers(real: torch.Tensor) -> np.ndarray | None:
@@ -58,13 +64,15 @@ def relabels(
     return all(extent == 1 or new == old for extent, new, old in zip(size, stride, tensor.stride(), strict=True))
 
 
-def tensors_in_args(value: Any) -> Iterable[torch.Tensor]:
+def tensors_in_args(values: Iterable[Any]) -> list[torch.Tensor]:
     """The tensors among the arguments of a call, nested lists and tuples included."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from tensors_in_args(item)
+    found: list[torch.Tensor] = []
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += tensors_in_args(value)
+    return found
 
 
 def replaced(value: Any, real: Any) -> Any:
