@@ -11,7 +11,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rfcalc import reads
 from rfcalc.errors import UsageError
@@ -30,24 +30,21 @@ FOLDED_KINDS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
+class TensorInfo(NamedTuple):
     """Shape and dtype of one value; dtype is torch's name without the prefix (``float32``)."""
 
     shape: tuple[int, ...]
     dtype: str = "float32"
 
 
-@dataclass(frozen=True, slots=True)
-class Ref:
+class Ref(NamedTuple):
     """Output ``output`` of node ``node``."""
 
     node: int
     output: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """How one output of a node reads one of its inputs (``input`` is a position in `Node.inputs`)."""
 
     input: int

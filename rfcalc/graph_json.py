@@ -114,14 +114,19 @@ def _wrong_fields(record: Any) -> Iterator[str]:
 @cache
 def _hints(record: type) -> dict[str, Any]:
     hints = get_type_hints(record)
-    return {item.name: hints[item.name] for item in fields(record)}
+    names = [item.name for item in fields(record)] if is_dataclass(record) else list(hints)
+    return {name: hints[name] for name in names}
+
+
+def _is_record(hint: Any) -> bool:
+    return is_dataclass(hint) or hasattr(hint, "_fields")
 
 
 def _fits(value: Any, hint: Any) -> bool:
     """Whether a value is of a type as fields of the records are annotated."""
     if hint is Any:
         return True
-    if is_dataclass(hint):
+    if _is_record(hint):
         return isinstance(value, hint) and not any(_wrong_fields(value))  # type: ignore[arg-type]
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):

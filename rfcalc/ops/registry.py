@@ -19,7 +19,7 @@ from rfcalc.reads import Steps
 #: What the rule sees of a tensor argument or result.
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Arg:
     """A tensor argument as a rule sees it.
 
@@ -27,7 +27,9 @@ class Arg:
     (depends on neither). ``value()`` gives the numbers of a constant as a numpy array, or None where they are not
     known. ``strides`` and ``offset`` are the layout in memory, given only to ops that read by layout.
     ``blocked`` marks the elements known to be minus infinity, or so far below zero that a softmax turns them into 0;
-    ``zero`` marks those known to be exactly 0. Both broadcast over the tensor; None means that none is known.
+    ``zero`` marks those known to be exactly 0, ``true`` those of a boolean tensor that are known to be true. All
+    broadcast over the tensor; None means that none is known. ``rows`` says that data may make all that is not blocked
+    minus infinity, too.
     """
 
     shape: tuple[int, ...]
@@ -39,6 +41,8 @@ class Arg:
     zero: np.ndarray | None = None
     strides: tuple[int, ...] | None = None
     offset: int = 0
+    rows: bool = False
+    true: np.ndarray | None = None
 
     @property
     def ndim(self) -> int:
@@ -116,19 +120,21 @@ class Call:
 #: The note of an op whose result has as many elements as the numbers in its arguments decide.
 SIZED_BY_DATA = "the data decides how many there are"
 
+_KINDS = NUMBERED_KINDS | FOLDED_KINDS
+
 #: (argument, steps): how one output reads one argument.
 ArgRead = tuple[Arg, Steps]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Effect:
     """What a rule says of a call.
 
     ``reads``: the reads of every output (one list, shared by all outputs) or, with ``each=True``, one list per output.
     Arguments that are constants or parameters may be listed; they carry no field. ``macs`` are multiply-adds;
     ``flops`` all other arithmetic by category (see docs/flops.md). ``formula`` writes the multiply-adds in the
-    lecture's form. ``inexact`` says why the reads are an upper bound. ``blocked`` and ``zero`` describe the first
-    output (see `Arg`).
+    lecture's form. ``inexact`` says why the reads are an upper bound. ``blocked``, ``zero`` and ``true`` describe the
+    first output (see `Arg`), and so do the ``rows`` of what is blocked, which it also has from its arguments.
     """
 
     kind: str
@@ -142,10 +148,12 @@ class Effect:
     masked: bool = False
     blocked: np.ndarray | None = None
     zero: np.ndarray | None = None
+    true: np.ndarray | None = None
+    rows: bool = False
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.kind not in NUMBERED_KINDS | FOLDED_KINDS:
+        if self.kind not in _KINDS:
             raise ValueError(f"unknown kind {self.kind!r}")
 
     def reads_of(self, output: int) -> Sequence[ArgRead]:

@@ -178,16 +178,17 @@ class _Run:
 
     def graph(self, notices: Sequence[str], axes: Mapping[str, Mapping[str, int]], separator: str) -> LayerGraph:
         """The graph of the recorded pass."""
-        modules = {name: class_of(module).__name__ for name, module in self.model.named_modules()}
-        nodes = build_nodes(self.recorder.tape.records, modules, separator)
+        modules = list(self.model.named_modules(remove_duplicate=False))
+        classes = {name: class_of(module).__name__ for name, module in modules}
+        nodes = build_nodes(self.recorder.tape.records, classes, separator)
         inputs = [self._input(nodes, name, ref, axes) for name, ref in self.inputs]
         return graphs.build(
             nodes,
             model=self.name,
             inputs=inputs,
             outputs=list(dict.fromkeys(self.outputs)),
-            params=_params(self.model, nodes),
-            buffers=_buffers(self.model),
+            params=_params(modules, nodes),
+            buffers=_buffers(modules),
             calls=self.stack.calls,
             masks=dict(enumerate(self.recorder.tape.masks)),
             meta={"torch": torch.__version__, "training": self.training, "notices": list(notices)},
@@ -371,14 +372,18 @@ def tensors_in(value: Any) -> list[torch.Tensor]:
     return []
 
 
-def _params(model: nn.Module, nodes: Sequence[Node]) -> list[Param]:
+def _params(modules: Sequence[tuple[str, nn.Module]], nodes: Sequence[Node]) -> list[Param]:
     first_use: dict[str, int] = {}
     for record in nodes:
         for name in record.params:
             first_use.setdefault(name, record.id)
     rows: list[Param] = []
     first_name: dict[Any, str] = {}
-    for name, tensor in model.named_parameters(remove_duplicate=False):
+    named = ((prefix, key, tensor) for prefix, module in modules for key, tensor in module._parameters.items())
+    for prefix, key, tensor in named:
+        if tensor is None:
+            continue
+        name = f"{prefix}.{key}" if prefix else key
         shared = first_name.setdefault(_storage(tensor), name)
         other = shared if shared != name else ""
         rows.append(
@@ -387,13 +392,15 @@ def _params(model: nn.Module, nodes: Sequence[Node]) -> list[Param]:
     return rows
 
 
-def _buffers(model: nn.Module) -> list[Param]:
+def _buffers(modules: Sequence[tuple[str, nn.Module]]) -> list[Param]:
     seen: set[int] = set()
     rows = []
-    for name, tensor in model.named_buffers():
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
-            rows.append(Param(name, tuple(tensor.shape), tensor.numel(), False))
+    for prefix, module in modules:
+        for key, tensor in module._buffers.items():
+            if tensor is not None and id(tensor) not in seen:
+                seen.add(id(tensor))
+                name = f"{prefix}.{key}" if prefix else key
+                rows.append(Param(name, tuple(tensor.shape), tensor.numel(), False))
     return rows
 
 

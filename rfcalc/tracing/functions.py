@@ -68,8 +68,9 @@ class CompositeMode(TorchFunctionMode):
         if entry is None or named is None or not self._recorder.depends(tensors_in_args(named.values())):
             return func(*args, **kwargs)
         recorder = self._recorder
-        args, kwargs = recorder.twinned(tuple(args)), {k: recorder.twinned(v) for k, v in kwargs.items()}
-        named = entry[1](args, kwargs) or named
+        if recorder.any_foreign((*args, *kwargs.values())):
+            args, kwargs = recorder.twinned(tuple(args)), {k: recorder.twinned(v) for k, v in kwargs.items()}
+            named = entry[1](args, kwargs) or named
         shaped = shapes.composite(entry[0], named) if recorder.meta else None
         return recorder.whole(entry[0], named, lambda: func(*args, **kwargs) if shaped is None else shaped)
 

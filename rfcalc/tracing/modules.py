@@ -7,7 +7,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import torch
@@ -73,8 +73,8 @@ def _count_places(module: nn.Module, places: Counter[int]) -> None:
         _count_places(child, places)
 
 
-@cache
-def types_of(kind: type[nn.Module]) -> tuple[str, ...]:
+@lru_cache(4096)
+def types_of(kind: Any) -> tuple[str, ...]:
     """The full names of a module's class and of those it derives from, down to `torch.nn.Module`, which is left out."""
     classes = kind.__mro__[: kind.__mro__.index(nn.Module)]
     return tuple(f"{item.__module__}.{item.__qualname__}" for item in classes)
@@ -130,7 +130,8 @@ class ModuleStack:
         leaf = _is_leaf(self._stand_ins.get(id(module), module))
         number, around = len(self._calls) + 1, self.current.call
         places = max(1, self._places[id(module)])
-        self._calls.append((number, name, types_of(type(module)), leaf, places, _shapes(args)))
+        kind: Any = type(module)
+        self._calls.append((number, name, types_of(kind), leaf, places, _shapes(args)))
         self._returned.append(())
         self._around.append(around)
         self._failed = None  # if there was one, the model went on
@@ -171,8 +172,9 @@ def borrowed(
     qualified name and the tensor; tensors that are shared are exchanged once. None leaves the tensors as they are.
     """
     made: dict[int, torch.Tensor] = {}
-    with kept(model.modules()):
-        for prefix, module in model.named_modules():
+    modules = list(model.named_modules())
+    with kept([module for _, module in modules]):
+        for prefix, module in modules:
             module.__dict__["training"] = training
             if exchange is None:
                 continue
@@ -181,8 +183,9 @@ def borrowed(
                     if tensor is None:
                         continue
                     if id(tensor) not in made:
-                        made[id(tensor)] = exchange(f"{prefix}.{key}".strip("."), tensor)
-                    registry[key] = made[id(tensor)]
+                        made[id(tensor)] = exchange(f"{prefix}.{key}" if prefix else key, tensor)
+                    if registry[key] is not made[id(tensor)]:
+                        registry[key] = made[id(tensor)]
         yield
 
 

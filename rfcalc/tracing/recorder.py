@@ -37,6 +37,9 @@ from rfcalc.tracing.values import LARGEST_CONSTANT, Slot, Value, invert
 _VIEW_KINDS = frozenset({"reshape", "copy", "cast"})
 
 
+_NO_LAYOUT = (None, 0)
+
+
 class NeedsDataError(Exception):
     """The forward pass asked for numbers that only real data has."""
 
@@ -77,10 +80,12 @@ class Recorder(DispatchMode):
 
     def value_of(self, tensor: torch.Tensor) -> Value:
         """What the tensor holds now."""
-        return self._current(self._slot(tensor)).value
+        slot = self._slot(tensor)
+        return slot.value if slot.parent is None else self._current(slot).value
 
     def _slot(self, tensor: torch.Tensor) -> Slot:
-        tensor = self._twins.get(id(tensor), tensor)
+        if self._twins:
+            tensor = self._twins.get(id(tensor), tensor)
         slot = self._slots.get(id(tensor))
         if slot is None:
             slot = self._adopt(tensor)
@@ -136,18 +141,26 @@ class Recorder(DispatchMode):
         known: bool = True,
     ) -> Ref:
         """Append a record; the inputs are the computed arguments in order."""
-        computed = [(arg, value) for arg, value in args if value.ref is not None]
-        at = {id(arg): position for position, (arg, _) in enumerate(computed)}
+        at: dict[int, int] = {}
+        refs: list[Ref] = []
+        names: list[str] = []
+        depends = False
+        for arg, value in args:
+            names += value.params
+            depends = depends or value.role == "data"
+            if value.ref is not None:
+                at[id(arg)] = len(refs)
+                refs.append(value.ref)
         rows = tuple(
-            tuple((at[id(arg)], steps) for arg, steps in effect.reads_of(number) if id(arg) in at)
-            for number in range(len(outs))
+            [
+                tuple([(at[id(arg)], steps) for arg, steps in effect.reads_of(number) if id(arg) in at])
+                for number in range(len(outs))
+            ]
         )
-        params = tuple(dict.fromkeys(name for _, value in args for name in value.params))
-        refs = tuple(value.ref for _, value in computed if value.ref is not None)
-        depends = any(value.role == "data" for _, value in args)
-        infos = tuple(info(out) for out in outs)
-        function = name_of(self.function)
-        return self._add(Record(op, self._stack.current, effect, refs, infos, rows, params, known, depends, function))
+        params = tuple(dict.fromkeys(names))
+        infos = tuple(map(info, outs))
+        scope, function = self._stack.current, name_of(self.function)
+        return self._add(Record(op, scope, effect, tuple(refs), infos, rows, params, known, depends, function))
 
     def record(self, op: str, named: Mapping[str, Any], outs: Sequence[torch.Tensor]) -> list[Value]:
         """Apply the op's rule and append a record; returns the values of the outputs."""
@@ -160,7 +173,7 @@ class Recorder(DispatchMode):
                 return [Value("param", None, params) for _ in outs]
         ref = self._node(op, effect, args, outs, known)
         rows = effect.blocked is not None and (effect.rows or any(value.rows for _, value in args))
-        first = Value(role, ref, blocked=effect.blocked, zero=effect.zero, rows=rows)
+        first = Value(role, ref, blocked=effect.blocked, zero=effect.zero, true=effect.true, rows=rows)
         return [first, *(Value(role, Ref(ref.node, number)) for number in range(1, len(outs)))]
 
     def _ruled(
@@ -168,23 +181,23 @@ class Recorder(DispatchMode):
     ) -> tuple[list[tuple[Arg, Value]], Effect, bool]:
         """The tensor arguments of a call, what its rule says of it, and whether it has one."""
         args: list[tuple[Arg, Value]] = []
-
-        def convert(value: Any) -> Any:
-            if isinstance(value, torch.Tensor):
-                held = self.value_of(value)
-                arg = as_arg(value, held, *self._layouts.get(id(value), (None, 0)))
-                args.append((arg, held))
-                return arg
-            if isinstance(value, list | tuple):
-                return tuple(convert(item) for item in value)
-            return value
-
-        call = Call(
-            op, {name: convert(value) for name, value in named.items()}, [info(out) for out in outs], self.tape.intern
-        )
+        given = {name: self._seen(value, args) for name, value in named.items()}
+        call = Call(op, given, list(map(info, outs)), self.tape.intern)
         rule = lookup(op) or lookup(op.removesuffix("_"))
         effect = rule(call) if rule is not None else everything(op, call)
         return args, effect, rule is not None
+
+    def _seen(self, value: Any, args: list[tuple[Arg, Value]]) -> Any:
+        """A value among the arguments as a rule sees it; tensors are noted in ``args``."""
+        if isinstance(value, torch.Tensor):
+            held = self.value_of(value)
+            layout = self._layouts.get(id(value), _NO_LAYOUT) if self._layouts else _NO_LAYOUT
+            arg = as_arg(value, held, *layout)
+            args.append((arg, held))
+            return arg
+        if isinstance(value, list | tuple):
+            return tuple([self._seen(item, args) for item in value])
+        return value
 
     # --- the dispatcher -----------------------------------------------------------------------------------------------
 
@@ -196,7 +209,7 @@ class Recorder(DispatchMode):
             return func(*args, **kwargs)
         schema = schema_of(func)
         tensors = tensors_in_args((*args, *kwargs.values()))
-        if any(map(self._foreign, tensors)):
+        if self.any_foreign(tensors):
             args, kwargs = self.twinned(args), {name: self.twinned(value) for name, value in kwargs.items()}
             tensors = tensors_in_args((*args, *kwargs.values()))
         if schema.scalar:
@@ -209,10 +222,10 @@ class Recorder(DispatchMode):
             kwargs["device"] = torch.device("meta")
         if "as_strided" in schema.name:
             self._layouts = {id(tensor): (tensor.stride(), int(tensor.storage_offset())) for tensor in tensors}
-        if fixed and self.meta and (known := self._computed(schema, func, args, kwargs, held)) is not None:
-            return known
         before = self._set_aside(tensors[0]) if schema.reshapes else None
         try:
+            if fixed and self.meta and (known := self._computed(schema, func, args, kwargs, held)) is not None:
+                return known
             shaped = shapes.result(schema, args, kwargs) if self.meta else None
             result = func(*args, **kwargs) if shaped is None else shaped
         except Exception:
@@ -247,6 +260,10 @@ class Recorder(DispatchMode):
         if isinstance(value, list | tuple):
             return type(value)(self.twinned(item) for item in value)
         return value
+
+    def any_foreign(self, values: Iterable[Any]) -> bool:
+        """Whether `twinned` would change any of the arguments."""
+        return any(self._foreign(tensor) for tensor in tensors_in_args(values))
 
     def _foreign(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor is not one of this pass: a real one among meta tensors, or one that no op of it made."""
@@ -317,7 +334,7 @@ class Recorder(DispatchMode):
             here = {name: replaced(value, numbers) for name, value in kwargs.items()} if kwargs else {}
             positional = replaced(args, iter([value.real for value in held]))
             here.update({"device": torch.device("cpu")} if "device" in here else {})
-            real = tensors_in_args((func(*positional, **here),))
+            real = [*tensors_in_args((func(*positional, **here),))]
         written = tensors_in_args(schema.written(args, kwargs))
         for tensor in written:
             if schema.random or all(item is None for item in real):

@@ -26,13 +26,14 @@ def empty(shape: Shape, dtype: torch.dtype) -> torch.Tensor:
 
 
 def like(x: torch.Tensor) -> torch.Tensor | None:
-    """A tensor with the shape, strides and dtype of ``x``; None where its elements do not lie densely in memory."""
+    """A tensor with the shape and dtype of ``x`` and its axes in the same order; None where elements share a place."""
     if x.is_contiguous():
         return empty(x.shape, x.dtype)
-    if not _dense(x):
+    strides = _packed(x)
+    if strides is None:
         return None
     with torch._C._DisableTorchDispatch():
-        return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
+        return torch.empty_strided(x.shape, strides, dtype=x.dtype, device="meta")
 
 
 def broadcast_size(tensors: Sequence[torch.Tensor]) -> int:
@@ -40,15 +41,14 @@ def broadcast_size(tensors: Sequence[torch.Tensor]) -> int:
     return math.prod(map(max, zip_longest(*(tensor.shape[::-1] for tensor in tensors), fillvalue=1)))
 
 
-def _dense(x: torch.Tensor) -> bool:
-    """Whether the elements fill their part of the memory, in whatever order of the axes."""
-    filled = 1
-    for stride, extent in sorted(zip(x.stride(), x.shape, strict=True)):
-        if extent > 1:
-            if stride != filled:
-                return False
-            filled *= extent
-    return filled == x.numel()
+def _packed(x: torch.Tensor) -> list[int] | None:
+    """The strides of a dense tensor whose axes lie in the order of those of ``x``; None where that is not certain."""
+    strides, filled, before = [1] * x.ndim, 1, 0
+    for stride, axis in sorted((stride, axis) for axis, stride in enumerate(x.stride()) if x.shape[axis] > 1):
+        if stride == before:
+            return None
+        strides[axis], filled, before = filled, filled * x.shape[axis], stride
+    return strides if filled == x.numel() else None
 
 
 # --- ops of the dispatcher --------------------------------------------------------------------------------------------
@@ -59,8 +59,12 @@ def result(schema: Schema, args: Sequence[Any], kwargs: Mapping[str, Any]) -> An
     shortcut = _OPS.get(schema.name)
     if shortcut is None or not args:
         return None
+    if shortcut is _clone:
+        return _clone(args[0], **kwargs)
     if kwargs:
-        return _clone(args[0], **kwargs) if shortcut is _clone else None
+        return None
+    if schema.name in _IN_PLACE:
+        return args[0]
     x = args[0]
     if isinstance(x, torch.Tensor):
         plain = x.dtype.is_floating_point and (schema.name in _ELEMENTWISE or x.is_contiguous())
@@ -249,11 +253,12 @@ def _bilinear(args: Sequence[Any]) -> torch.Tensor | None:
 
 
 _ACTIVATIONS = ("relu", "gelu", "silu", "sigmoid", "tanh", "hardtanh", "hardswish", "hardsigmoid", "leaky_relu", "elu")
+_FILLS = ("fill", "zero")
 _ARITHMETIC = ("add", "sub", "mul", "div")
 
-_OPS: dict[str, Callable[[Sequence[Any]], Any]] = {
+_OPS: dict[str, Callable[..., Any]] = {
     **{f"aten.{name}": _unary for name in _ACTIVATIONS},
-    **{f"aten.{name}_": lambda args: args[0] for name in _ACTIVATIONS},
+    **{f"aten.{name}_": _unary for name in (*_ACTIVATIONS, *_FILLS)},
     **{f"aten.{name}": _binary for name in _ARITHMETIC},
     **{f"aten.{name}_": _in_place for name in _ARITHMETIC},
     "aten.clone": _clone,
@@ -274,6 +279,8 @@ _OPS: dict[str, Callable[[Sequence[Any]], Any]] = {
     "aten.upsample_bilinear2d": _bilinear,
 }
 
+#: Ops that give back their argument, whatever else they are given.
+_IN_PLACE = frozenset(f"aten.{name}_" for name in (*_ACTIVATIONS, *_FILLS))
 _ELEMENTWISE = frozenset(
     f"aten.{name}{end}" for name in (*_ACTIVATIONS, *_ARITHMETIC) for end in ("", "_")
 )
@@ -367,7 +374,8 @@ def _recurrent(named: Mapping[str, Any]) -> tuple[torch.Tensor, ...] | None:
         return None
     wide = ways * states[0].shape[2]
     sequence = empty((x.shape[1 - first], x.shape[first], wide), x.dtype)
-    return (sequence.transpose(0, 1) if first == 0 else sequence, *(empty(state.shape, state.dtype) for state in states))
+    last = (empty(state.shape, state.dtype) for state in states)
+    return (sequence.transpose(0, 1) if first == 0 else sequence, *last)
 
 
 _COMPOSITES: dict[str, Callable[[Mapping[str, Any]], Any]] = {

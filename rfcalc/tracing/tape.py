@@ -12,7 +12,7 @@ from rfcalc.ops import Effect
 from rfcalc.tracing.modules import Scope
 
 
-@dataclass
+@dataclass(slots=True)
 class Record:
     """One recorded op, before it has a name."""
 

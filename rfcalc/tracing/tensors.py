@@ -36,7 +36,8 @@ def as_arg(tensor: torch.Tensor, held: Value, strides: tuple[int, ...] | None, o
     real = held.real
     load = (lambda: numbers(real)) if real is not None else None
     what = info(tensor)
-    return Arg(what.shape, what.dtype, held.role, name, load, held.blocked, held.zero, strides, offset, held.rows)
+    known = held.blocked, held.zero
+    return Arg(what.shape, what.dtype, held.role, name, load, *known, strides, offset, held.rows, held.true)
 
 
 def numbers(real: torch.Tensor) -> np.ndarray | None:

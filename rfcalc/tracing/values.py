@@ -39,6 +39,7 @@ class Value:
     borrowed: bool = False
     blocked: np.ndarray | None = None
     zero: np.ndarray | None = None
+    true: np.ndarray | None = None
     rows: bool = False
 
 
