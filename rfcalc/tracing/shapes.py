@@ -314,11 +314,14 @@ def _linear(named: Mapping[str, Any]) -> torch.Tensor | None:
     return empty((*x.shape[:-1], weight.shape[0]), x.dtype)
 
 
+def _typed(x: torch.Tensor, affine: Sequence[Any], shape: Sequence[int]) -> bool:
+    """Whether every tensor of ``affine`` has the dtype of ``x`` and the given shape."""
+    return all(item is None or (tuple(item.shape) == tuple(shape) and item.dtype == x.dtype) for item in affine)
+
+
 def _norm(x: Any, affine: Sequence[Any], shape: Sequence[int]) -> torch.Tensor | None:
     """A contiguous result like ``x``, where every tensor of ``affine`` has its dtype and the given shape."""
-    if x is None or not x.is_contiguous() or not x.is_floating_point():
-        return None
-    if any(item is not None and (tuple(item.shape) != tuple(shape) or item.dtype != x.dtype) for item in affine):
+    if x is None or not x.is_contiguous() or not x.is_floating_point() or not _typed(x, affine, shape):
         return None
     return empty(x.shape, x.dtype)
 
@@ -327,7 +330,9 @@ def _layer_norm(named: Mapping[str, Any]) -> torch.Tensor | None:
     x, shape = named.get("input"), named.get("normalized_shape")
     if x is None or not isinstance(shape, list | tuple) or tuple(x.shape[-len(shape) :]) != tuple(shape):
         return None
-    return _norm(x, (named.get("weight"), named.get("bias")), shape)
+    if not x.is_floating_point() or not _typed(x, (named.get("weight"), named.get("bias")), shape):
+        return None
+    return empty(x.shape, x.dtype)  # contiguous, whatever x is: that is how torch's kernels write it
 
 
 def _group_norm(named: Mapping[str, Any]) -> torch.Tensor | None:
