@@ -67,6 +67,28 @@ def test_import_rfcalc_brings_in_nothing() -> None:
     assert run(f"import rfcalc\nprint({heavy} & set(sys.modules))") == "set()\n"
 
 
+def test_an_answer_loads_what_it_needs() -> None:
+    code = called("vgg16", "--layer", "3")
+
+    printed = run(f"{code}\nprint(sorted(name for name in sys.modules if '.' not in name))")
+
+    loaded = printed.splitlines()[-1]
+    assert "'numpy'" in loaded
+    assert [name for name in ("networkx", "tabulate", "torch", "xml", "html", "csv") if f"'{name}'" in loaded] == []
+
+
+def test_a_command_loads_no_other() -> None:
+    printed = run(f"{called('vgg16', '--layer', '3')}\nprint([name for name in sys.modules if 'rfcalc' in name])")
+
+    loaded = printed.splitlines()[-1]
+    assert "'rfcalc.cli.show'" in loaded
+    assert "'rfcalc.report.formats.table'" in loaded
+    others = ("comparing", "conventions", "baseline", "sweeping", "checking", "ops", "tracing")
+    assert [part for part in others if f"'rfcalc.{part}" in loaded] == []
+    assert [part for part in ("compare", "check", "sweep") if f"'rfcalc.cli.{part}'" in loaded] == []
+    assert [part for part in ("html", "junit", "latex") if f"'rfcalc.report.formats.{part}'" in loaded] == []
+
+
 def test_the_names_of_rfcalc_are_there_without_torch() -> None:
     run("import rfcalc\nfor name in rfcalc.__all__:\n    getattr(rfcalc, name)")
 
