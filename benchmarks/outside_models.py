@@ -1,6 +1,6 @@
 """Models of other packages, each of which is held against torch: parameters, multiply-adds and receptive fields.
 
-    python benchmarks/outside_models.py [--only PATTERN] [--again]
+    python benchmarks/outside_models.py [--only PATTERN] [--again [--part PART]]
 
 For each model
 
@@ -46,10 +46,10 @@ from outside_specs import MODELS, Model, Shape  # noqa: E402  # beside this file
 
 import rfcalc  # noqa: E402
 from rfcalc.analyses.analysis import Analysis  # noqa: E402
-from rfcalc.graph import node, nodes  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 LARGEST = 200_000_000  #: parameters of a model that is also run on real numbers at full size
+LONGEST = 170  #: seconds that a step may take
 
 # --- one model --------------------------------------------------------------------------------------------------------
 
@@ -62,8 +62,8 @@ def measured(model: Model) -> dict[str, Any]:
     analysis = rfcalc.analyze(model.spec(), model.inputs)
     layers = analysis.layers
     seconds = time.perf_counter() - start
-    last = analysis.graph.graph["outputs"][0]
-    name = node(analysis.graph, last.node).name
+    last = analysis.layer_graph.outputs[0]
+    name = analysis.layer_graph[last.node].name
     fields = [one for layer in layers for one in layer.receptive_fields.values()]
     exact = sum(one.status == "exact" for one in fields)
     return {
@@ -75,7 +75,7 @@ def measured(model: Model) -> dict[str, Any]:
         "layers": len(layers),
         "fields": len(fields),
         "exact_fields": exact,
-        "inexact_ops": dict(Counter(f"{one.op}: {one.inexact}" for one in nodes(analysis.graph) if one.inexact)),
+        "inexact_ops": dict(Counter(f"{one.op}: {one.inexact}" for one in analysis.layer_graph if one.inexact)),
         "notices": list(analysis.notices),
         "output": name,
         "field": {source: one.to_dict() for source, one in analysis[name].receptive_fields.items()},
@@ -107,7 +107,7 @@ def _without_formula(analysis: Analysis) -> dict[str, int]:
     """Multiply-adds of ops that FlopCounterMode counts as nothing."""
     known = WHOLE | {f"aten.{str(op).rpartition('.')[2]}" for op in flop_registry}
     found: Counter[str] = Counter()
-    for record in nodes(analysis.graph):
+    for record in analysis.layer_graph:
         if record.macs and record.op not in known:
             found[record.op] += record.macs
     return dict(found)
@@ -170,22 +170,30 @@ def _since(start: float) -> float:
 STEPS = {"rfcalc": measured, "torch": witnessed, "verify": verified}
 
 
-def row(number: int) -> dict[str, Any]:
-    """The evidence about one model; each step is a process of its own, so that none pays for another's memory."""
+def row(number: int, kept: dict[str, Any]) -> dict[str, Any]:
+    """The evidence about one model but for the steps that are kept; each is a process of its own, so that none pays for
+    another's memory."""
     model = MODELS[number]
     found: dict[str, Any] = {"name": model.name, "package": model.package, "version": _version(model.package)}
     found |= {"model": model.spec(), "inputs": model.inputs, "published_params": model.published}
     for step in STEPS:
         command = [sys.executable, __file__, "--step", f"{step}:{number}"]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-        lines = done.stdout.strip().splitlines()
-        if done.returncode or not lines:
-            reason = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
-            found[step] = {"error": reason}
-        else:
-            found[step] = json.loads(lines[-1])
+        found[step] = kept[step] if step in kept else _ran(command)
     found["troubles"] = troubles(found)
     return found
+
+
+def _ran(command: list[str]) -> dict[str, Any]:
+    """What a step printed, or why it did not come to an end."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        return {"error": f"took more than {LONGEST} s"}
+    lines = done.stdout.strip().splitlines()
+    if done.returncode or not lines:
+        return {"error": (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]}
+    said: dict[str, Any] = json.loads(lines[-1])
+    return said
 
 
 def _version(package: str) -> str:
@@ -241,7 +249,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     ]
     bounds = [row for row in rows if row["rfcalc"].get("inexact_ops")]
     if bounds:
-        lines += ["## Upper bounds", ""]
+        lines += ["## Upper bounds", "", "Where values, and not shapes, decide what is read:", ""]
         for row in bounds:
             lines += [f"- {row['name']}: " + "; ".join(f"{op} ({n})" for op, n in row["rfcalc"]["inexact_ops"].items())]
         lines += [""]
@@ -312,8 +320,9 @@ def _verify(small: dict[str, Any]) -> str:
 @click.command(help=__doc__)
 @click.option("--only", default="*", show_default=True, help="Only models whose name fits the pattern.")
 @click.option("--again", is_flag=True, help="Also those that have a row already.")
+@click.option("--part", "parts", multiple=True, type=click.Choice(list(STEPS)), help="Of a row; the rest is kept.")
 @click.option("--step", hidden=True)
-def main(only: str, again: bool, step: str | None) -> None:
+def main(only: str, again: bool, parts: tuple[str, ...], step: str | None) -> None:
     """Examine every model that has no row yet."""
     os.chdir(ROOT)
     warnings.simplefilter("ignore")
@@ -322,12 +331,14 @@ def main(only: str, again: bool, step: str | None) -> None:
         click.echo(json.dumps(STEPS[what](MODELS[int(number)])))
         return
     lines = RESULTS / "outside_models.json"
-    kept = json.loads(lines.read_text(encoding="utf-8"))["rows"] if lines.exists() else []
-    found = {row["model"]: row for row in kept}
+    before = json.loads(lines.read_text(encoding="utf-8"))["rows"] if lines.exists() else []
+    found = {row["model"]: row for row in before}
     for number, model in enumerate(MODELS):
         if fnmatch.fnmatchcase(model.name, only) and (again or model.spec() not in found):
             start = time.perf_counter()
-            found[model.spec()] = row(number)
+            left = set(STEPS) - set(parts) if parts else set()
+            kept = {name: part for name, part in found.get(model.spec(), {}).items() if name in left}
+            found[model.spec()] = row(number, kept)
             said = "; ".join(found[model.spec()]["troubles"]) or "agrees"
             click.echo(f"{model.name}: {said} ({_since(start)} s)", err=True)
             rows = [found[one.spec()] for one in MODELS if one.spec() in found]

@@ -7,7 +7,7 @@ Each is also a MODEL of the command line, from the repository's root, as `Model.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from runpy import run_path
 from typing import Any
@@ -164,8 +164,8 @@ MODELS = (
         "SwinUNETR",
         {"in_channels": 1, "out_channels": 4, "feature_size": 24},
         (1, 1, 96, 96, 96),
-        {"feature_size": 12, "window_size": 3},
-        (1, 1, 64, 64, 64),
+        {"feature_size": 12, "window_size": 3, "depths": (1, 1, 1, 1)},
+        (1, 1, 64, 32, 32),
     ),
     _monai("DenseNet121", VOLUME, (1, 1, 96, 96, 96), {"init_features": 16, "growth_rate": 4}, (1, 1, 32, 32, 32)),
     _monai("VNet", {}, (1, 1, 64, 64, 64), {}, (1, 1, 32, 32, 32)),
@@ -338,19 +338,32 @@ MODELS = (
         {"cycles": 2, "depth": 3, "channels": 8},
         (1, 1, 40),
     ),
-    _hf(
-        "LlamaForCausalLM",
-        {
-            "hidden_size": 8192,
-            "intermediate_size": 28672,
-            "num_hidden_layers": 80,
-            "num_attention_heads": 64,
-            "num_key_value_heads": 8,
-        },
-        {"input_ids": (1, 2048)},
-        {},
-        None,
-        68_976_648_192,
+    replace(
+        _hf(
+            "LlamaForCausalLM",
+            {
+                "hidden_size": 8192,
+                "intermediate_size": 28672,
+                "num_hidden_layers": 80,
+                "num_attention_heads": 64,
+                "num_key_value_heads": 8,
+            },
+            {"input_ids": (1, 2048)},
+            SMALL_LLM,
+            FEW,
+            68_976_648_192,
+        ),
+        name="LlamaForCausalLM 70B",
     ),
-    _hf("MixtralForCausalLM", {}, {"input_ids": (1, 2048)}, {**SMALL_LLM, "num_local_experts": 4}, FEW, 46_702_792_704),
+    replace(
+        _hf(
+            "MixtralForCausalLM",
+            {},
+            {"input_ids": (1, 2048)},
+            {**SMALL_LLM, "num_local_experts": 4},
+            FEW,
+            46_702_792_704,
+        ),
+        name="MixtralForCausalLM 8x7B",
+    ),
 )

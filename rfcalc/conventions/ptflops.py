@@ -57,23 +57,18 @@ def _multihead_extras(call: CallSite) -> int | None:
     return positions[0] * width + prod(softmax.shape) + biases + positions[0] * value
 
 
-def _timm_attention(call: CallSite) -> int | None:
+def _timm_attention(call: CallSite) -> int:
     """Both products of attention; the linear layers inside are hidden by the rule for the whole."""
     return sum(node.macs or 0 for node in call.nodes if node.kind in ("attention", "matmul"))
 
 
-def _timm_extras(call: CallSite) -> int:
+def _timm_extras(call: CallSite) -> int | None:
     """Scaling of the queries, and 1 per score."""
-    batch, length, width = call.in_shape
-    macs = _timm_attention(call) or 0
-    return batch * length * width + macs // (2 * width) * _timm_heads(call)
-
-
-def _timm_heads(call: CallSite) -> int:
-    node = call.first("attention", "activation")
-    if node is None:
-        return 1
-    return int(node.attrs["heads"]) if "heads" in node.attrs else node.shape[1]
+    softmax = call.first("attention", "activation")
+    if softmax is None:
+        return None
+    _, heads, *_ = softmax.shape
+    return call.in_size + heads * (_timm_attention(call) // (2 * call.in_shape[-1]))
 
 
 def _deformable(call: CallSite) -> int | None:

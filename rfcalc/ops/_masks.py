@@ -34,6 +34,16 @@ def known_zero(operand: Any) -> Mask:
     return None if value is None else _some(value == 0)
 
 
+def known_true(operand: Any) -> Mask:
+    """Where a boolean tensor argument is known to be true."""
+    if not isinstance(operand, Arg) or operand.dtype != "bool":
+        return None
+    if operand.true is not None:
+        return operand.true
+    value = operand.value()
+    return None if value is None else _some(value)
+
+
 def known_blocked(operand: Any, factor: float = 1) -> Mask:
     """Where ``factor`` x a tensor argument is known to be blocked.
 
@@ -57,6 +67,11 @@ def union(rank: int, *masks: Mask) -> Mask:
             mask = _aligned(mask, rank)
             found = mask if found is None else found | mask
     return found
+
+
+def common(rank: int, left: Mask, right: Mask) -> Mask:
+    """Where both masks hold, aligned to a tensor of that rank."""
+    return None if left is None or right is None else _some(_aligned(left, rank) & _aligned(right, rank))
 
 
 def carry(mask: Mask, shape: Sequence[int], steps: reads.Steps) -> Mask:

@@ -30,6 +30,7 @@ def moved(x: Arg, *ways: Steps, attrs: dict[str, Any] | None = None, inexact: st
         inexact=inexact,
         blocked=_masks.carry(x.blocked, x.shape, ways[0]) if ways else None,
         zero=_masks.carry(x.zero, x.shape, ways[0]) if ways else None,
+        true=_masks.carry(x.true, x.shape, ways[0]) if ways else None,
     )
 
 

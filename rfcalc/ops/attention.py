@@ -51,7 +51,7 @@ def softmax(call: Call) -> Effect:
     return _softmax_effect(
         x,
         axis,
-        reads=[(x, gone), (x, (*gone, *row, *gone))],
+        reads=[(x, gone), (x, (*gone, *row, *(() if x.rows else gone)))],  # the row is NaN where data masks all of it
         zero=blocked if gone else None,
         masked=bool(gone),
         inexact="a row is masked wholly, by minus infinity or by finite values" if doubtful else "",
@@ -86,6 +86,8 @@ class _Attention:
         self.value: Arg = call["value"]
         self.mask: Arg | None = either(call, "attn_mask", "attn_bias")
         self.rank = self.query.ndim
+        if self.mask is not None and self.mask.ndim > self.rank:  # torch refuses it with data, not on meta tensors
+            raise ValueError(f"a mask of {self.mask.ndim} axes for a query of {self.rank}")
         self.length, self.source = self.query.shape[-2], self.key.shape[-2]
         known = None if self.mask is None else self._known(self.mask)
         closed = self._closed(known, bool(call["is_causal"]))
@@ -104,6 +106,8 @@ class _Attention:
     def _known(self, mask: Arg) -> np.ndarray | None:
         """What the mask is known to block; finite values that block a whole row block nothing."""
         value = mask.value()
+        if value is None and mask.dtype == "bool":
+            return None if mask.zero is None else self._wide(mask.zero)
         if value is None:
             return None if mask.blocked is None else _relative(self._wide(mask.blocked), -1)
         wide = self._wide(value)

@@ -21,8 +21,8 @@ from rfcalc.ops._indexing import (
     whole,
 )
 from rfcalc.ops._linear import either, except_at, ranked, reshape
-from rfcalc.ops._masks import LOWEST, carry, known_zero
-from rfcalc.ops.common import align, pointwise
+from rfcalc.ops._masks import LOWEST, carry, common, known_zero, union
+from rfcalc.ops.common import align
 from rfcalc.ops.registry import SIZED_BY_DATA, Arg, ArgRead, Call, Effect, numel, rule
 from rfcalc.reads import Pad, Reduce, Slice, Spans, Step, Steps
 
@@ -366,20 +366,40 @@ def where(call: Call) -> Effect:
 
 def _choice(call: Call, condition: Arg, yes: Any, no: Any) -> Effect:
     rank = len(call.out.shape)
-    chosen = condition.value()
-    if chosen is not None:
-        chosen = ranked(chosen.astype(bool), rank)
-    reads: list[ArgRead] = [pointwise(condition, rank)]
-    for branch, gone in ((yes, None if chosen is None else ~chosen), (no, chosen)):
+    always, never = _settled(condition, rank)
+    reads: list[ArgRead] = [(condition, (*align(condition.shape, rank), *except_at(call, always | never)))]
+    for branch, gone in ((yes, never), (no, always)):
         if isinstance(branch, Arg):
             reads.append((branch, (*align(branch.shape, rank), *except_at(call, gone))))
+    decided = condition.value() is not None
+    partly = not decided and bool((always | never).any())
+    blocks = _low if decided else _is_infinite  # a finite mask blocks against the rest of its row: data may mask it too
     return Effect(
         "elementwise",
         reads,
         attrs={},
-        blocked=_joined(chosen, _low(yes), _low(no)),
-        zero=_joined(chosen, known_zero(yes), known_zero(no)),
+        blocked=union(rank, _joined(always, never, blocks(yes), blocks(no)), common(rank, _low(yes), _low(no))),
+        zero=_joined(always, never, known_zero(yes), known_zero(no)),
+        masked=partly,
+        rows=partly,
     )
+
+
+def _settled(condition: Arg, rank: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where a condition is known to be true, and where to be false; what is left is for data to decide."""
+    value = condition.value()
+    if value is not None:
+        chosen = ranked(value.astype(bool), rank)
+        return chosen, ~chosen
+    unknown = np.zeros((1,) * rank, dtype=bool)
+    true, false = (unknown if mask is None else ranked(mask, rank) for mask in (condition.true, condition.zero))
+    return true, false
+
+
+def _is_infinite(branch: Any) -> np.ndarray | None:
+    """Where a branch is known to be minus infinity."""
+    value = branch.value() if isinstance(branch, Arg) else branch
+    return None if value is None else np.asarray(value) == -np.inf
 
 
 def _low(branch: Any) -> np.ndarray | None:
@@ -391,10 +411,10 @@ def _low(branch: Any) -> np.ndarray | None:
     return None if branch is None else np.asarray(branch) <= LOWEST
 
 
-def _joined(chosen: np.ndarray | None, yes: np.ndarray | None, no: np.ndarray | None) -> np.ndarray | None:
-    """What is known of the result: of the chosen branch, or of both."""
+def _joined(always: np.ndarray, never: np.ndarray, yes: np.ndarray | None, no: np.ndarray | None) -> np.ndarray | None:
+    """What is known of the result: of the branch that is chosen, or of both."""
     a, b = (np.zeros((), dtype=bool) if known is None else known for known in (yes, no))
-    joined = a & b if chosen is None else (chosen & a) | (~chosen & b)
+    joined = (always & a) | (never & b) | (a & b)
     return joined if joined.any() else None
 
 

@@ -30,8 +30,7 @@ _UNARY = {
         atanh_ arcsinh arcsinh_ arccosh arccosh_ arctanh arctanh_ floor floor_ ceil ceil_ round round_ special_round
         trunc trunc_ fix fix_ erf erf_ erfc erfc_ erfinv erfinv_ special_erf special_erfc special_erfinv
         special_erfcx lgamma lgamma_ digamma digamma_ polygamma i0 i0_ special_i0e special_i1 special_ndtr
-        special_log_ndtr deg2rad deg2rad_ rad2deg rad2deg_ angle frexp isnan isinf isfinite isposinf isneginf
-        logical_not logical_not_ bitwise_not bitwise_not_""",
+        special_log_ndtr deg2rad deg2rad_ rad2deg rad2deg_ angle frexp isnan isinf isfinite isposinf isneginf""",
     2: "frac frac_ special_entr",
     3: "logit logit_ special_logit sinc sinc_ special_sinc nan_to_num nan_to_num_",
 }
@@ -39,11 +38,10 @@ _BINARY = {
     0: "complex",
     1: """maximum minimum fmax fmin atan2 atan2_ arctan2 arctan2_ pow pow_ float_power float_power_ floor_divide
         floor_divide_ remainder remainder_ fmod fmod_ gcd gcd_ lcm lcm_ copysign copysign_ nextafter nextafter_
-        heaviside heaviside_ eq eq_ ne ne_ lt lt_ gt gt_ le le_ ge ge_ not_equal not_equal_ less less_ greater
-        greater_ less_equal less_equal_ greater_equal greater_equal_ logical_and logical_and_ logical_or logical_or_
-        logical_xor logical_xor_ bitwise_and bitwise_and_ bitwise_or bitwise_or_ bitwise_xor bitwise_xor_
-        bitwise_left_shift bitwise_left_shift_ bitwise_right_shift bitwise_right_shift_ __and__ __or__ __xor__
-        __iand__ __ior__ __ixor__ __lshift__ __rshift__ __ilshift__ __irshift__""",
+        heaviside heaviside_ lt lt_ gt gt_ le le_ ge ge_ less less_ greater greater_ less_equal less_equal_
+        greater_equal greater_equal_ logical_xor logical_xor_ bitwise_xor bitwise_xor_ bitwise_left_shift
+        bitwise_left_shift_ bitwise_right_shift bitwise_right_shift_ __xor__ __ixor__ __lshift__ __rshift__
+        __ilshift__ __irshift__""",
     2: "xlogy xlogy_ special_xlogy ldexp ldexp_ addcmul addcmul_ addcdiv addcdiv_",
     3: "lerp lerp_ special_xlog1py",
     4: "hypot hypot_ logaddexp logaddexp2 polar",
@@ -187,35 +185,83 @@ def addition(call: Call) -> Effect:
 def product(call: Call) -> Effect:
     """Multiplication, division: one position of each but where the other is known to be 0; 1 operation per element."""
     left, right = call["self"], call["other"]
-    rank = len(call.out.shape)
     divides = "div" in call.op
-    zeros = (_masks.known_zero(left), None if divides else _masks.known_zero(right))
-    reads: list[ArgRead] = []
-    for operand, cut in ((left, zeros[1]), (right, zeros[0])):
-        if isinstance(operand, Arg):
-            mask = _masks.union(rank, cut) if operand.reads_data else None
-            steps = align(operand.shape, rank)
-            reads.append((operand, steps if mask is None else (*steps, Blocked(call.mask(mask)))))
     # (a + bi)(c + di): 4 products and 2 sums; divided: that, the divisor's square (3) and two divisions.
     count = (1, 2, 6)[_complex(left, right)]
     if divides and _complex(right):
         count = 11
+    zeros = _masks.known_zero(left), None if divides else _masks.known_zero(right)
+    return _decided(call, zeros, count, zero=_masks.union(len(call.out.shape), *zeros))
+
+
+@rule(*aten("logical_and logical_and_ bitwise_and bitwise_and_ __and__ __iand__"))
+def conjunction(call: Call) -> Effect:
+    """Logical and: one position of each but where the other is known to be false; 1 operation per element."""
+    zeros, trues = _known_truth(call["self"], call["other"])
+    rank = len(call.out.shape)
+    return _decided(call, zeros, 1, zero=_masks.union(rank, *zeros), true=_masks.common(rank, *trues))
+
+
+@rule(*aten("logical_or logical_or_ bitwise_or bitwise_or_ __or__ __ior__"))
+def disjunction(call: Call) -> Effect:
+    """Logical or: one position of each but where the other is known to be true; 1 operation per element."""
+    zeros, trues = _known_truth(call["self"], call["other"])
+    rank = len(call.out.shape)
+    return _decided(call, trues, 1, zero=_masks.common(rank, *zeros), true=_masks.union(rank, *trues))
+
+
+def _known_truth(left: Any, right: Any) -> tuple[tuple[_masks.Mask, _masks.Mask], tuple[_masks.Mask, _masks.Mask]]:
+    """Where each of two operands is known to be false, and where to be true."""
+    false = _masks.known_zero(left), _masks.known_zero(right)
+    return false, (_masks.known_true(left), _masks.known_true(right))
+
+
+def _decided(call: Call, decides: tuple[_masks.Mask, _masks.Mask], per_element: int, **known: Any) -> Effect:
+    """Where one of two operands alone decides what the result is, the other one is not read."""
+    left, right = call["self"], call["other"]
+    rank = len(call.out.shape)
+    reads: list[ArgRead] = []
+    for operand, cut in ((left, decides[1]), (right, decides[0])):
+        if isinstance(operand, Arg):
+            mask = _masks.union(rank, cut) if operand.reads_data else None
+            steps = align(operand.shape, rank)
+            reads.append((operand, steps if mask is None else (*steps, Blocked(call.mask(mask)))))
     return Effect(
         "merge" if joins(left, right) else "elementwise",
         reads,
-        flops=_flops(call, "elementwise", count),
+        flops=_flops(call, "elementwise", per_element),
         masked=any(isinstance(step, Blocked) for _, steps in reads for step in steps),
-        zero=_masks.union(rank, *zeros),
+        **known,
     )
 
 
-def _elementwise(call: Call, per_element: int, blocked: _masks.Mask = None) -> Effect:
+@rule(*aten("logical_not logical_not_ bitwise_not bitwise_not_"))
+def negation(call: Call) -> Effect:
+    """Logical not: one position; 1 operation per element."""
+    x: Arg = call["self"]
+    says = call.out.dtype == "bool"  # the other bits of a number turn as well
+    return _elementwise(call, 1, zero=x.true if says else None, true=x.zero if says else None)
+
+
+@rule(*aten("eq eq_ ne ne_ not_equal not_equal_"))
+def equality(call: Call) -> Effect:
+    """Equality: one position of each, broadcast; 1 operation per element."""
+    x, other = call["self"], call["other"]
+    if isinstance(other, Arg):
+        return _elementwise(call, 1)
+    equal, unequal = (x.zero, x.true) if other == 0 else (x.true if other == 1 else None, x.zero)
+    if "eq" in call.op and "not" not in call.op:
+        return _elementwise(call, 1, zero=unequal, true=equal)
+    return _elementwise(call, 1, zero=equal, true=unequal)
+
+
+def _elementwise(call: Call, per_element: int, **known: Any) -> Effect:
     operands = tuple(call.tensors())
     return Effect(
         "merge" if joins(*operands) else "elementwise",
         [pointwise(operand, len(call.out.shape)) for operand in operands],
         flops=_flops(call, "elementwise", per_element),
-        blocked=blocked,
+        **known,
     )
 
 
@@ -265,6 +311,7 @@ def _copy(call: Call, source: Arg) -> Effect:
         attrs={"from": source.dtype, "to": call.out.dtype} if cast else {},
         blocked=source.blocked if "float" in call.out.dtype else None,
         zero=source.zero,
+        true=source.true if call.out.dtype == "bool" else None,
     )
 
 

@@ -117,6 +117,10 @@ def test_unknown_tool(invoke: Invoke, resnet50: str) -> None:
     assert result.stderr == "rfcalc: error: unknown tool 'ptflop'; nearest: ptflops, ptflops-aten, thop\n"
 
 
+def test_an_unknown_tool_is_told_before_the_model_is_loaded(invoke: Invoke) -> None:
+    assert "unknown tool 'ptflop'" in invoke("explain", "nowhere.json", "--tool", "ptflop").stderr
+
+
 def test_all_needs_a_tool(invoke: Invoke, resnet50: str) -> None:
     result = invoke("explain", resnet50, "--all")
 

@@ -9,6 +9,9 @@ from typing import Any
 
 import networkx as nx
 import pytest
+import torch
+from torch import nn
+from torch.nn import functional
 
 from rfcalc.api import layer_graph
 from rfcalc.conventions import CONVENTIONS, count
@@ -114,6 +117,35 @@ def test_faults_of_vit_b_16() -> None:
     assert not count(graph, "deepspeed").terms
     assert count(graph, "torchvision").total == 17_563_828_224
     assert count(graph, "flopcounter").total == 11_271_124_992
+
+
+class Attention(nn.Module):
+    """Attention as timm's, under its name: ptflops has a rule for the whole, which hides the linear layers inside."""
+
+    __module__, __qualname__ = "timm.layers.attention", "Attention"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv, self.proj = nn.Linear(8, 24), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.qkv(x).reshape(1, 5, 3, 2, 4).permute(2, 0, 3, 1, 4)
+        return self.proj(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(1, 5, 8))
+
+
+def test_ptflops_hides_what_is_inside_timms_attention() -> None:
+    """2 heads of 4, 5 positions: 40 to scale the queries, 25 scores a head, two products of 100; 1,280 hidden."""
+    tally = count(layer_graph(Attention(), (5, 8)), "ptflops")
+
+    assert tally.total == 40 + 2 * (100 + 25 + 100)
+    assert [term.amount for term in tally.terms if term.fault] == [-5 * 8 * (24 + 8)]
+
+
+def test_ptflops_on_a_model_of_timm() -> None:
+    """What ptflops 0.7.5 printed for timm 1.0.31's model."""
+    pytest.importorskip("timm")
+
+    assert count(layer_graph("timm:vit_tiny_patch16_224"), "ptflops").printed == 912_887_404
 
 
 def test_transposed_convolution_by_output_size() -> None:

@@ -43,9 +43,15 @@ class Ruled:
 
 
 def rule_on(
-    op: Any, *args: Any, const: Sequence[torch.Tensor] = (), blocked: Known = (), zero: Known = (), **kwargs: Any
+    op: Any,
+    *args: Any,
+    const: Sequence[torch.Tensor] = (),
+    blocked: Known = (),
+    zero: Known = (),
+    true: Known = (),
+    **kwargs: Any,
 ) -> Ruled:
-    """The rule on a real call. ``blocked`` and ``zero``: what is known of the elements of a tensor argument."""
+    """The rule on a real call. ``blocked``, ``zero`` and ``true``: what is known of a tensor argument."""
     masks: dict[int, np.ndarray] = {}
     made: list[tuple[Arg, torch.Tensor]] = []
 
@@ -69,6 +75,7 @@ def rule_on(
             load=(lambda: value.numpy()) if fixed else None,
             blocked=next((mask for tensor, mask in blocked if tensor is value), None),
             zero=next((mask for tensor, mask in zero if tensor is value), None),
+            true=next((mask for tensor, mask in true if tensor is value), None),
         )
         made.append((arg, value))
         return arg

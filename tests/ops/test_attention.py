@@ -274,6 +274,17 @@ def test_mask_computed_from_data_is_read_along_its_row():
         assert not effect.masked
 
 
+def test_boolean_mask_of_which_a_part_is_known():
+    """What is known to be closed stays closed, whatever data says of the rest."""
+    query, key, value = tensors((1, 1), 3, 4, 2, 2)
+    seen = torch.from_numpy(TWO)
+    ruled = rule_on(SDPA, query, key, value, seen, zero=[(seen, ~TWO)])
+
+    hold(ruled, [query, key, value], lambda: (SDPA(query, key, value, seen),))
+    assert ruled.effect.masked
+    assert (ruled.told(seen, 0).any(axis=(0, 1, 3)).reshape(3, 3, 4).any(axis=1) == TWO).all()
+
+
 def test_mask_computed_from_data_with_known_parts():
     query, key, value = tensors((1, 1), 3, 4, 2, 2)
     bias = torch.rand(3, 4)

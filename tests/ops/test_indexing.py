@@ -430,6 +430,49 @@ def test_where_with_numbers():
     assert (effect.blocked == ~TRUTH.numpy()).all()
 
 
+NEVER = np.array([[False, True, False], [True, False, False]])
+
+
+def test_where_never_takes_what_is_known_to_be_false():
+    """The condition is false in two places, and for data to tell in the others."""
+    a, b = torch.rand(2, 3), torch.rand(3)
+    ruled = rule_on(aten.where.self, TRUTH, a, b, zero=[(TRUTH, NEVER)])
+
+    for tensor, never in ((TRUTH, NEVER), (a, NEVER), (b, np.zeros((2, 3), bool))):
+        assert (ruled.told(tensor, 0).any(axis=-1) == ~never).all()
+    assert ruled.effect.masked
+    assert ruled.effect.zero is None
+    zeros = torch.zeros(3)
+    assert (rule_on(aten.where.self, TRUTH, a, zeros, const=[zeros], zero=[(TRUTH, NEVER)]).effect.zero == NEVER).all()
+
+
+def test_where_always_takes_what_is_known_to_be_true():
+    a, b = torch.rand(2, 3), torch.rand(3)
+    ruled = rule_on(aten.where.self, TRUTH, a, b, true=[(TRUTH, NEVER)])
+
+    for tensor, never in ((TRUTH, NEVER), (a, np.zeros((2, 3), bool)), (b, NEVER)):
+        assert (ruled.told(tensor, 0).any(axis=-1) == ~never).all()
+    for low, blocks in ((float("-inf"), True), (-1e9, False)):
+        effect = rule_on(aten.masked_fill.Scalar, a, TRUTH, low, true=[(TRUTH, NEVER)]).effect
+        assert effect.masked
+        assert (effect.blocked is not None) == blocks
+        assert not blocks or ((effect.blocked == NEVER).all() and effect.rows)
+    assert (rule_on(aten.masked_fill.Scalar, a, TRUTH, 0, zero=[(a, NEVER)]).effect.zero == NEVER).all()
+
+
+def test_only_minus_infinity_blocks_against_a_row_that_data_masks():
+    """Where data masks the rest of a row with the same finite number, a softmax spreads over all of it."""
+    a = torch.rand(2, 3)
+    for low, blocks in ((float("-inf"), True), (-1e9, False)):
+        number = torch.tensor(low)
+        for effect in (
+            rule_on(aten.where.self, TRUTH, a, number, const=[number], zero=[(TRUTH, NEVER)]).effect,
+            rule_on(aten.where.ScalarOther, TRUTH, a, low, zero=[(TRUTH, NEVER)]).effect,
+        ):
+            assert (effect.blocked is not None) == blocks
+            assert not blocks or ((effect.blocked == NEVER).all() and effect.rows)
+
+
 @pytest.mark.parametrize("shape", [(3, 3), (2, 3, 4), (4, 2)])
 @pytest.mark.parametrize("diagonal", [0, 1, -1, 5, -5])
 def test_triangles(shape, diagonal):

@@ -1,6 +1,7 @@
 """Rules of pointwise ops against poisoned and changed calls, and what they know of blocked and zero elements."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -424,6 +425,89 @@ def test_known_zeros_of_data_hide_the_other_factor():
     scaled = rule_on(aten.mul.Scalar, x, 2.0, zero=[(x, known)]).effect
     assert (scaled.zero == known).all()
     assert not scaled.masked
+
+
+@pytest.mark.parametrize("name", ["logical_and", "mul"])
+def test_what_is_false_on_one_side_is_false_whatever_the_other_side_says(name):
+    op = getattr(aten, name)
+    x, y = torch.rand(2, 3), torch.rand(3)
+    known = mask([1, 0, 0], [0, 0, 1])
+
+    effect = check_changed(getattr(op, op.overloads()[0]), x, y, zero=[(x, known)], draw=among(0.0, 1.0), trials=12)
+    assert (effect.zero == known).all()
+    assert (effect.kind, effect.flops, effect.masked) == ("merge", {"elementwise": 6}, True)
+
+
+BOTH = [aten.bitwise_and.Tensor, aten.logical_and.default, aten.__and__.Tensor]
+BOTH += [aten.bitwise_or.Tensor, aten.logical_or.default, aten.__or__.Tensor]
+FALSE, TRUE = mask([1, 0, 0], [0, 0, 1]), mask([0, 1, 0], [0, 0, 0])
+
+
+SAID = torch.tensor(list(product([False, True], repeat=9)))  #: all that data could say
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("op", BOTH)
+def test_two_masks_of_one_of_which_a_part_is_known(op, turned):
+    """What is always false, what always true, and which elements of the other one ever matter."""
+    x, y = torch.zeros(2, 3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)
+    ruled = rule_on(op, *((y, x) if turned else (x, y)), zero=[(x, FALSE)], true=[(x, TRUE)])
+
+    left = (SAID[:, :6].view(-1, 2, 3) | torch.tensor(TRUE)) & ~torch.tensor(FALSE)
+    right = SAID[:, None, 6:].expand_as(left)
+    holds_what_is_known(ruled.effect, op(left, right))
+    assert (ruled.told(y, 0).any(axis=-1) == (op(left, right) != op(left, ~right)).any(0).numpy()).all()
+
+
+@pytest.mark.parametrize("op", BOTH)
+def test_two_masks_of_which_parts_are_known(op):
+    x, y = torch.zeros(2, 3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)
+    ruled = rule_on(op, x, y, zero=[(x, FALSE), (y, FALSE[0])], true=[(x, TRUE), (y, TRUE[0])])
+
+    left = (SAID[:, :6].view(-1, 2, 3) | torch.tensor(TRUE)) & ~torch.tensor(FALSE)
+    right = (SAID[:, None, 6:] | torch.tensor(TRUE[0])) & ~torch.tensor(FALSE[0])
+    holds_what_is_known(ruled.effect, op(left, right))
+
+
+def holds_what_is_known(effect, every):
+    for known, found in ((effect.zero, ~every.any(0)), (effect.true, every.all(0))):
+        assert (found.numpy() == (False if known is None else known)).all()
+
+
+def test_numbers_that_are_not_0_leave_the_bits_of_others():
+    x, bits = torch.tensor([1, 2, 3]), torch.tensor([4, 0, 8])
+    effect = rule_on(aten.bitwise_or.Tensor, x, bits, const=[bits]).effect
+
+    assert (effect.masked, effect.true) == (False, None)
+
+
+NOT = [(aten.logical_not.default, ()), (aten.bitwise_not.default, ()), (aten.eq.Scalar, (0,)), (aten.ne.Scalar, (1,))]
+SAME = [(aten.eq.Scalar, (1,)), (aten.ne.Scalar, (0,)), (aten._to_copy.default, ()), (aten.unsqueeze.default, (0,))]
+
+
+@pytest.mark.parametrize(("op", "args"), NOT + SAME)
+def test_what_is_known_of_a_mask_is_known_of_its_opposite(op, args):
+    x = torch.zeros(2, 3, dtype=torch.bool)
+
+    effect = rule_on(op, x, *args, zero=[(x, FALSE)], true=[(x, TRUE)]).effect
+
+    assert (effect.zero == (TRUE if (op, args) in NOT else FALSE)).all()
+    assert (effect.true == (FALSE if (op, args) in NOT else TRUE)).all()
+
+
+def test_numbers_that_are_known_to_be_0():
+    x = torch.ones(2, 3)
+
+    for op, number, zero, true in (
+        (aten.eq.Scalar, 0, None, FALSE),
+        (aten.ne.Scalar, 0, FALSE, None),
+        (aten.eq.Scalar, 1, FALSE, None),
+        (aten.ne.Scalar, 1, None, FALSE),
+    ):
+        effect = rule_on(op, x, number, zero=[(x, FALSE)]).effect
+        assert (effect.zero is zero, effect.true is true) == (True, True)
+    whole = torch.ones(2, 3, dtype=torch.int64)
+    assert rule_on(aten.bitwise_not.default, whole, zero=[(whole, FALSE)]).effect.true is None  # -1
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 import rfcalc
+from rfcalc.api import layer_graph
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +38,15 @@ class Declared(nn.Module):
 
     def forward(self, batch: torch.LongTensor | None = None):
         return self.table[batch]
+
+
+class Padded(Words):
+    """Some tokens do not count."""
+
+    def forward(self, input_ids, attention_mask=None):
+        x = super().forward(input_ids)
+        scores = x @ x.transpose(1, 2)
+        return scores.masked_fill(attention_mask[:, None] == 0, -torch.inf).softmax(-1) @ x
 
 
 class Captions(Words):
@@ -163,7 +173,27 @@ def test_an_error_is_about_the_likeliest_reading():
             return self.embed(input_ids) @ torch.zeros(9, 9, device=input_ids.device)
 
     with pytest.raises(rfcalc.errors.TraceError, match="cannot run on input_ids 1x7:"):
-        rfcalc.trace(Narrow(), {"input_ids": (1, 7)})
+        layer_graph(Narrow(), {"input_ids": (1, 7)})
+
+
+def test_a_mask_with_more_axes_than_the_query_is_refused():
+    """torch refuses it with data, and on meta tensors gives a result of the mask's axes."""
+
+    class Masked(nn.Module):
+        def forward(self, x, bias):
+            return functional.scaled_dot_product_attention(x, x, x, bias)
+
+    with pytest.raises(rfcalc.errors.TraceError, match="a mask of 4 axes for a query of 3"):
+        rfcalc.trace(Masked(), {"x": torch.empty(1, 5, 4), "bias": torch.empty(1, 1, 5, 5)})
+
+
+def test_a_mask_of_tokens_has_a_field():
+    fields = rfcalc.analyze(Padded(), {"input_ids": (1, 7), "attention_mask": (1, 7)})["matmul#2"].receptive_fields
+
+    assert {name: (field.status, field.size, field.whole_input) for name, field in fields.items()} == {
+        "input_ids": ("exact", (7,), True),
+        "attention_mask": ("exact", (7,), True),
+    }
 
 
 # --- a causal language model ------------------------------------------------------------------------------------------
@@ -246,6 +276,68 @@ def test_a_sliding_window_of_tokens(style):
     assert [int(row) for row in last.reshape(-1)] == list(range(9))
 
 
+class PaddedDecoder(Words):
+    """A causal mask, and one that comes with the tokens."""
+
+    def __init__(self, low):
+        super().__init__()
+        self.low = low
+
+    def forward(self, input_ids, attention_mask):
+        x = super().forward(input_ids)[:, None]
+        at = torch.arange(x.shape[2], device=x.device)
+        seen = (at[:, None] >= at) & attention_mask[:, None, None].bool()
+        if self.low is None:
+            return functional.scaled_dot_product_attention(x, x, x, seen)
+        return (x @ x.transpose(2, 3) + torch.where(seen, 0.0, self.low)).softmax(-1) @ x
+
+
+class PaddedScores(Words):
+    """What is masked rather than what is seen, in three styles."""
+
+    def __init__(self, style):
+        super().__init__()
+        self.style = style
+
+    def forward(self, input_ids, attention_mask):
+        x = super().forward(input_ids)
+        later = torch.ones(5, 5, dtype=torch.bool, device=x.device).triu(1)
+        padding = (attention_mask == 0)[:, None]
+        if self.style == "or":
+            gone = later | padding
+        elif self.style == "not":
+            gone = ~(~later & ~padding)
+        else:
+            gone = (~later & ~padding) == 0
+        return (x @ x.transpose(1, 2)).masked_fill(gone, -torch.inf).softmax(-1) @ x
+
+
+@pytest.mark.parametrize("style", ["or", "not", "equal"])
+def test_padding_beside_a_causal_mask(style):
+    inputs = {"input_ids": (1, 5), "attention_mask": (1, 5)}
+    found = rfcalc.analyze(PaddedScores(style), inputs)
+
+    ((_, seen),) = found.regions(found.layers[-1].name, source="input_ids")
+    assert [int(row) for row in seen.reshape(-1)] == [0, 1, 2, 3, 4]
+    assert rfcalc.verify(PaddedScores(style), inputs, device="cpu", timing=False, probes=5).agree
+
+
+LOW = torch.finfo(torch.float32).min
+MASKS = [(None, [0, 1, 2, 3, 4]), (-torch.inf, [0, 1, 2, 3, 4]), (LOW, [4])]
+
+
+@pytest.mark.parametrize(("low", "last"), MASKS)
+def test_padding_does_not_open_a_causal_mask(low, last):
+    """Only where all that a token may see is padding, and the mask finite, a softmax spreads over the tokens after."""
+    inputs = {"input_ids": (1, 5), "attention_mask": (1, 5)}
+    found = rfcalc.analyze(PaddedDecoder(low), inputs)
+
+    ((_, seen),) = found.regions(found.layers[-1].name, source="input_ids")
+    assert [int(row) for row in seen.reshape(-1)] == last
+    assert found.layers[-1].receptive_fields["input_ids"].status == "exact"
+    assert rfcalc.verify(PaddedDecoder(low), inputs, device="cpu", timing=False, probes=5).agree
+
+
 def test_rotary_positions_leave_a_token_where_it_is():
     found = rfcalc.analyze(Decoder("causal"), {"input_ids": (1, 9)})
 
@@ -323,8 +415,8 @@ def test_hooks_and_lists_of_a_first_pass_are_undone():
     model = Capturing()
     before = [dict(module.__dict__) for module in model.modules()]
 
-    rfcalc.trace(model, (1, 8, 8))
-    rfcalc.trace(model, (1, 8, 8))
+    layer_graph(model, (1, 8, 8))
+    layer_graph(model, (1, 8, 8))
 
     assert [dict(module.__dict__) for module in model.modules()] == before
     assert (model.seen, model.shapes, model.sizes, model.names) == ([], {}, set(), ["kept"])
@@ -392,6 +484,51 @@ def test_pixels_in_one_row_see_what_they_saw():
 
     assert found["stem"].receptive_field.local_size == (21, 21)
     assert found["dense"].receptive_field.local_size == (21, 21)
+
+
+class Merging(nn.Module):
+    """A product with a band of ones, as wide as nearly all rows; then two rows beside each other in the channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Linear(2, 4)
+
+    def forward(self, x):
+        x = torch.ones(16, 16, device=x.device).tril(14).triu(-14) @ x
+        return self.mix(torch.stack([x[:, 0, ::2], x[:, 0, 1::2]], -1))
+
+
+def test_a_sum_over_channels_brings_no_context():
+    """The first row and the last see one row less than there are, and two neighbours always all 16."""
+    found = rfcalc.analyze(Merging(), torch.empty(1, 1, 16, 16), axes={"H": 2})
+    field = found["mix"].receptive_field
+
+    assert (field.whole_input, field.size, field.local_size, field.context) == (True, (16,), (16,), ())
+
+
+class Masking(Attending):
+    """A third of the keys is masked, another third for each query."""
+
+    def forward(self, x):
+        rows = self.stem(x).flatten(2).transpose(1, 2)
+        at = torch.arange(rows.shape[1], device=x.device)
+        scores = (rows @ rows.transpose(1, 2)).masked_fill((at[:, None] + at) % 3 == 0, -torch.inf)
+        return scores.softmax(-1) @ rows
+
+
+def test_a_masked_query_keeps_its_own_place():
+    field = rfcalc.analyze(Masking(), (1, 16, 20)).layers[-1].receptive_field
+
+    assert (field.whole_input, field.local_size) == (True, (3, 3))
+    assert "matmul#2" in field.context
+
+
+def test_two_cells_of_a_pooling_are_positions():
+    """Each sees 3 of 5 rows, and both together are the whole image."""
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4, 2))
+    field = rfcalc.analyze(model, (1, 5, 5)).layers[-1].receptive_field
+
+    assert (field.whole_input, field.local_size, field.context) == (True, (0, 0), ("2",))
 
 
 # --- WaveNet ----------------------------------------------------------------------------------------------------------
