@@ -14,6 +14,7 @@ LONGEST = 500
 #: What each part of rfcalc may import of rfcalc's others when it runs. ``rfcalc`` is the root with its version.
 ALLOWED = {
     "errors": set(),
+    "writing": {"errors"},
     "reads": set(),
     "graph": {"reads", "errors"},
     "graph_json": {"graph", "reads", "errors"},
@@ -22,16 +23,19 @@ ALLOWED = {
     "report": {"analyses"},
     "zoo": set(),
     "tracing": {"ops", "graph", "reads", "errors"},
-    "sources": {"tracing", "zoo", "graph", "graph_json", "errors"},
-    "api": {"sources", "analyses", "checking", "comparing", "graph"},
+    "sources": {"tracing", "zoo", "graph", "graph_json", "errors", "writing"},
+    "api": {"sources", "analyses", "checking", "comparing", "effective", "graph"},
+    "plotting": {"analyses", "graph", "report", "errors"},
+    "page": {"analyses", "graph", "report", "rfcalc"},
     "comparing": {"sources", "analyses", "graph", "errors"},
     "checking": {"sources", "tracing", "analyses", "ops", "graph", "report", "errors", "rfcalc"},
+    "effective": {"sources", "tracing", "checking", "analyses", "graph", "report", "errors"},
     "sweeping": {"api", "sources", "tracing", "analyses", "errors", "rfcalc"},
-    "baseline": {"analyses", "graph", "errors", "rfcalc"},
+    "baseline": {"analyses", "graph", "errors", "rfcalc", "writing"},
     "conventions": {"graph", "errors"},
     "pytest_plugin": {"api", "analyses", "baseline", "graph", "report", "errors"},
-    "cli": {"api", "analyses", "baseline", "checking", "conventions", "graph", "graph_json", "ops", "report", "sweeping", "zoo"}
-    | {"errors", "rfcalc"},
+    "cli": {"api", "analyses", "baseline", "checking", "conventions", "effective", "graph", "graph_json", "ops"}
+    | {"page", "plotting", "report", "sources", "sweeping", "writing", "zoo", "errors", "rfcalc"},
     "rfcalc": {"api", "analyses"},
     "__main__": {"cli"},
 }
@@ -41,7 +45,7 @@ SHOWS_ITSELF = {
     ("rfcalc.comparing.growth", "rfcalc.report.growth"),
     ("rfcalc.comparing.rows", "rfcalc.report.comparison"),
 }
-WITH_TORCH = {"zoo", "tracing", "sources", "checking"}
+WITH_TORCH = {"zoo", "tracing", "sources", "checking", "effective"}
 
 
 def files() -> list[Path]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,12 +46,8 @@ class Target:
         if self.to_file is None:
             _print(text)
             return
-        try:
+        with self._writable():
             self.to_file.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-        except OSError as error:
-            raise UsageError(
-                f"cannot write {self.path}: {error.strerror or error}; name another file with -o"
-            ) from error
 
     def save(self, data: bytes) -> None:
         """Write a picture to the file, whole or not at all. Raises UsageError where that fails."""
@@ -59,10 +56,21 @@ class Target:
         path = self.to_file
         if path is None:
             raise UsageError("a picture of bytes cannot go to standard output: name a file with -o")
-        if path.exists() and not path.is_file():  # a device or a pipe, which nothing can replace
-            path.write_bytes(data)
-        else:
-            write_whole(path, data)
+        with self._writable():
+            if path.exists() and not path.is_file():  # a device or a pipe, which nothing can replace
+                path.write_bytes(data)
+            else:
+                write_whole(path, data)
+
+    @contextlib.contextmanager
+    def _writable(self) -> Iterator[None]:
+        """What goes wrong with the file as a UsageError."""
+        try:
+            yield
+        except OSError as error:
+            raise UsageError(
+                f"cannot write {self.path}: {error.strerror or error}; name another file with -o"
+            ) from error
 
     def style(self) -> Style:
         """How wide a table may be, and whether the terminal shows bold."""

@@ -1,0 +1,124 @@
+"""Pictures of analyses: plain data of what is drawn, and figures of matplotlib, which is imported when one is drawn.
+
+`draw` makes a figure and `render` a file of it. What they show is data first: `field_scene`, `through_scene`,
+`growth_series`, `cost_series`, `bubbles` and `diagram`. `dot` and `mermaid` need no matplotlib.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rfcalc.analyses.analysis import Analysis
+from rfcalc.errors import UsageError
+from rfcalc.plotting.canvas import FORMATS, need_matplotlib, render, settings
+from rfcalc.plotting.images import Picture, open_picture
+from rfcalc.plotting.markup import dot, mermaid
+from rfcalc.plotting.network import diagram
+from rfcalc.plotting.scenes import Panel, Scene, field_scene
+from rfcalc.plotting.series import bubbles, cost_series, growth_series
+from rfcalc.plotting.through import through_scene
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+KINDS = ("field", "growth", "cost", "compare", "graph")
+
+
+def draw(
+    model: Analysis | Sequence[Analysis],
+    kind: str = "field",
+    *,
+    layers: Sequence[str | int] = (),
+    at: Sequence[int] | None = None,
+    through: str | int | None = None,
+    image: str | Picture | None = None,
+    depth: int | None = None,
+) -> Figure:
+    """A matplotlib figure, in inches, of one analysis or, with ``growth`` and ``compare``, of several.
+
+    ``field``: what the unit ``at`` of the deepest of ``layers`` sees of each input, the other layers' fields nested in
+    it; over ``image``, a file; or, with ``through``, by way of earlier layers. ``growth``: fields against depth.
+    ``cost``: parameters and multiply-adds along the layers. ``compare``: a bubble for each model. ``graph``: the layers
+    as boxes, folded to modules whose names have ``depth`` parts.
+
+    Raises `UsageError` where matplotlib is missing, and for a drawing that makes no sense.
+    """
+    analyses = [model] if isinstance(model, Analysis) else list(model)
+    if kind not in KINDS:
+        raise UsageError(f"there is no kind {kind!r} of picture: ask one of {', '.join(KINDS)}")
+    if not analyses or (len(analyses) > 1 and kind not in ("growth", "compare")):
+        raise UsageError(f"a picture of kind {kind} shows one model, got {len(analyses)}")
+    if kind == "field" and through is None:
+        return draw_scene(field_scene(analyses[0], [str(layer) for layer in layers], at), image)
+    with settings():
+        if kind == "field":
+            return _through(analyses[0], layers, through, at, image)
+        return _chart(analyses, kind, depth)
+
+
+def draw_scene(scene: Scene, image: str | Picture | None = None) -> Figure:
+    """The figure of what `field_scene` found, over an image if there is one. Raises `UsageError` as `draw` does."""
+    with settings():
+        from rfcalc.plotting import draw_fields
+
+        if image is None:
+            return draw_fields.draw_scene(scene)
+        extents = picture_extents(scene)
+        picture = open_picture(image) if isinstance(image, str) else image
+        return draw_fields.draw_scene(scene, picture.fitted(*extents))
+
+
+def picture_extents(scene: Scene) -> tuple[int, int]:
+    """Rows and columns of the only input that a picture can lie under. Raises `UsageError` where there is none."""
+    found = {panel.extents for panel in scene.panels if isinstance(panel, Panel) and panel.picture}
+    if len(found) != 1:
+        raise UsageError(
+            "a picture is drawn under the one input with two axes: there is none, or inputs of several sizes"
+        )
+    return found.pop()
+
+
+def _through(
+    analysis: Analysis, layers: Sequence[str | int], through: Any, at: Sequence[int] | None, image: Any
+) -> Figure:
+    from rfcalc.plotting.draw_fields import draw_through
+
+    if image is not None:
+        raise UsageError("a picture lies under the input, not under the layers on the way: leave image or through out")
+    if len(layers) != 1:
+        raise UsageError(f"a drawing through layers is that of one layer, got {len(layers)}: name it with --layer")
+    return draw_through(through_scene(analysis, str(layers[0]), str(through), at))
+
+
+def _chart(analyses: Sequence[Analysis], kind: str, depth: int | None) -> Figure:
+    from rfcalc.plotting import draw_network, draw_series
+
+    if kind == "growth":
+        return draw_series.draw_growth(growth_series(analyses))
+    if kind == "cost":
+        return draw_series.draw_costs(cost_series(analyses[0]))
+    if kind == "compare":
+        return draw_series.draw_bubbles(bubbles(analyses))
+    return draw_network.draw_network(diagram(analyses[0], depth))
+
+
+__all__ = [
+    "FORMATS",
+    "KINDS",
+    "Picture",
+    "bubbles",
+    "cost_series",
+    "diagram",
+    "dot",
+    "draw",
+    "draw_scene",
+    "field_scene",
+    "growth_series",
+    "mermaid",
+    "need_matplotlib",
+    "open_picture",
+    "picture_extents",
+    "render",
+    "through_scene",
+]
