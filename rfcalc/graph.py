@@ -11,7 +11,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from rfcalc import reads
 from rfcalc.errors import UsageError
@@ -221,6 +221,10 @@ def build(
     ordered = {record.id: record for record in sorted(records, key=lambda record: record.id)}
     lists = (tuple(inputs), tuple(outputs), tuple(params), tuple(buffers), tuple(calls))
     return LayerGraph(ordered, model, *lists, dict(masks or {}), dict(meta or {}))
+
+
+#: A graph as users have it, or as rfcalc reads it.
+Graph: TypeAlias = "LayerGraph | nx.DiGraph[int]"
 
 
 def layered(found: Any) -> LayerGraph | None:

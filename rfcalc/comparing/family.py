@@ -48,7 +48,7 @@ class Family:
 
     def at(self, sizes: Sizes) -> Analysis:
         """The analysis at these sizes. Raises what tracing raises."""
-        if not self.symbols and isinstance(self.spec, str):
+        if not sizes and isinstance(self.spec, str):
             return Analysis(sources.resolve(self.spec, self.given, axes=self.axes, training=self.training))
         loaded = self.loaded(sizes)
         return Analysis(sources.resolve(loaded, self._call(loaded, sizes), axes=self.axes, training=self.training))

@@ -15,7 +15,7 @@ from rfcalc.conventions.facts import Facts
 from rfcalc.conventions.records import Explanation, Part, Tally, Term
 from rfcalc.conventions.rules import Convention, apply
 from rfcalc.errors import UsageError
-from rfcalc.graph import LayerGraph
+from rfcalc.graph import Graph, LayerGraph, layered
 
 CONVENTIONS: dict[str, Convention] = {
     convention.name: convention
@@ -47,17 +47,18 @@ def lookup(tool: str) -> Convention:
     raise UsageError(f"unknown tool {tool!r}; {hint}")
 
 
-def count(graph: LayerGraph, tool: str) -> Tally:
+def count(graph: Graph, tool: str) -> Tally:
     """What ``tool`` counts for a traced or loaded graph: ``.total``, and ``.terms`` that lead to it from ``.base``.
 
-    Raises `UsageError` for an unknown tool.
+    Raises `UsageError` for an unknown tool, and for a `networkx.DiGraph` that rfcalc did not make.
     """
-    return apply(lookup(tool), Facts(graph))
+    return apply(lookup(tool), Facts(_records(graph)))
 
 
-def explain(graph: LayerGraph, tools: Sequence[str] = ()) -> Explanation:
-    """The numbers of several tools, of all without ``tools``. Raises `UsageError` for an unknown tool."""
+def explain(graph: Graph, tools: Sequence[str] = ()) -> Explanation:
+    """The numbers of several tools, of all without ``tools``; errors are those of `count`."""
     chosen = [lookup(tool) for tool in tools] or list(CONVENTIONS.values())
+    graph = _records(graph)
     facts = Facts(graph)
     return Explanation(
         model=facts.model,
@@ -68,6 +69,13 @@ def explain(graph: LayerGraph, tools: Sequence[str] = ()) -> Explanation:
         unknown_ops=tuple(dict.fromkeys(node.op for node in facts.nodes.values() if node.macs is None)),
         notices=_notices(graph.meta),
     )
+
+
+def _records(graph: Graph) -> LayerGraph:
+    found = layered(graph)
+    if found is None:
+        raise UsageError(f"cannot count a {type(graph).__name__}: expected a graph, rfcalc.trace(model)")
+    return found
 
 
 def _notices(meta: Mapping[str, Any]) -> tuple[str, ...]:
