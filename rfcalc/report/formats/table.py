@@ -41,10 +41,11 @@ def _section(section: Section, width: int | None, bold: bool, left_out: list[str
 def _grid(table: Table, width: int | None, bold: bool) -> tuple[str, Sequence[str]]:
     fitted = fit(table, width)
     titles = [column.title for column in fitted.columns]
-    rules = ["-" * size for size in fitted.widths]
+    sizes = fitted.widths
+    rules = ["-" * size for size in sizes]
     pads = [str.rjust if column.right else str.ljust for column in fitted.columns]
     first, *rest = (
-        (" " * GAP).join(pad(cell, size) for pad, cell, size in zip(pads, row, fitted.widths, strict=True)).rstrip()
+        (" " * GAP).join(pad(cell, size) for pad, cell, size in zip(pads, row, sizes, strict=True)).rstrip()
         for row in (titles, rules, *fitted.rows)
     )
     return "\n".join([_strong(first, bold), *rest]), fitted.left_out
