@@ -37,8 +37,9 @@ Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 
 
 def _shapes(values: Iterable[Any]) -> Shapes:
-    """The shapes of those of the values that are tensors."""
-    return tuple([tuple(value.shape) for value in values if isinstance(value, torch.Tensor)])
+    """The shapes of those of the values that are tensors; asking for them is no call of the model's."""
+    with torch._C.DisableTorchFunction():
+        return tuple([tuple(value.shape) for value in values if isinstance(value, torch.Tensor)])
 
 
 class StandIn(nn.Module):
