@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rfcalc.analyses.analysis import Analysis
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from rfcalc.checking import Verification
     from rfcalc.comparing.growth import Growth
     from rfcalc.comparing.rows import Comparison
+    from rfcalc.effective import EffectiveField
     from rfcalc.graph import LayerGraph
 
 
@@ -156,4 +158,45 @@ def verify(
         )
 
 
-__all__: Sequence[str] = ["analyze", "compare", "growth", "trace", "verify"]
+def erf(
+    model: Any,
+    inputs: Any = None,
+    *,
+    layer: str | int | None = None,
+    at: Sequence[int] | None = None,
+    source: str | None = None,
+    images: Any = None,
+    gradient: str = "absolute",
+    scale: str = "linear",
+    weights: str | Path | Mapping[str, Any] | None = None,
+    seed: int = 0,
+    training: bool = False,
+    device: str = "auto",
+    axes: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None = None,
+) -> EffectiveField:
+    """The effective receptive field of one unit of a layer, by its gradient; see `rfcalc.effective.measure.erf`.
+
+    ``images`` is a number of random images, a tensor of images, or files; ``weights`` a state dict or a file with one.
+    """
+    from rfcalc.effective import measure
+    from rfcalc.sources.guest import hosting
+
+    with hosting(model):
+        return measure.erf(
+            model,
+            inputs,
+            layer=layer,
+            at=at,
+            source=source,
+            images=images,
+            gradient=gradient,
+            scale=scale,
+            weights=weights,
+            seed=seed,
+            training=training,
+            device=device,
+            axes=axes,
+        )
+
+
+__all__: Sequence[str] = ["analyze", "compare", "erf", "growth", "trace", "verify"]

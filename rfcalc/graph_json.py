@@ -127,7 +127,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is Any:
         return True
     if _is_record(hint):
-        return isinstance(value, hint) and not any(_wrong_fields(value))  # type: ignore[arg-type]
+        return isinstance(value, hint) and not any(_wrong_fields(value))
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return any(_fits(value, arg) for arg in args)

@@ -34,19 +34,27 @@ def row_cost(records: Iterable[Node], owned: Mapping[int, list[Param]]) -> RowCo
     """The cost of the ops that make up one row."""
     records = list(records)
     params = [param for record in records for param in owned.get(record.id, ())]
-    flops_by: Counter[str] = Counter()
-    for record in records:
-        flops_by.update(record.flops)
-        if record.macs:
-            flops_by["multiply-adds"] += 2 * record.macs
-    known = all(record.macs is not None for record in records)
+    macs = [record.macs for record in records]
+    known = None not in macs
+    flops_by = _flops_by(records)
     return RowCost(
-        sum(param.numel for param in params),
-        sum(param.numel for param in params if param.trainable),
-        sum(record.macs or 0 for record in records) if known else None,
+        sum([param.numel for param in params]),
+        sum([param.numel for param in params if param.trainable]),
+        sum([count or 0 for count in macs]) if known else None,
         sum(flops_by.values()) if known else None,
-        dict(sorted(flops_by.items())),
+        flops_by,
     )
+
+
+def _flops_by(records: Iterable[Node]) -> dict[str, int]:
+    """All arithmetic of the ops by category, sorted by name."""
+    found: dict[str, int] = {}
+    for record in records:
+        for name, count in record.flops.items():
+            found[name] = found.get(name, 0) + count
+        if record.macs:
+            found["multiply-adds"] = found.get("multiply-adds", 0) + 2 * record.macs
+    return dict(sorted(found.items())) if len(found) > 1 else found
 
 
 def totals(graph: LayerGraph) -> Totals:
@@ -54,19 +62,14 @@ def totals(graph: LayerGraph) -> Totals:
     records = list(graph)
     distinct = [param for param in graph.params if not param.shared_with]
     unknown = Counter(record.op for record in records if record.macs is None)
-    flops_by: Counter[str] = Counter()
-    for record in records:
-        flops_by.update(record.flops)
-    macs = sum(record.macs or 0 for record in records)
-    if macs:
-        flops_by["multiply-adds"] += 2 * macs
+    flops_by = _flops_by(records)
     return Totals(
         params=sum(param.numel for param in distinct),
         trainable_params=sum(param.numel for param in distinct if param.trainable),
         buffers=sum(buffer.numel for buffer in graph.buffers),
-        macs=macs,
+        macs=sum([record.macs or 0 for record in records]),
         flops=sum(flops_by.values()),
-        flops_by=dict(sorted(flops_by.items())),
+        flops_by=flops_by,
         status="lower_bound" if unknown else "complete",
         unknown_ops=dict(sorted(unknown.items())),
         unused_params={param.name: param.numel for param in distinct if param.owner is None},

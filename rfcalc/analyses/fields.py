@@ -8,22 +8,27 @@ the number of reads and the extents of the axes, not with paths or pixels.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TypeAlias
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from rfcalc import reads
-from rfcalc.analyses import intervals, joins
+from rfcalc.analyses import along, intervals, lines
 from rfcalc.analyses.intervals import Intervals
-from rfcalc.analyses.joins import Parts, combined, merge
+from rfcalc.analyses.joins import Parts, combined
+from rfcalc.analyses.lines import Line, Lined
 from rfcalc.graph import LayerGraph, Node, Read, Ref
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class State:
-    """What one tensor sees of one source axis, ``local`` () where that is nothing; the flags are sets of node ids."""
+    """What one tensor sees of one source axis, ``local`` () where that is nothing; the flags are sets of node ids.
+
+    Never changed once made: an op that reads each element where it stands hands the same state on.
+    """
 
     full: Parts
     local: Parts
@@ -31,6 +36,13 @@ class State:
     inexact: int = 0
     misaligned: int = 0
     masked: int = 0
+    summary: Any = field(default=None, init=False, repr=False)  #: what `receptive_field.summarise` made of it
+
+    def shared(self) -> State:
+        """The same state, with one field for both where they are equal, so that steps are made once."""
+        if self.local is not self.full and lines.are_as(self.full, self.local):
+            self.local = self.full
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +72,12 @@ class Window:
         seen = [u for u, size in enumerate(self.sizes) if size]
         if not seen:
             return None
-        return sum((Fraction(self.lo[u] + self.hi[u], 2) - self.stride * u for u in seen), Fraction(0)) / len(seen)
+        doubled = sum([self.lo[u] + self.hi[u] for u in seen])
+        return Fraction(doubled, 2 * len(seen)) - self.stride * Fraction(sum(seen), len(seen))
+
+
+#: How a field moves: source pixels per position, and where its centres begin.
+Pace: TypeAlias = tuple[Fraction, Fraction | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +85,23 @@ class Clash:
     """A join whose branches are not aligned: the window of each branch along one source axis."""
 
     node: int
-    windows: tuple[tuple[Fraction, Fraction | None], ...]
+    windows: tuple[Pace, ...]
+
+
+#: Each node with the states of its outputs, and all clashes up to there.
+Walk: TypeAlias = Iterator[tuple[Node, tuple[State | None, ...], Mapping[int, Clash]]]
 
 
 def trace_axis(
-    graph: LayerGraph, source: Ref, axis: int, keep: Collection[int] | None = None
-) -> Iterator[tuple[Node, tuple[State | None, ...], Mapping[int, Clash]]]:
+    graph: LayerGraph, source: Ref, axis: int, keep: Collection[int] | None = None, line: Line | None = None
+) -> Walk:
     """Each node after the source with the state of its outputs, in execution order.
 
     A state is None where the output sees nothing of the source at all. Tensors are forgotten once nothing reads them
-    any more. ``keep`` restricts the walk to these nodes.
+    any more. ``keep`` restricts the walk to these nodes. Walks that start from one ``line`` share what they work out.
     """
     shape = graph[source.node].outputs[source.output].shape
-    start = intervals.source(shape, axis)
+    start = lines.lined(shape, axis, lines.source_line(shape[axis]) if line is None else line)
     return _Walk(graph, source, State((start,), (start,)), shape[axis], keep).run()
 
 
@@ -96,6 +117,11 @@ def trace_point(
         yield record, states
 
 
+#: Steps that read several positions along an axis wherever they are.
+_MIXING = frozenset({reads.Reduce, reads.Contract})
+#: Steps that do the same with borders and without.
+_BORDERLESS = _MIXING | {reads.Reshape, reads.Permute, reads.Group, reads.Slice, reads.Take, reads.Erase, reads.Blocked}
+
 #: What reaches an output: the state of one input and the steps by which it is read.
 Found: TypeAlias = tuple[State, reads.Steps]
 
@@ -107,44 +133,46 @@ def _held(record: Node, read: Read, states: Mapping[int, tuple[State | None, ...
 
 
 class _Walk:
-    def __init__(
-        self, graph: LayerGraph, source: Ref, start: State, extent: int, keep: Collection[int] | None
-    ) -> None:
+    def __init__(self, graph: LayerGraph, source: Ref, start: State, extent: int, keep: Collection[int] | None) -> None:
         self.graph = graph
         self.masks: Mapping[int, np.ndarray] = graph.masks
         self.source = source
         self.extent = extent
-        self.start = start
+        self.start = [start]  # taken at the source, so that it is forgotten like all others
         self.keep = keep
         self.clashes: dict[int, Clash] = {}
-        self._seen: dict[tuple[int, int, bool], tuple[Intervals, reads.Step, Intervals]] = {}
+        self.everything = lines.line_of(intervals.everything((1,), extent))
+        self._seen: dict[tuple[int, int, bool, bool], tuple[Intervals, reads.Step, Intervals]] = {}
 
-    def run(self) -> Iterator[tuple[Node, tuple[State | None, ...], Mapping[int, Clash]]]:
-        idents = [ident for ident in self.graph.records if self.keep is None or ident in self.keep]
+    def run(self) -> Walk:
+        records = [record for record in self.graph if self.keep is None or record.id in self.keep]
         last_use: dict[int, int] = {}
-        for ident in idents:
-            for ref in self.graph[ident].inputs:
-                last_use[ref.node] = ident
+        for record in records:
+            for ref in record.inputs:
+                last_use[ref.node] = record.id
         states: dict[int, tuple[State | None, ...]] = {}
         ends: dict[int, list[int]] = {}
         for ident, last in last_use.items():
             ends.setdefault(last, []).append(ident)
-        for ident in idents:
-            record = self.graph[ident]
-            made = tuple(self._output(record, number, states) for number in range(len(record.outputs)))
-            if any(state is not None for state in made):
-                states[ident] = made
+        for record in records:
+            made = tuple([self._output(record, number, states) for number in range(len(record.outputs))])
+            if any(made):
+                states[record.id] = made
             yield record, made, self.clashes
-            for done in ends.get(ident, ()):
+            for done in ends.get(record.id, ()):
                 states.pop(done, None)
-            self._seen.clear()
+            if self._seen:
+                self._seen.clear()
 
     def _output(self, record: Node, number: int, states: Mapping[int, tuple[State | None, ...]]) -> State | None:
         if record.id == self.source.node and number == self.source.output:
-            return self.start
-        arrived: list[State] = []
+            return self.start.pop()
         rows = record.reads[number] if number < len(record.reads) else ()
         shape = record.outputs[number].shape
+        if len(rows) == 1 and not rows[0].steps and not (record.inexact or record.masked):
+            state = _held(record, rows[0], states)
+            if state is None or state.full[0].shape == shape:
+                return state
         if 0 in shape:  # no element, so none that sees anything
             return None
         found = [(state, read.steps) for read in rows if (state := _held(record, read, states)) is not None]
@@ -152,9 +180,9 @@ class _Walk:
             together = self._concatenated(record, found, shape)
             if together is not None:
                 return together
-        for state, steps in found:
-            arrived.append(self._through(record, state, steps, shape, alone=len(rows) == 1))
-        arrived = [state for state in arrived if not all(intervals.is_nothing(part) for part in state.full)]
+        alone = len(rows) == 1
+        arrived = [self._through(record, state, steps, shape, alone=alone) for state, steps in found]
+        arrived = [state for state in arrived if not all(sees_nothing(part) for part in state.full)]
         return self._joined(record, arrived) if arrived else None
 
     def _concatenated(self, record: Node, found: Sequence[Found], shape: tuple[int, ...]) -> State | None:
@@ -170,74 +198,79 @@ class _Walk:
         if any(len(state.full) > 1 or len(state.local) > 1 for state in arrived):
             return None
         pairs = list(zip(arrived, places, strict=True))
-        full = self._merged((joins.concatenate([(state.full[0], place) for state, place in pairs], shape, axis),))
+        full = self._merged((lines.concatenate([(state.full[0], place) for state, place in pairs], shape, axis),))
         own = [(state.local[0], place) for state, place in pairs if state.local]
-        local = (joins.concatenate(own, shape, axis),) if own else ()
+        local = (lines.concatenate(own, shape, axis),) if own else ()
         return self._flagged(record, arrived, full, local)
 
-    def _through(self, record: Node, state: State, steps: reads.Steps, shape: Sequence[int], alone: bool) -> State:
+    def _through(self, record: Node, state: State, steps: reads.Steps, shape: tuple[int, ...], alone: bool) -> State:
+        """The state of one input after the steps by which it is read, as a part of an output of that shape."""
+        if not (steps or record.inexact or record.masked) and state.full[0].shape == shape:
+            return state
         full, local, context = state.full, state.local, state.context
         bit = 1 << record.id
+        settled = along.stays(full, steps)
         for step in steps:
-            full = tuple(self._step(part, step, free=False) for part in full)
-            kept = []
-            for part in local:
-                if alone and isinstance(step, reads.Place):
-                    kept.append(intervals.place_alone(part, step))
-                    continue
-                after = self._step(part, step, free=True)
-                if self._takes_whole_axis(part, step, full):
-                    context |= bit
-                else:
-                    kept.append(after)
-            local = tuple(kept)
-        if full[0].rank != len(shape):
+            before, full = full, full if settled else self._stepped(full, step, free=False)
+            if type(step) in _MIXING:
+                left = tuple([part for part in local if not self._takes_whole_axis(part, step, full)])
+                if len(left) < len(local):
+                    local, context = left, context | bit
+            if local == before and type(step) in _BORDERLESS and not settled:
+                local = full
+            elif local:
+                local = self._stepped(local, step, free=True, alone=alone)
+        if full[0].rank != len(shape) and not settled:
             raise AssertionError(f"rule of {record.op}: reads have rank {full[0].rank}, the output {len(shape)}")
-        return State(
-            self._merged(tuple(intervals.broadcast(part, shape) for part in full)),
-            tuple(intervals.broadcast(part, shape) for part in local),
-            context,
-            state.inexact | (bit if record.inexact else 0),
-            state.misaligned,
-            state.masked | (bit if record.masked else 0),
-        )
+        full, local = self._merged(_broadcast(full, shape)), _broadcast(local, shape)
+        inexact = state.inexact | (bit if record.inexact else 0)
+        masked = state.masked | (bit if record.masked else 0)
+        changed = (context, inexact, masked) != (state.context, state.inexact, state.masked)
+        if not changed and lines.are_as(full, state.full) and lines.are_as(local, state.local):
+            return state
+        return State(full, local, context, inexact, state.misaligned, masked).shared()
 
-    def _step(self, held: Intervals, step: reads.Step, *, free: bool) -> Intervals:
-        key = (id(held), id(step), free)
+    def _stepped(self, parts: Parts, step: reads.Step, *, free: bool, alone: bool = False) -> Parts:
+        if len(parts) == 1:
+            return (self._step(parts[0], step, free, alone),)
+        return tuple([self._step(part, step, free, alone) for part in parts])
+
+    def _step(self, held: Intervals, step: reads.Step, free: bool, alone: bool) -> Intervals:
+        if isinstance(held, Lined):
+            return along.apply(held, step, self.masks, free=free, alone=alone)
+        key = (id(held), id(step), free, alone)
         found = self._seen.get(key)
         if found is None:
-            found = (held, step, intervals.apply(held, step, self.masks, free=free))
+            found = (held, step, along.apply(held, step, self.masks, free=free, alone=alone))
             self._seen[key] = found
         return found[2]
 
     def _merged(self, parts: Parts) -> Parts:
         """The parts of a full field, merged; one in which every unit sees the whole axis will not change any more."""
-        merged = merge(parts)
+        merged = lines.merge(parts)
         for part in merged:
-            if part.lo.flat[0] <= 0 and part.hi.flat[0] >= self.extent - 1 and covers(part, self.extent):
-                return (intervals.everything(part.shape, self.extent),)
+            if isinstance(part, Lined) and part.line is self.everything:
+                return (part,)
+            if covers(part, self.extent):
+                return (lines.lined(part.shape, 0, self.everything),)
         return merged
 
     def _takes_whole_axis(self, before: Intervals, step: reads.Step, full: Parts) -> bool:
         """Whether the step reads all positions of a moving axis and leaves every unit with the whole source axis."""
-        match step:
-            case reads.Reduce(axes):
-                gone = set(axes)
-            case reads.Contract():
-                gone = {before.rank - 2}
-            case _:
-                return False
-        if not any(intervals.moves(before, axis, self.extent) for axis in gone):
+        gone = step.axes if isinstance(step, reads.Reduce) else (before.rank - 2,)
+        if not any(moves(before, axis, self.extent) for axis in gone):
             return False
-        if any(intervals.moves(before, axis, self.extent) for axis in range(before.rank) if axis not in gone):
+        if any(moves(before, axis, self.extent) for axis in range(before.rank) if axis not in gone):
             return False
         return any(covers(part, self.extent) for part in full) or covers(combined(full), self.extent)
 
     def _joined(self, record: Node, arrived: list[State]) -> State:
+        arrived = list(dict.fromkeys(arrived))
         if len(arrived) == 1:
             return arrived[0]
         full = self._merged(tuple(part for state in arrived for part in state.full))
-        return self._flagged(record, arrived, full, merge(tuple(part for state in arrived for part in state.local)))
+        local = lines.merge(tuple(part for state in arrived for part in state.local), local=True)
+        return self._flagged(record, arrived, full, local)
 
     def _flagged(self, record: Node, arrived: Sequence[State], full: Parts, local: Parts) -> State:
         """The state with what is known of the branches it joins."""
@@ -246,31 +279,70 @@ class _Walk:
         for state in arrived:
             for at, seen in enumerate((state.context, state.inexact, state.misaligned, state.masked)):
                 flags[at] |= seen
-        return State(full, local, *flags)
+        return State(full, local, *flags).shared()
 
     def _aligned(self, record: Node, arrived: Sequence[State]) -> bool:
         """Whether all branches move alike; otherwise the clash is noted."""
-        fields = [state.local[0] for state in arrived if len(state.local) == 1]
-        if len(fields) < 2 or all(item.lo is fields[0].lo and item.hi is fields[0].hi for item in fields):
+        branches = [state.local[0] for state in arrived if len(state.local) == 1]
+        if len(branches) < 2 or all(item is branches[0] for item in branches):
             return True
-        windows = [window for item in fields if (window := window_of(item)) is not None]
-        facts = tuple((window.stride, window.offset) for window in windows)
-        if len(set(facts)) <= 1:
+        if lines.are_in_step(branches):
             return True
-        self.clashes[record.id] = Clash(record.id, facts)
+        paces = [pace for item in branches if (pace := pace_of(item)) is not None]
+        if len(set(paces)) <= 1:
+            return True
+        self.clashes[record.id] = Clash(record.id, tuple(paces))
         return False
 
 
 # --- what a state says ------------------------------------------------------------------------------------------------
 
 
+def moves(local: Intervals, axis: int, extent: int) -> bool:
+    """Whether the positions of an axis lie in different places: `intervals.moves`."""
+    if not isinstance(local, Lined):
+        return intervals.moves(local, axis, extent)
+    if axis not in (local.axis, local.across):
+        return False
+    if local.across >= 0:
+        return intervals.moves(local, axis, extent)
+    return local.line.remembered(("moves", extent), lambda own: intervals.moves(own, 0, extent))
+
+
+def _broadcast(parts: Parts, shape: tuple[int, ...]) -> Parts:
+    if all(part.shape == shape for part in parts):
+        return parts
+    return tuple([along.broadcast(part, shape) for part in parts])
+
+
 def covers(full: Intervals, extent: int) -> bool:
     """Whether every unit sees the whole axis."""
-    return bool((full.lo <= 0).all() and (full.hi >= extent - 1).all())
+    if isinstance(full, Lined):
+        return all(line.remembered(("covers", extent), partial(_covers, extent)) for _, line in full.runs)
+    return _covers(extent, full)
+
+
+def _covers(extent: int, full: Intervals) -> bool:
+    first, last = full.lo.flat[0] <= 0, full.hi.flat[0] >= extent - 1  # most fields miss an end at the first unit
+    return bool(first and last and (full.lo <= 0).all() and (full.hi >= extent - 1).all())
+
+
+def sees_nothing(full: Intervals) -> bool:
+    """Whether no unit sees anything."""
+    if isinstance(full, Lined):
+        return all(line.remembered("nothing", intervals.is_nothing) for _, line in full.runs)
+    return intervals.is_nothing(full)
 
 
 def largest_region(full: Intervals) -> tuple[int, int]:
     """Sizes of the largest and the smallest clipped region, as hulls over channels where a position has several."""
+    if isinstance(full, Lined):
+        found = [line.remembered("regions", _largest_region) for _, line in full.runs]
+        return max(size for size, _ in found), min(size for _, size in found)
+    return _largest_region(full)
+
+
+def _largest_region(full: Intervals) -> tuple[int, int]:
     sizes = np.maximum(full.hi - full.lo + 1, 0)
     return int(sizes.max()), int(sizes.min())
 
@@ -281,6 +353,28 @@ def window_of(local: Intervals) -> Window | None:
     if len(moving) != 1:
         return None
     axis = moving[0]
+    if isinstance(local, Lined):
+        line = lines.hull(local)
+        if isinstance(line, lines.Even):
+            return Window(axis, (line.first,), (line.last,), line.shift)
+        found: tuple[Window | None] = line.remembered("window", lambda own: (_window_along(own, 0),))
+        return found[0] and Window(axis, found[0].lo, found[0].hi, found[0].shift)
+    return _window_along(local, axis)
+
+
+def pace_of(local: Intervals) -> Pace | None:
+    """How the window of a free field moves, None without window."""
+    if isinstance(local, Lined):
+        found: tuple[Pace | None] = lines.hull(local).remembered("pace", lambda own: (_pace(window_of(local)),))
+        return found[0]
+    return _pace(window_of(local))
+
+
+def _pace(window: Window | None) -> Pace | None:
+    return None if window is None else (window.stride, window.offset)
+
+
+def _window_along(local: Intervals, axis: int) -> Window | None:
     period, shift = local.tags[axis]
     others = tuple(k for k in range(local.rank) if k != axis)
     lo, hi = local.lo.min(axis=others)[:period], local.hi.max(axis=others)[:period]
@@ -306,6 +400,12 @@ def _least_period(lo: np.ndarray, hi: np.ndarray, shift: int) -> tuple[int, int]
 
 def span_of(local: Intervals, extent: int) -> int:
     """The largest local field of a layer without window; clipped to the source where its pattern is not known."""
+    if isinstance(local, Lined) and local.across < 0:
+        return local.line.remembered(("span", extent), partial(_span_of, extent))
+    return _span_of(extent, local)
+
+
+def _span_of(extent: int, local: Intervals) -> int:
     lo, hi = local.lo, local.hi
     if not all(axis in local.tags for axis, length in enumerate(lo.shape) if length > 1):
         lo, hi = np.maximum(lo, 0), np.minimum(hi, extent - 1)

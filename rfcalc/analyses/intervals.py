@@ -12,7 +12,7 @@ not depend on. A unit that sees nothing has ``lo > hi``. There are two readings 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from math import gcd, prod
 from typing import TypeAlias
 
@@ -21,6 +21,7 @@ import numpy as np
 from rfcalc import reads
 from rfcalc.reads import groups_of
 
+runs_of = lru_cache(maxsize=4096)(groups_of)  # networks reshape few shapes, and often
 #: lo of a unit that sees nothing; its hi is -NOTHING. Larger than any coordinate, far from overflow.
 NOTHING = 1 << 40
 
@@ -28,18 +29,25 @@ Array: TypeAlias = np.ndarray
 Tag: TypeAlias = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Intervals:
-    """Spans of one source axis, by tensor element; ``shape`` is the tensor's own."""
+    """Spans of one source axis, by tensor element; ``shape`` is the tensor's own. Never changed once made."""
 
-    shape: tuple[int, ...]
-    lo: Array
-    hi: Array
-    tags: Mapping[int, Tag]
+    __slots__ = ("hi", "lo", "shape", "tags")
+
+    def __init__(self, shape: tuple[int, ...], lo: Array, hi: Array, tags: Mapping[int, Tag]) -> None:
+        self.shape = shape
+        self.lo = lo
+        self.hi = hi
+        self.tags = tags
 
     @property
     def rank(self) -> int:
         return len(self.shape)
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """The shape of the arrays."""
+        return self.lo.shape
 
     def depends(self, axis: int) -> bool:
         """Whether what is seen depends on the position along the axis."""
@@ -73,19 +81,21 @@ def everything(shape: Sequence[int], extent: int) -> Intervals:
 
 def is_nothing(field: Intervals) -> bool:
     """Whether no unit sees anything."""
-    return bool((field.lo > field.hi).all())
+    return not field.lo.size or bool(field.lo.flat[0] > field.hi.flat[0] and (field.lo > field.hi).all())
 
 
 def moves(field: Intervals, axis: int, extent: int) -> bool:
-    """Whether what is seen moves along an axis over a source axis of that extent: by its tag, or where the pattern is
-    not known, because the centres travel over half of the source. Along channels or branches only sizes differ."""
-    if axis in field.tags or field.lo.shape[axis] == 1:
-        return bool(field.tags.get(axis, (1, 0))[1])
+    """Whether the positions of an axis lie in different places of a source axis of that extent: by its tag, or because
+    the centres travel over a quarter of the source. Along channels or branches sizes differ, centres hardly do."""
+    if field.tags.get(axis, (1, 0))[1]:
+        return True
+    if field.lo.shape[axis] == 1:
+        return False
     seen = field.lo <= field.hi
-    centers = field.lo + field.hi
+    centers = field.lo + field.hi  # twice the centres
     first = np.where(seen, centers, 2 * NOTHING).min(axis)
     last = np.where(seen, centers, -2 * NOTHING).max(axis)
-    return bool((last - first >= extent).any())
+    return bool((2 * (last - first) >= extent).any())
 
 
 # --- along one axis ---------------------------------------------------------------------------------------------------
@@ -128,7 +138,7 @@ def _extended(field: Intervals, axis: int, first: int, last: int, free: bool) ->
     return lo, hi
 
 
-def _tag_after(tag: Tag | None, step: int) -> Tag | None:
+def tag_after(tag: Tag | None, step: int) -> Tag | None:
     """The tag of an axis of which every ``step``-th position is kept."""
     if tag is None:
         return None
@@ -170,7 +180,7 @@ def _window(field: Intervals, step: reads.Window, free: bool) -> Intervals:
     low, high = lo[parts[0]], hi[parts[0]]
     for part in parts[1:]:
         low, high = np.minimum(low, lo[part]), np.maximum(high, hi[part])
-    return _with(field, axis, step.out, low, high, _tag_after(field.tags.get(axis), step.stride))
+    return _with(field, axis, step.out, low, high, tag_after(field.tags.get(axis), step.stride))
 
 
 def _transposed(field: Intervals, step: reads.Transposed, free: bool) -> Intervals:
@@ -264,22 +274,35 @@ def _without(field: Intervals, gone: Array) -> Intervals:
     """The field with the marked elements seeing nothing; along axes where the mark varies, no pattern repeats."""
     gone = gone.reshape((1,) * (field.rank - gone.ndim) + gone.shape)
     tags = {axis: tag for axis, tag in field.tags.items() if gone.shape[axis] == 1}
-    lo, hi = np.where(gone, NOTHING, field.lo), np.where(gone, -NOTHING, field.hi)
-    return shrunk(Intervals(field.shape, lo, hi, tags))
+    return shrunk(Intervals(field.shape, np.where(gone, NOTHING, field.lo), np.where(gone, -NOTHING, field.hi), tags))
 
 
 def _contract(field: Intervals, mask: Array) -> Intervals:
     rank = field.rank
     mask = mask.reshape((1,) * (rank - mask.ndim) + mask.shape)
-    gone = mask[..., None]
-    lo = np.where(gone, NOTHING, field.lo[..., None, :, :]).min(axis=-2)
-    hi = np.where(gone, -NOTHING, field.hi[..., None, :, :]).max(axis=-2)
+    keys = field.lo.size, field.hi.size
+    if keys == (field.lo.shape[-2],) * 2 and all((np.diff(end, axis=-2) >= 0).all() for end in (field.lo, field.hi)):
+        lo, hi = _ends(field, mask)
+    else:
+        gone = mask[..., None]
+        lo = np.where(gone, NOTHING, field.lo[..., None, :, :]).min(axis=-2)
+        hi = np.where(gone, -NOTHING, field.hi[..., None, :, :]).max(axis=-2)
     keep = {
         axis: tag
         for axis, tag in field.tags.items()
         if axis != rank - 2 and (axis == rank - 1 or mask.shape[axis] == 1)
     }
     return shrunk(Intervals(_resized(field.shape, rank - 2, mask.shape[-2]), lo, hi, keep))
+
+
+def _ends(field: Intervals, mask: Array) -> tuple[Array, Array]:
+    """lo of the first and hi of the last key that each row of the mask leaves: enough where keys see ever later."""
+    last_key = mask.shape[-1] - 1
+    first, last = mask.argmin(-1), last_key - mask[..., ::-1].argmin(-1)
+    none = mask.all(-1)
+    rows = (np.broadcast_to(end.reshape(-1), last_key + 1) for end in (field.lo, field.hi))
+    lo, hi = (row[at] for row, at in zip(rows, (first, last), strict=True))
+    return np.where(none, NOTHING, lo)[..., None], np.where(none, -NOTHING, hi)[..., None]
 
 
 def _prefix(field: Intervals, step: reads.Prefix) -> Intervals:
@@ -323,10 +346,15 @@ def shrunk(field: Intervals, axes: Sequence[int] | None = None) -> Intervals:
     for axis in range(field.rank) if axes is None else axes:
         if lo.shape[axis] > 1:
             head = _cut(axis, 0, 1)
-            if (lo == lo[head]).all() and (hi == hi[head]).all():
+            if all(_repeats(array, array[head], axis) for array in (lo, hi)):
                 lo, hi = lo[head], hi[head]
     tags = {axis: tag for axis, tag in field.tags.items() if lo.shape[axis] > 1 or field.shape[axis] == 1 or not tag[1]}
     return Intervals(field.shape, lo, hi, tags)
+
+
+def _repeats(array: Array, head: Array, axis: int) -> bool:
+    """Whether the head stands everywhere along the axis; most often its last place tells that it does not."""
+    return bool((array[_cut(axis, array.shape[axis] - 1, array.shape[axis])] == head).all() and (array == head).all())
 
 
 def retagged(field: Intervals, axis: int) -> Intervals:
@@ -341,12 +369,13 @@ def retagged(field: Intervals, axis: int) -> Intervals:
 
 
 def _permute(field: Intervals, axes: Sequence[int]) -> Intervals:
-    shape = tuple(field.shape[axis] for axis in axes)
     tags = {axes.index(axis): tag for axis, tag in field.tags.items()}
-    return Intervals(shape, field.lo.transpose(axes), field.hi.transpose(axes), tags)
+    return Intervals(
+        tuple(field.shape[axis] for axis in axes), field.lo.transpose(axes), field.hi.transpose(axes), tags
+    )
 
 
-def _reshape(field: Intervals, shape_in: Sequence[int], shape_out: Sequence[int]) -> Intervals:
+def _reshape(field: Intervals, shape_in: tuple[int, ...], shape_out: tuple[int, ...]) -> Intervals:
     if 0 in shape_in or 0 in shape_out:
         nothing = np.full((1,) * len(shape_out), NOTHING, dtype=np.int64)
         return Intervals(tuple(shape_out), nothing, -nothing, {})
@@ -354,7 +383,7 @@ def _reshape(field: Intervals, shape_in: Sequence[int], shape_out: Sequence[int]
     tags: dict[int, Tag] = {}
     changed: list[int] = []
     moving: list[int] = []
-    for left, right in groups_of(shape_in, shape_out):
+    for left, right in runs_of(shape_in, shape_out):
         if len(left) == 1 and len(right) == 1:
             extents_out[right[0]] = extents_in[left[0]]
             if left[0] in field.tags:
@@ -387,7 +416,7 @@ def _tags_of_run(
         for at, axis in enumerate(right):
             if at == len(right) - 1:
                 break
-            after = _tag_after(field.tags[left[0]], prod(shape_out[k] for k in right[at + 1 :]))
+            after = tag_after(field.tags[left[0]], prod(shape_out[k] for k in right[at + 1 :]))
             if after is not None and after[0] <= shape_out[axis]:
                 tags[axis] = after
         return tags
@@ -439,7 +468,7 @@ def apply(field: Intervals, step: reads.Step, masks: Mapping[int, Array], *, fre
         case reads.Slice(axis, start, stride, out):
             index = start + stride * np.arange(out)
             done = _unchanging(field, axis, out, None)
-            return done or _take(field, axis, index, _tag_after(field.tags.get(axis), stride))
+            return done or _take(field, axis, index, tag_after(field.tags.get(axis), stride))
         case reads.Take(axis, indices):
             return _take(field, axis, np.asarray(indices, dtype=np.int64))
         case reads.Pad():

@@ -24,14 +24,14 @@ def union(fields: Sequence[Intervals]) -> Intervals:
     for field in fields[1:]:
         if field.lo is not lo or field.hi is not hi:
             lo, hi = np.minimum(lo, field.lo), np.maximum(hi, field.hi)
-    tags = _common_tags(fields, fields[0].shape)
+    tags = common_tags(fields, fields[0].shape)
     for field in fields:  # one of them may see all that they see together, and then its pattern is theirs
         if len(field.tags) > len(tags) and np.array_equal(lo, field.lo) and np.array_equal(hi, field.hi):
             tags = dict(field.tags)
     return Intervals(fields[0].shape, lo, hi, tags)
 
 
-def _common_tags(fields: Sequence[Intervals], shape: Sequence[int]) -> dict[int, Tag]:
+def common_tags(fields: Sequence[Intervals], shape: Sequence[int]) -> dict[int, Tag]:
     """The tags of a union: along each axis where all fields move at one rate, over a common period."""
     first = fields[0].tags
     if all(field.tags == first for field in fields):
@@ -55,23 +55,42 @@ def concatenate(fields: Sequence[tuple[Intervals, Place]], shape: tuple[int, ...
     for field, place in fields:
         where = (*(slice(None),) * axis, slice(place.offset, place.offset + place.size))
         lo[where], hi[where] = np.minimum(lo[where], field.lo), np.maximum(hi[where], field.hi)
-    tags = _common_tags([field for field, _ in fields], shape)
+    tags = common_tags([field for field, _ in fields], shape)
     tags.pop(axis, None)
     return shrunk(Intervals(shape, lo, hi, tags), (axis,))
 
 
-def merge(parts: Parts) -> Parts:
-    """The same union in as few parts as possible without making any array larger than the largest of them."""
+def merge(parts: Parts, *, local: bool = False) -> Parts:
+    """The same union in as few parts as possible without making any array larger than the largest of them.
+
+    Of a local field, parts that lie in different places along different axes stay apart even where a mask makes all of
+    them depend on all axes: a reduction over the keys brings in the keys, and leaves the query where it is.
+    """
     if len(parts) < 2:
         return parts
-    by_axes: dict[frozenset[int], list[Intervals]] = {}
+    by_axes: dict[tuple[frozenset[int], frozenset[int]], list[Intervals]] = {}
     for part in parts:
-        by_axes.setdefault(frozenset(k for k, extent in enumerate(part.lo.shape) if extent > 1), []).append(part)
-    kept: dict[frozenset[int], list[Intervals]] = {}
-    for axes in sorted(by_axes, key=len, reverse=True):
-        home = next((other for other in kept if axes <= other), axes)
-        kept.setdefault(home, []).extend(by_axes[axes])
+        axes = frozenset(k for k, extent in enumerate(part.lo.shape) if extent > 1)
+        by_axes.setdefault((axes, _places(part, axes) if local else axes), []).append(part)
+    kept: dict[tuple[frozenset[int], frozenset[int]], list[Intervals]] = {}
+    for axes, places in sorted(by_axes, key=lambda key: (len(key[0]), len(key[1])), reverse=True):
+        home = next((other for other in kept if axes <= other[0] and places <= other[1]), (axes, places))
+        kept.setdefault(home, []).extend(by_axes[axes, places])
     return tuple(union(group) if len(group) > 1 else group[0] for group in kept.values())
+
+
+def _places(field: Intervals, axes: frozenset[int]) -> frozenset[int]:
+    """Those of the axes along which what is seen differs, what sees nothing left aside."""
+    seen = field.lo <= field.hi
+    if seen.all():
+        return axes
+    return frozenset(axis for axis in axes if any(_differs(array, seen, axis) for array in (field.lo, field.hi)))
+
+
+def _differs(array: np.ndarray, seen: np.ndarray, axis: int) -> bool:
+    first = np.where(seen, array, NOTHING).min(axis)
+    last = np.where(seen, array, -NOTHING).max(axis)
+    return bool((first < last).any())
 
 
 def combined(parts: Parts) -> Intervals:
@@ -81,7 +100,7 @@ def combined(parts: Parts) -> Intervals:
 
 def moves(parts: Parts) -> bool:
     """Whether all parts move together along an axis, so that their union has a window."""
-    return any(shift for _, shift in _common_tags(parts, parts[0].shape).values())
+    return any(shift for _, shift in common_tags(parts, parts[0].shape).values())
 
 
 def kinds(parts: Parts) -> Intervals:

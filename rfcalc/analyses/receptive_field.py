@@ -10,10 +10,10 @@ from operator import or_
 
 import numpy as np
 
-from rfcalc.analyses import fields, joins
+from rfcalc.analyses import fields, joins, lines
 from rfcalc.analyses.fields import Clash, State, Window
 from rfcalc.analyses.results import Misalignment, Number, ReceptiveField, Region
-from rfcalc.analyses.samples import sample_counts
+from rfcalc.analyses.samples import sample_counts, single
 from rfcalc.graph import LayerGraph, Node, Ref
 
 
@@ -58,23 +58,25 @@ class SourceFields:
         """The receptive field of one node."""
         rows = [self.axes[name].get(ident, _UNSEEN) for name in self.source.axes]
         windows = separate_windows(rows)
-        has_window = any(window is not None for window in windows)
+        pairs = list(zip(rows, windows, strict=True))
+        sizes = [w.sizes if w else (row.size, row.size_min) for row, w in pairs]
+        has_window = any(windows)
         return ReceptiveField(
             source=self.source.name,
             axes=tuple(self.source.axes),
             status="upper_bound" if any(row.inexact for row in rows) else "exact",
             whole_input=bool(rows) and all(row.whole for row in rows),
-            size=tuple(max(w.sizes) if w else row.size for row, w in zip(rows, windows, strict=True)),
-            size_min=tuple(min(w.sizes) if w else row.size_min for row, w in zip(rows, windows, strict=True)),
-            stride=tuple(_number(w.stride) if w else None for w in windows) if has_window else None,
-            start=tuple(_start(w) for w in windows) if has_window else None,
-            center=tuple(_center(w) for w in windows) if has_window else None,
+            size=tuple([max(both) for both in sizes]),
+            size_min=tuple([min(both) for both in sizes]),
+            stride=tuple([_stride(w) for w in windows]) if has_window else None,
+            start=tuple([_start(w) for w in windows]) if has_window else None,
+            center=tuple([_center(w) for w in windows]) if has_window else None,
             samples=self._samples(ident, windows),
-            local_size=tuple(row.local for row in rows),
-            period=tuple(w.period if w else 1 for w in windows),
-            context=tuple(record.name for record in self._flagged(row.context for row in rows)),
-            reasons=tuple(f"{one.name}: {one.inexact}" for one in self._flagged(row.inexact for row in rows)),
-            misaligned=self._misaligned(rows),
+            local_size=tuple([row.local for row in rows]),
+            period=tuple([w.period if w else 1 for w in windows]),
+            context=tuple([record.name for record in self._flagged([row.context for row in rows])]),
+            reasons=tuple([f"{one.name}: {one.inexact}" for one in self._flagged([row.inexact for row in rows])]),
+            misaligned=self._misaligned(rows) if any(row.misaligned for row in rows) else (),
             masked=any(row.masked for row in rows),
         )
 
@@ -102,11 +104,12 @@ class SourceFields:
         if not any(windows):
             return None
         pairs = zip(self.source.axes, windows, strict=True)
-        return tuple(self._counts[name].get(ident) if window else None for name, window in pairs)
+        return tuple([self._counts[name].get(ident) if window else None for name, window in pairs])
 
     @cached_property
     def _counts(self) -> dict[str, dict[int, int]]:
-        return {name: sample_counts(self.graph, self.source.ref, axis) for name, axis in self.source.axes.items()}
+        start, ref = single(), self.source.ref
+        return {name: sample_counts(self.graph, ref, axis, start) for name, axis in self.source.axes.items()}
 
     def _flagged(self, flags: Iterable[int]) -> list[Node]:
         """The nodes in any of the bit sets, in execution order."""
@@ -125,31 +128,44 @@ class SourceFields:
 def analyse_source(
     graph: LayerGraph, source: Source, wanted: Callable[[Node], bool], keep: Collection[int] | None = None
 ) -> SourceFields:
-    """The fields of the wanted nodes in one source; ``keep`` are the nodes to go through, all without."""
-    axes: dict[str, dict[int, AxisSummary]] = {}
-    clashes: dict[str, Mapping[int, Clash]] = {}
-    for name, axis in source.axes.items():
-        rows: dict[int, AxisSummary] = {}
-        found: Mapping[int, Clash] = {}
-        extent = graph[source.ref.node].outputs[source.ref.output].shape[axis]
-        for record, states, clashed in fields.trace_axis(graph, source.ref, axis, keep):
-            found = clashed
+    """The fields of the wanted nodes in one source; ``keep`` are the nodes to go through, all without.
+
+    All axes are gone along at once, so that those of equal extent share their lines as long as these are needed.
+    """
+    shape = graph[source.ref.node].outputs[source.ref.output].shape
+    axes: dict[str, dict[int, AxisSummary]] = {name: {} for name in source.axes}
+    clashes: dict[str, Mapping[int, Clash]] = {name: {} for name in source.axes}
+    for step in zip(*_walks(graph, source, keep), strict=True):
+        for (name, axis), (record, states, clashed) in zip(source.axes.items(), step, strict=True):
+            clashes[name] = clashed
             if states and states[0] is not None and wanted(record):
-                rows[record.id] = summarise(states[0], extent)
-        axes[name], clashes[name] = rows, dict(found)
+                axes[name][record.id] = summarise(states[0], shape[axis])
     return SourceFields(source, axes, clashes, graph)
 
 
+def _walks(graph: LayerGraph, source: Source, keep: Collection[int] | None) -> list[fields.Walk]:
+    shape = graph[source.ref.node].outputs[source.ref.output].shape
+    starts = {shape[axis]: lines.source_line(shape[axis]) for axis in source.axes.values()}
+    return [fields.trace_axis(graph, source.ref, axis, keep, starts[shape[axis]]) for axis in source.axes.values()]
+
+
 def summarise(state: State, extent: int) -> AxisSummary:
-    """The facts of one state that reports need."""
-    full = joins.kinds(state.full)
+    """The facts of one state that reports need; worked out once for a state that is handed on."""
+    if state.summary is None:
+        state.summary = _summary(state, extent)
+    found: AxisSummary = state.summary
+    return found
+
+
+def _summary(state: State, extent: int) -> AxisSummary:
+    full = lines.kinds(state.full)
     size, size_min = fields.largest_region(full)
     local, window = 0, None
     varies: frozenset[int] = frozenset()
     if state.local:
-        varies = frozenset(axis for part in state.local for axis, length in enumerate(part.lo.shape) if length > 1)
+        varies = frozenset(axis for part in state.local for axis, length in enumerate(part.extents) if length > 1)
         window = fields.window_of(joins.combined(state.local)) if joins.moves(state.local) else None
-        local = max(window.sizes) if window is not None else fields.span_of(joins.kinds(state.local), extent)
+        local = max(window.sizes) if window is not None else fields.span_of(lines.kinds(state.local), extent)
     return AxisSummary(
         size,
         size_min,
@@ -222,15 +238,25 @@ def unit_region(lo: np.ndarray, hi: np.ndarray, position: Mapping[int, int]) -> 
 def separate_windows(rows: Sequence[AxisSummary]) -> list[Window | None]:
     """The windows by source axis; two source axes that move with one tensor axis (tokens) have none."""
 
-    def alone(at: int, window: Window) -> bool:
-        others = (row for number, row in enumerate(rows) if number != at)
-        return not any(window.axis in row.varies or (row.window and row.window.axis == window.axis) for row in others)
+    return [row.window if row.window is not None and _is_alone(rows, row.window, row) else None for row in rows]
 
-    return [row.window if row.window is not None and alone(at, row.window) else None for at, row in enumerate(rows)]
+
+def _is_alone(rows: Sequence[AxisSummary], window: Window, own: AxisSummary) -> bool:
+    """Whether along no other source axis anything is told apart along the axis of the window."""
+    for row in rows:
+        if row is not own and (window.axis in row.varies or (row.window and row.window.axis == window.axis)):
+            return False
+    return True
 
 
 def _number(value: Fraction | None) -> Number | None:
     return int(value) if value is not None and value.denominator == 1 else value
+
+
+def _stride(window: Window | None) -> Number | None:
+    if window is None:
+        return None
+    return window.shift if window.period == 1 else _number(window.stride)
 
 
 def _start(window: Window | None) -> int | None:
@@ -240,4 +266,5 @@ def _start(window: Window | None) -> int | None:
 def _center(window: Window | None) -> Number | None:
     if window is None or not window.sizes[0]:
         return None
-    return _number(Fraction(window.lo[0] + window.hi[0], 2))
+    double = window.lo[0] + window.hi[0]
+    return Fraction(double, 2) if double % 2 else double // 2

@@ -8,27 +8,24 @@ one axis alone (channels with different sets that are told apart later, masks, g
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from math import gcd, lcm
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from rfcalc import reads
+from rfcalc.analyses.intervals import runs_of
 from rfcalc.graph import LayerGraph, Node, Ref
-from rfcalc.reads import groups_of
 
 
-@dataclass(frozen=True, slots=True)
-class Stencil:
-    """Unit u reads ``first + k`` for every set bit k of its phase ``u % period``, moved by ``shift`` each period.
+class Pattern:
+    """Indices along one source axis: unit u reads ``first + k`` for every set bit k of its phase ``u % period``, moved
+    by ``shift`` each period. Never changed once made; ``known`` holds what steps have made of it."""
 
-    ``axis`` is the tensor's axis that moves; along the axes in ``varying`` units at one position read different
-    subsets, of which the stencil is the union.
-    """
+    __slots__ = ("known", "phases", "shift")
 
-    axis: int
-    shift: int
-    phases: tuple[tuple[int, int], ...]  #: (first index, bits)
-    varying: frozenset[int] = frozenset()
+    def __init__(self, shift: int, phases: tuple[tuple[int, int], ...]) -> None:
+        self.shift = shift
+        self.phases = phases  #: (first index, bits)
+        self.known: dict[Any, Any] = {}
 
     @property
     def period(self) -> int:
@@ -36,32 +33,66 @@ class Stencil:
 
     def at(self, position: int) -> tuple[int, int]:
         """(first index, bits) of any position, also outside the tensor."""
-        turns, phase = divmod(position, self.period)
+        turns, phase = divmod(position, len(self.phases))
         first, bits = self.phases[phase]
         return first + turns * self.shift, bits
+
+    def same(self, other: Pattern) -> bool:
+        """Whether both say the same in the same way."""
+        return self is other or (self.shift == other.shift and self.phases == other.phases)
+
+    @property
+    def count(self) -> int:
+        """The largest number of indices that one unit reads."""
+        found: int | None = self.known.get("count")
+        if found is None:
+            found = self.known["count"] = max(bits.bit_count() for _, bits in self.phases)
+        return found
+
+
+def single() -> Pattern:
+    """Every position reads its own index."""
+    return Pattern(1, ((0, 1),))
+
+
+class Stencil(NamedTuple):
+    """The pattern along the tensor's axis that moves.
+
+    Along the axes in ``varying`` units at one position read different subsets, of which the pattern is the union.
+    """
+
+    axis: int
+    pattern: Pattern
+    varying: frozenset[int] = frozenset()
+
+    def at(self, position: int) -> tuple[int, int]:
+        """(first index, bits) of any position, also outside the tensor."""
+        return self.pattern.at(position)
 
 
 #: None: the set is not known.
 Known: TypeAlias = Stencil | None
 
 
-def sample_counts(graph: LayerGraph, source: Ref, axis: int) -> dict[int, int]:
-    """For each node whose stencil is known, the largest number of indices that one unit reads along the axis."""
-    return {
-        ident: max(bits.bit_count() for _, bits in stencil.phases)
-        for ident, stencil in stencils(graph, source, axis).items()
-    }
+def sample_counts(graph: LayerGraph, source: Ref, axis: int, start: Pattern | None = None) -> dict[int, int]:
+    """For each node whose stencil is known, the largest number of indices that one unit reads along the axis.
+
+    Axes that start from one pattern share what they work out.
+    """
+    return {ident: stencil.pattern.count for ident, stencil in stencils(graph, source, axis, start).items()}
 
 
-def stencils(graph: LayerGraph, source: Ref, axis: int) -> dict[int, Stencil]:
+def stencils(graph: LayerGraph, source: Ref, axis: int, start: Pattern | None = None) -> dict[int, Stencil]:
     """For each node whose first output sees the source, the indices that its units read along the axis, where known."""
-    start = Stencil(axis, 1, ((0, 1),))
-    held: dict[int, tuple[Known, ...] | None] = {}
+    first = Stencil(axis, start or single())
+    held: dict[int, tuple[Known, ...]] = {}
     known: dict[int, Stencil] = {}
     for record in graph:
         made = tuple(
-            start if source == Ref(record.id, number) else _output(record, number, held, graph)
-            for number in range(len(record.outputs))
+            [
+                first if record.id == source.node and number == source.output else _output(record, number, held, graph)
+                for number in range(len(record.outputs))
+            ]
         )
         held[record.id] = made
         if made and made[0] is not None and made[0] is not _NOTHING:
@@ -70,47 +101,44 @@ def stencils(graph: LayerGraph, source: Ref, axis: int) -> dict[int, Stencil]:
 
 
 #: Sees nothing of the source.
-_NOTHING = Stencil(-1, 0, ())
+_NOTHING = Stencil(-1, Pattern(0, ()))
 
 
-def _output(record: Node, number: int, held: Mapping[int, tuple[Known, ...] | None], graph: LayerGraph) -> Known:
+def _output(record: Node, number: int, held: Mapping[int, tuple[Known, ...]], graph: LayerGraph) -> Known:
     rows = record.reads[number] if number < len(record.reads) else ()
     shape = record.outputs[number].shape
     found: list[Stencil] = []
     for read in rows:
         ref = record.inputs[read.input]
-        before = held.get(ref.node)
-        stencil: Known = before[ref.output] if before is not None else _NOTHING
+        stencil: Known = held[ref.node][ref.output] if ref.node in held else _NOTHING
         if stencil is _NOTHING:
             continue
-        extents = graph[ref.node].outputs[ref.output].shape
+        if stencil is None:
+            return None
+        extent = graph[ref.node].outputs[ref.output].shape[stencil.axis]
         for step in read.steps:
-            stencil = _step(stencil, step, alone=len(rows) == 1) if stencil is not None else None
-            extents = _extents(extents, step)
-        if stencil is None or (extents[stencil.axis] == 1 and shape[stencil.axis] != 1):
+            before, stencil = stencil.axis, _step(stencil, step, alone=len(rows) == 1)
+            if stencil is None:
+                return None
+            extent = _extent(extent, before, step, stencil.axis)
+        if extent == 1 and shape[stencil.axis] != 1:
             return None
         found.append(stencil)
     return _union(found) if found else _NOTHING
 
 
-def _extents(shape: tuple[int, ...], step: reads.Step) -> tuple[int, ...]:
-    """The tensor's extents after a step, where a later broadcast must be noticed."""
+def _extent(extent: int, before: int, step: reads.Step, after: int) -> int:
+    """The extent of the moving axis after a step, where a later broadcast must be noticed."""
     match step:
         case reads.Reshape(_, shape_out):
-            return shape_out
-        case reads.Permute(axes):
-            return tuple(shape[axis] for axis in axes)
-        case reads.Reduce(axes):
-            return tuple(1 if axis in axes else extent for axis, extent in enumerate(shape))
-        case reads.Window() | reads.Transposed() | reads.Slice() | reads.Place() | reads.Group():
-            return (*shape[: step.axis], step.out, *shape[step.axis + 1 :])
+            return shape_out[after]
+        case reads.Window(axis) | reads.Transposed(axis) | reads.Slice(axis) | reads.Place(axis):
+            return step.out if axis == before else extent
         case reads.Spans(axis, first):
-            return (*shape[:axis], len(first), *shape[axis + 1 :])
-        case reads.Take(axis, indices):
-            return (*shape[:axis], len(indices), *shape[axis + 1 :])
-        case reads.Pad(axis, size, before, after):
-            return (*shape[:axis], size + before + after, *shape[axis + 1 :])
-    return shape
+            return len(first) if axis == before else extent
+        case reads.Pad(axis, size, start, end):
+            return size + start + end if axis == before else extent
+    return extent
 
 
 def _merge(sets: Iterable[tuple[int, int]]) -> tuple[int, int]:
@@ -125,20 +153,26 @@ def _merge(sets: Iterable[tuple[int, int]]) -> tuple[int, int]:
     return first, bits
 
 
-def _moved(stencil: Stencil, period: int, shift: int, reads_of: list[list[int]]) -> Stencil:
-    phases = tuple(_merge(stencil.at(position) for position in row) for row in reads_of)
-    return replace(stencil, shift=shift, phases=phases[:period])
+def _moved(pattern: Pattern, period: int, shift: int, reads_of: list[list[int]]) -> Pattern:
+    phases = tuple(_merge(pattern.at(position) for position in row) for row in reads_of)
+    return Pattern(shift, phases[:period])
 
 
-def _strided(stencil: Stencil, stride: int, taps: list[int]) -> Stencil:
-    """Position u reads ``stride*u + tap`` for every tap."""
-    period = stencil.period // gcd(stencil.period, abs(stride))
-    shift = stencil.shift * stride * period // stencil.period
-    return _moved(stencil, period, shift, [[stride * u + tap for tap in taps] for u in range(period)])
+def _strided(pattern: Pattern, stride: int, dilation: int, kernel: int, before: int) -> Pattern:
+    """Position u reads ``stride*u + dilation*j - before`` for every j < kernel."""
+    key = (stride, dilation, kernel, before)
+    found: Pattern | None = pattern.known.get(key)
+    if found is None:
+        taps = range(-before, dilation * kernel - before, dilation)
+        period = pattern.period // gcd(pattern.period, abs(stride))
+        shift = pattern.shift * stride * period // pattern.period
+        found = _moved(pattern, period, shift, [[stride * u + tap for tap in taps] for u in range(period)])
+        found = pattern.known[key] = pattern if pattern.same(found) else found
+    return found
 
 
-def _transposed(stencil: Stencil, step: reads.Transposed) -> Stencil:
-    period = stencil.period * step.stride
+def _transposed(pattern: Pattern, step: reads.Transposed) -> Pattern:
+    period = pattern.period * step.stride
     rows = [
         [
             (u + step.before - step.dilation * j) // step.stride
@@ -147,52 +181,60 @@ def _transposed(stencil: Stencil, step: reads.Transposed) -> Stencil:
         ]
         for u in range(period)
     ]
-    return _moved(stencil, period, stencil.shift, rows)
+    return _moved(pattern, period, pattern.shift, rows)
 
 
-def _spans(stencil: Stencil, step: reads.Spans) -> Known:
+def _spans(pattern: Pattern, step: reads.Spans) -> Pattern | None:
     if not step.period or not step.shift:
         return None
-    times = stencil.period // gcd(stencil.period, step.shift)
+    times = pattern.period // gcd(pattern.period, step.shift)
     rows = []
     for u in range(step.period * times):
         turns, phase = divmod(u, step.period)
         base = turns * step.shift
         rows.append(list(range(step.free_first[phase] + base, step.free_last[phase] + base + 1)))
-    return _moved(stencil, len(rows), stencil.shift * step.shift * times // stencil.period, rows)
+    return _moved(pattern, len(rows), pattern.shift * step.shift * times // pattern.period, rows)
+
+
+def _with(stencil: Stencil, pattern: Pattern | None) -> Known:
+    return None if pattern is None else Stencil(stencil.axis, pattern, stencil.varying)
+
+
+#: Steps along one axis that tell units apart along no other.
+_WITHIN = frozenset({reads.Window, reads.Transposed, reads.Spans, reads.Pad})
 
 
 def _step(stencil: Stencil, step: reads.Step, *, alone: bool) -> Known:
-    axis = stencil.axis
+    axis, pattern, varying = stencil
+    if type(step) in _WITHIN and step.axis != axis:  # type: ignore[union-attr]
+        return stencil
     match step:
-        case reads.Window(where, kernel, stride, dilation, before):
-            taps = [dilation * j - before for j in range(kernel)]
-            return _strided(stencil, stride, taps) if where == axis else stencil
-        case reads.Transposed(where):
-            return _transposed(stencil, step) if where == axis else stencil
-        case reads.Spans(where):
-            return _spans(stencil, step) if where == axis else stencil
-        case reads.Pad(where, _, before):
-            return _strided(stencil, 1, [-before]) if where == axis else stencil
+        case reads.Window(_, kernel, stride, dilation, before):
+            return _with(stencil, _strided(pattern, stride, dilation, kernel, before))
+        case reads.Transposed():
+            return _with(stencil, _transposed(pattern, step))
+        case reads.Spans():
+            return _with(stencil, _spans(pattern, step))
+        case reads.Pad(_, _, before):
+            return _with(stencil, _strided(pattern, 1, 1, 1, before))
         case reads.Slice(where, start, stride, _):
             if where == axis:
-                return _strided(stencil, stride, [start])
-            return None if where in stencil.varying else stencil
+                return _with(stencil, _strided(pattern, stride, 1, 1, -start))
+            return None if where in varying else stencil
         case reads.Place(where, _, offset, _, stride):
             if where == axis:
-                return _strided(stencil, 1, [-offset]) if alone and stride == 1 else None
-            return replace(stencil, varying=stencil.varying | {where})
+                return _with(stencil, _strided(pattern, 1, 1, 1, offset)) if alone and stride == 1 else None
+            return stencil if where in varying else Stencil(axis, pattern, varying | {where})
         case reads.Take(where):
-            return None if where == axis or where in stencil.varying else stencil
+            return None if where == axis or where in varying else stencil
         case reads.Reduce(axes):
-            return None if axis in axes else replace(stencil, varying=stencil.varying - set(axes))
+            return None if axis in axes else Stencil(axis, pattern, varying.difference(axes))
         case reads.Group(where, groups):
-            if where == axis or (where in stencil.varying and groups > 1):
+            if where == axis or (where in varying and groups > 1):
                 return None
-            return replace(stencil, varying=stencil.varying - {where})
+            return Stencil(axis, pattern, varying - {where}) if where in varying else stencil
         case reads.Permute(axes):
-            places = {old: new for new, old in enumerate(axes)}
-            return replace(stencil, axis=places[axis], varying=frozenset(places[k] for k in stencil.varying))
+            return Stencil(axes.index(axis), pattern, frozenset([axes.index(k) for k in varying]))
         case reads.Reshape(shape_in, shape_out):
             return _reshaped(stencil, shape_in, shape_out)
     return None
@@ -201,7 +243,7 @@ def _step(stencil: Stencil, step: reads.Step, *, alone: bool) -> Known:
 def _reshaped(stencil: Stencil, shape_in: tuple[int, ...], shape_out: tuple[int, ...]) -> Known:
     axis: int | None = None
     varying: set[int] = set()
-    for left, right in groups_of(shape_in, shape_out):
+    for left, right in runs_of(shape_in, shape_out):
         if stencil.axis in left:
             wide = [k for k in right if shape_out[k] > 1] or right
             if [k for k in left if shape_in[k] > 1] not in ([stencil.axis], []) or len(wide) != 1:
@@ -209,16 +251,30 @@ def _reshaped(stencil: Stencil, shape_in: tuple[int, ...], shape_out: tuple[int,
             axis = wide[0]
         elif stencil.varying & set(left):
             varying.update(right)
-    return None if axis is None else replace(stencil, axis=axis, varying=frozenset(varying))
+    return None if axis is None else Stencil(axis, stencil.pattern, frozenset(varying))
 
 
 def _union(found: list[Stencil]) -> Known:
-    first = found[0]
-    if len(found) == 1 or all(other == first for other in found):
-        return first
-    if any(other.axis != first.axis or other.shift * first.period != first.shift * other.period for other in found):
+    axis, first, _ = found[0]
+    if len(found) == 1:
+        return found[0]
+    patterns = list(dict.fromkeys([other.pattern for other in found]))
+    if any(other.axis != axis for other in found):
         return None
-    period = lcm(*(other.period for other in found))
-    phases = tuple(_merge(other.at(u) for other in found) for u in range(period))
-    varying = frozenset(axis for other in found for axis in other.varying)
-    return Stencil(first.axis, first.shift * period // first.period, phases, varying)
+    if any(pattern.shift * first.period != first.shift * pattern.period for pattern in patterns):
+        return None
+    varying = frozenset[int]().union(*{other.varying for other in found})
+    return Stencil(axis, _united(patterns), varying)
+
+
+def _united(found: list[Pattern]) -> Pattern:
+    first, *others = found
+    if all(first.same(other) for other in others):
+        return first
+    key = tuple(others)
+    made: Pattern | None = first.known.get(key)
+    if made is None:
+        period = lcm(*(other.period for other in found))
+        phases = tuple(_merge(other.at(u) for other in found) for u in range(period))
+        made = first.known[key] = Pattern(first.shift * period // first.period, phases)
+    return made

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rfcalc.baseline.differences import model_field
-from rfcalc.writing import held, write_whole
 from rfcalc.baseline.record import Entry
 from rfcalc.errors import UsageError
+from rfcalc.writing import held, write_whole
 
 _HEAD = """\
 [tool.rfcalc]

@@ -16,9 +16,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rfcalc.writing import held, write_whole
 from rfcalc.baseline.record import CONVENTION, Entry, digest, entry_from, to_data
 from rfcalc.errors import UsageError
+from rfcalc.writing import held, write_whole
 
 FAMILY = "rfcalc-lock/"
 VERSION = 1

@@ -122,7 +122,7 @@ class Verification:
         return f"<Verification of {self.model} on {self.device}: {'agree' if self.agree else 'DISAGREE'}; {parts}>"
 
     def _repr_html_(self) -> str:
-        from rfcalc.report import render
+        from rfcalc.report.formats import html
         from rfcalc.report.verification import verification_report
 
-        return render(verification_report(self), "html")
+        return html.fragment(verification_report(self))

@@ -107,6 +107,8 @@ class Witness(Recorder):  # type: ignore[no-untyped-call]
             if slot.parent is not None:
                 children[id(slot.parent)] -= 1
             del self._slots[key]
+            self._adopted.discard(key)  # another tensor may get the id
+            self._twins.pop(key, None)
             place = places.get(id(slot))
             if place is not None and self._storages.get(place) is slot:
                 del self._storages[place]
@@ -143,7 +145,7 @@ def run(
     args, kwargs = inputs.arguments(changed)
     with torch.no_grad(), devices.random_state(twins.device), devices.honest(), twins.installed() as names:
         torch.manual_seed(0)  # dropout in training mode: every pass drops the same
-        _bind(witness, subject, names)
+        bind_tensors(witness, subject, names)
 
         def declare(tensor: torch.Tensor) -> torch.Tensor:
             ref = witness.input("input", tensor)
@@ -155,7 +157,8 @@ def run(
             subject.model(*args, **kwargs)
 
 
-def _bind(witness: Witness, subject: Subject, names: Mapping[int, str]) -> None:
+def bind_tensors(witness: Witness, subject: Subject, names: Mapping[int, str]) -> None:
+    """Tell a witness what the model's parameters and buffers are; ``names`` are those of parameters, by id."""
     for module in subject.model.modules():
         for tensor in module._parameters.values():
             if tensor is not None:
@@ -177,4 +180,4 @@ def plain_run(subject: Subject, twins: Twins, inputs: Inputs, context: Iterable[
         return tensors_in(subject.model(*args, **kwargs))
 
 
-__all__ = ["Counted", "Observer", "Witness", "plain_run", "run"]
+__all__ = ["Counted", "Observer", "Witness", "bind_tensors", "plain_run", "run"]

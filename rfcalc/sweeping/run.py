@@ -89,7 +89,7 @@ def _cluster(scheduler: str) -> Iterator[Any]:
             "--backend dask needs dask.distributed, which is not installed: pip install 'dask[distributed]'"
         ) from None
     try:
-        client = Client(scheduler, timeout=_PATIENCE, set_as_default=False)
+        client: Any = Client(scheduler, timeout=_PATIENCE, set_as_default=False)  # type: ignore[no-untyped-call, unused-ignore]
     except (OSError, ValueError) as error:
         raise UsageError(f"no dask scheduler answers at {scheduler}: {one_line(error)}") from error
     with client:

@@ -158,15 +158,13 @@ def _each(value: Any, count: int) -> Sequence[int] | None:
     return tuple(value) * count if len(value) == 1 else None
 
 
-def _slid(
-    extents: Shape, kernel: Shape, stride: Any, padding: Any, dilation: Any
-) -> tuple[int, ...] | None:
+def _slid(extents: Shape, kernel: Shape, stride: Any, padding: Any, dilation: Any) -> tuple[int, ...] | None:
     """How many positions a window has along each axis; None where it has none, or a setting is odd."""
-    settings = [_each(value, len(extents)) for value in (stride, padding, dilation)]
-    if any(setting is None for setting in settings):
+    steps, pads, spreads = (_each(value, len(extents)) for value in (stride, padding, dilation))
+    if steps is None or pads is None or spreads is None:
         return None
     out = []
-    for extent, size, step, pad, spread in zip(extents, kernel, *settings, strict=True):  # type: ignore[arg-type]
+    for extent, size, step, pad, spread in zip(extents, kernel, steps, pads, spreads, strict=True):
         room = extent + 2 * pad - spread * (size - 1) - 1
         if room < 0 or step < 1 or pad < 0 or spread < 1 or size < 1:
             return None
@@ -188,13 +186,18 @@ def _convolution(args: Sequence[Any]) -> torch.Tensor | None:
     return empty((x.shape[0], weight.shape[0], *out), x.dtype)
 
 
+def _wide(padding: int, kernel: int) -> bool:
+    """Whether there is more padding than torch lets a pooling window have."""
+    return 2 * padding > kernel
+
+
 def _pooled(args: Sequence[Any]) -> tuple[int, ...] | None:
     """The extents of a pooled image: without ceil_mode, and with padding that torch accepts."""
     x, kernel = args[0], _each(args[1], 2)
     stride = args[2] if len(args) > 2 and args[2] else args[1]
     padding = args[3] if len(args) > 3 else (0, 0)
     halves = _each(padding, 2)
-    if x.ndim != 4 or kernel is None or halves is None or any(2 * pad > size for pad, size in zip(halves, kernel)):  # noqa: B905
+    if x.ndim != 4 or kernel is None or halves is None or any(map(_wide, halves, kernel)):
         return None
     return _slid(x.shape[2:], kernel, stride, padding, (1, 1))
 
@@ -232,9 +235,8 @@ def _addmm(args: Sequence[Any]) -> torch.Tensor | None:
 
 
 def _roll(args: Sequence[Any]) -> torch.Tensor | None:
-    x, shifts, axes = args if len(args) == 3 else (None, (), ())
-    usual = x is not None and len(shifts) == len(axes) > 0 and all(-x.ndim <= axis < x.ndim for axis in axes)
-    return like(x) if usual else None
+    x, shifts, axes = (*args, (), ())[:3]
+    return like(x) if len(shifts) == len(axes) > 0 and all(-x.ndim <= axis < x.ndim for axis in axes) else None
 
 
 def _masked_fill(args: Sequence[Any]) -> torch.Tensor | None:

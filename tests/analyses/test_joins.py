@@ -3,7 +3,7 @@
 import numpy as np
 
 from rfcalc.analyses.intervals import NOTHING, Intervals
-from rfcalc.analyses.joins import combined, concatenate, kinds, union
+from rfcalc.analyses.joins import combined, concatenate, kinds, merge, union
 from rfcalc.reads import Place
 
 
@@ -54,3 +54,19 @@ def test_a_union_that_one_field_covers_moves_as_that_field():
 
     assert union([moving, masked]).tags == {0: (1, 1)}
     assert union([masked, Intervals((6,), index + 1, index + 1, {0: (1, 1)})]).tags == {}
+
+
+def test_a_masked_query_and_a_masked_key_stay_apart():
+    """Causal scores: the mask makes both depend on both axes, but a query lies in one place whatever its keys are."""
+    index, hidden = np.arange(4, dtype=np.int64), ~np.tri(4, dtype=bool)
+
+    def masked(lo: np.ndarray, hi: np.ndarray) -> Intervals:
+        return Intervals((4, 4), np.where(hidden, NOTHING, lo), np.where(hidden, -NOTHING, hi), {})
+
+    query, key = masked(index[:, None], index[:, None]), masked(index[None], index[None])
+    prefix, suffix = masked(0 * index[None], index[:, None]), masked(index[:, None], 0 * index[None] + 3)
+
+    assert len(merge((query, key))) == 1
+    assert [part is one for part, one in zip(merge((query, key), local=True), (query, key), strict=True)] == [True] * 2
+    assert len(merge((prefix, key), local=True)) == len(merge((suffix, key), local=True)) == 2
+    assert len(merge((query, prefix, suffix), local=True)) == 1

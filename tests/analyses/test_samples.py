@@ -194,3 +194,7 @@ def layers(draw: Any) -> nn.Module:
 @given(st.lists(layers(), min_size=1, max_size=3))
 def test_chains_count_what_their_interior_units_read(chain):
     check(nn.Sequential(*chain), extent=160)
+
+
+def test_branches_that_are_moved_differently_read_different_indices():
+    assert check(Net(lambda net, x: F.pad(x, (1, 0)) + F.pad(x, (0, 1)))) == 2

@@ -260,9 +260,9 @@ def test_writers_at_the_same_time_lose_nothing(tmp_path: Path, add: object) -> N
 
 @pytest.mark.parametrize("markers", [False, True])
 def test_a_writer_that_never_ends_is_named(path: Path, monkeypatch: pytest.MonkeyPatch, markers: bool) -> None:
-    monkeypatch.setattr(files, "_PATIENCE", 0.05)
+    monkeypatch.setattr(writing, "_PATIENCE", 0.05)
     if markers:
-        monkeypatch.setattr(files, "fcntl", None)
+        monkeypatch.setattr(writing, "fcntl", None)
 
     with (
         writing.held(path),

@@ -235,7 +235,7 @@ def test_saved_graphs_are_compared_without_torch(tiny: str, tmp_path: Path) -> N
         return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
 
     done = run("compare", tiny, str(other), "--per-layer")
-    traced = run("vgg16")
+    traced = run("3x3")
 
     assert done.returncode == 0, done.stderr
     assert "the same 252 parameters, the same 5x5 field; the same 20,412 multiply-adds" in done.stdout

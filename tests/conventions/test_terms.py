@@ -50,7 +50,8 @@ def test_a_saved_graph_explains_the_same_without_torch(tmp_path: Path) -> None:
     traced = graph("net:multihead")
     graph_json.save(traced, tmp_path / "net.json")
     code = (
-        "import sys\nfrom pathlib import Path\nfrom rfcalc.graph_json import load\nfrom rfcalc.conventions import explain\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from rfcalc.graph_json import load\nfrom rfcalc.conventions import explain\n"
         f"print([tally.total for tally in explain(load(Path({str(tmp_path / 'net.json')!r}))).tallies])\n"
         "assert 'torch' not in sys.modules"
     )

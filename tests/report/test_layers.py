@@ -181,5 +181,6 @@ def test_block_of_a_layer_without_a_window() -> None:
 
 def test_notebooks_get_a_fragment() -> None:
     text = analysis_html(analysis())
-    assert text.startswith("<h1>tiny: input 1x3x9x9 (batch 1)</h1>\n<table>")
+    assert text.startswith("<figure")
+    assert "</figure>\n<h1>tiny: input 1x3x9x9 (batch 1)</h1>\n<table>" in text
     assert "17,496" in text

@@ -1,0 +1,37 @@
+"""`rfcalc report MODEL... -o page.html`: one page to look at, with everything in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import click
+
+from rfcalc.cli.complete import complete_model
+from rfcalc.cli.options import MODEL_HELP, Request, debug_option, target_option, trace_options
+from rfcalc.cli.output import Target, complain
+
+HELP = f"""One HTML page of one MODEL or several side by side: what every unit sees, the graph, and where the cost is.
+
+\b
+  rfcalc report resnet50 -o page.html
+  rfcalc report vgg16 resnet50 -o page.html
+
+The page is one file. It needs no network and sends nothing anywhere.
+
+{MODEL_HELP}"""
+
+
+@click.command("report", help=HELP, short_help="One self-contained HTML page of one or several models.")
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, shell_complete=complete_model)
+@trace_options
+@target_option
+@debug_option
+def command(models: Sequence[str], request: Callable[[str], Request], target: Target) -> None:
+    """Analyze, build the page, write."""
+    from rfcalc.page import page
+
+    analyses = [request(spec).analyze() for spec in models]
+    for analysis in analyses:
+        for notice in analysis.notices:
+            complain(f"note: {analysis.model}: {notice}" if len(analyses) > 1 else f"note: {notice}")
+    target.write(page(analyses))

@@ -1,0 +1,123 @@
+// One model of the page's data: its layers, inputs, and the tree of modules around its layers.
+
+class Model {
+  constructor(data, number) {
+    Object.assign(this, data);
+    this.number = number;
+    if (!this.inputs.length) this.inputs = [{ name: "input", shape: [], axes: [], places: [] }];
+    this.arrays = new Arrays(data.pool);
+    this.byName = new Map(this.layers.map((layer, at) => [layer.name, at]));
+    this.layers.forEach((layer, at) => {
+      layer.at = at;
+    });
+    this.tree = moduleTree(this.layers);
+  }
+
+  /** The field of a layer in an input as the table shows it; a layer sees nothing of an input that it does not follow. */
+  field(layer, input) {
+    return layer.fields[input.name] ?? null;
+  }
+
+  fieldText(layer, input) {
+    return this.field(layer, input)?.text ?? "-";
+  }
+
+  /** The arrays of a layer in an input, null where it sees nothing of it. */
+  fieldArrays(layer, input) {
+    return fieldArrays(this.arrays, this.field(layer, input));
+  }
+
+  /** The axes of a layer's output along which its regions differ: `{axis, extent, label, place}`; `place` for positions. */
+  unitAxes(layer, input) {
+    const field = this.field(layer, input);
+    const arrays = this.fieldArrays(layer, input);
+    if (!arrays) return [];
+    return layer.shape.flatMap((extent, axis) => {
+      const moving = input.axes.filter((name, number) => arrays[number].shape[axis] > 1);
+      if (!moving.length) return [];
+      const place = field.positions.includes(axis);
+      const alone = moving.length === 1 && place && field.positions.length === input.axes.length;
+      return [{ axis, extent, label: alone ? moving[0] : `axis ${axis}`, place }];
+    });
+  }
+
+  /** The unit in the middle of a layer: of all channels, where regions differ by channel. */
+  middle(layer, input) {
+    const places = new Map(
+      this.unitAxes(layer, input)
+        .filter((item) => item.place)
+        .map((item) => [item.axis, item]),
+    );
+    return layer.shape.map((extent, axis) => (places.has(axis) ? Math.floor(extent / 2) : null));
+  }
+
+  /**
+   * The window of a unit, not cut at the borders: `[first, last]` by axis of the input. Null where there is none, where
+   * its size varies, and where no axis of the output is known to move it, as all units see the same.
+   */
+  windowOf(layer, input, unit) {
+    const field = this.field(layer, input);
+    if (!field?.stride || !field.regions) return input.axes.map(() => null);
+    const axes = this.unitAxes(layer, input).filter((item) => item.place);
+    return input.axes.map((name, number) => {
+      const own = axes.find((item) => item.label === name);
+      const start = field.start?.[number] ?? null;
+      if (!own || start === null || field.stride[number] === null || field.period[number] > 1) return null;
+      const first = start + (unit[own.axis] ?? 0) * rational(field.stride[number]);
+      return [first, first + field.size[number] - 1];
+    });
+  }
+
+  /** What a pixel of an input can change in a layer; see `changedBy`. */
+  changed(layer, input, pixel) {
+    const arrays = this.fieldArrays(layer, input);
+    return arrays && arrays.length ? changedBy(arrays, pixel, layer.shape.length) : null;
+  }
+}
+
+/** The value of an integer or of a text such as "1/2". */
+function rational(value) {
+  const [above, below = 1] = String(value).split("/").map(Number);
+  return above / below;
+}
+
+/** The last part of a layer's name, inside of the modules around it. */
+function leafName(layer) {
+  const around = layer.group.join(".");
+  const inside =
+    around &&
+    layer.name.length > around.length + 1 &&
+    layer.name.slice(0, around.length).replaceAll("/", ".") === around.replaceAll("/", ".");
+  return inside ? layer.name.slice(around.length + 1) : layer.name;
+}
+
+/** The modules as a tree: `{name, path, children, layers}`, children in order of first use, layers or modules. */
+function moduleTree(layers) {
+  const root = { name: "", path: "", children: [], layers: [], parent: null };
+  const known = new Map([["", root]]);
+  for (const layer of layers) {
+    let module = root;
+    root.layers.push(layer.at);
+    layer.group.forEach((name, depth) => {
+      const path = JSON.stringify(layer.group.slice(0, depth + 1));
+      if (!known.has(path)) {
+        const made = { name, path, children: [], layers: [], parent: module };
+        known.set(path, made);
+        module.children.push(made);
+      }
+      module = known.get(path);
+      module.layers.push(layer.at);
+    });
+    module.children.push({ name: leafName(layer), layer, layers: [layer.at], parent: module });
+  }
+  return withoutWrappers(root);
+}
+
+/** The tree without modules that hold only one other thing: that has their names before its own. */
+function withoutWrappers(module) {
+  module.children = module.children.map((child) => (child.children ? withoutWrappers(child) : child));
+  const [only] = module.children;
+  if (module.parent && module.children.length === 1)
+    return Object.assign(only, { name: `${module.name}.${only.name}`, parent: module.parent });
+  return module;
+}
