@@ -110,9 +110,11 @@ def survey(spec: str, inputs: Any = None) -> Row:
 def examine(name: str, find: Callable[[], tuple[Any, Any]], wanted: str | None = None) -> Row:
     """The row, called ``name``, of the model and the input that ``find`` gives.
 
-    ``wanted`` is the input as it was asked for. What the model's code prints goes to stderr.
+    ``wanted`` is the input as it was asked for. What the model's code prints goes to stderr. Everything is traced, for
+    the time of the row is that of tracing.
     """
     from rfcalc import api
+    from rfcalc.sources import stored
 
     started = time.perf_counter()
 
@@ -120,7 +122,7 @@ def examine(name: str, find: Callable[[], tuple[Any, Any]], wanted: str | None =
         return round(time.perf_counter() - started, 3)
 
     try:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), stored.using("nothing"):
             model, inputs = find()
             found = facts(api.analyze(model, inputs))
         return Row(name, wanted, seconds=seconds(), **found)

@@ -170,6 +170,17 @@ def test_a_damaged_or_foreign_entry_is_ignored_and_replaced(cache: Path, content
         assert text(found) == good
 
 
+def test_an_entry_of_another_model_is_ignored(cache: Path) -> None:
+    with stored.using("kept"):
+        layer_graph(NAME, (3, 64, 64))
+        (entry,) = cache.iterdir()
+        layer_graph(NAME, (3, 65, 65))
+        (other,) = {*cache.iterdir()} - {entry}
+        other.replace(entry)
+
+        assert stored.find(wanted()) is None
+
+
 @pytest.mark.parametrize("graph", [{}, {"schema": "rfcalc-graph/1"}, {"schema": "other"}, [], None])
 def test_an_entry_with_the_right_key_and_no_graph_is_ignored(cache: Path, graph: object) -> None:
     with stored.using("kept"):
