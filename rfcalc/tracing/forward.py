@@ -7,7 +7,7 @@ import inspect
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import is_dataclass
 from typing import Any
 
@@ -53,19 +53,18 @@ def trace_module(
     run = _Run(model, tuple(args), dict(kwargs or {}), name or type(model).__name__, names, training, constants)
     run.batched = batched
     notices: list[str] = []
-    try:
-        run.forward(meta=True)
-    except Exception as error:
-        if not _wants_data(error):
-            raise run.explain(error) from error
-        notices.append(f"traced on real CPU tensors, for {run.asked_for(error)} needs data")
+    with ExitStack() as light:
+        light.enter_context(_uncollected())
         try:
-            run.take_storage()
-            run.forward(meta=False)
-        except Exception as second:
-            raise run.explain(second) from second
-    notices += size_notices(run.recorder.tape.records)
-    return run.graph(notices, axes or {}, separator)
+            run.forward(meta=True)
+        except Exception as error:
+            if not _wants_data(error):
+                raise run.explain(error) from error
+            light.close()  # real tensors are worth collecting
+            notices.append(f"traced on real CPU tensors, for {run.asked_for(error)} needs data")
+            run.again()
+        notices += size_notices(run.recorder.tape.records)
+        return run.graph(notices, axes or {}, separator)
 
 
 def _wants_data(error: Exception) -> bool:
@@ -130,7 +129,7 @@ class _Run:
 
         convert = without_storage if meta else _as_real
         with (
-            _alone() if meta else nullcontext(),
+            _one_thread() if meta else nullcontext(),
             torch.no_grad(),
             _own_random_numbers(),
             _slow_path(),
@@ -148,6 +147,14 @@ class _Run:
             raise TraceError(
                 f"{self.name}: its forward pass returned no tensor that was computed from its inputs, but {given}"
             )
+
+    def again(self) -> None:
+        """Run the model on real numbers. Raises `TraceError` where it fails, too."""
+        try:
+            self.take_storage()
+            self.forward(meta=False)
+        except Exception as error:
+            raise self.explain(error) from error
 
     def _named(self) -> list[tuple[str, Any]]:
         if len(self.args) == 1 and not self.kwargs and isinstance(self.args[0], torch.Tensor):
@@ -316,18 +323,24 @@ def _own_random_numbers() -> Iterator[None]:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """One thread, and no collection of garbage, for a pass that computes little and makes many records.
-
-    Threads wait for each other longer than a small constant takes, and torch is much to go through for garbage.
-    """
-    threads, collects = torch.get_num_threads(), gc.isenabled()
+def _one_thread() -> Iterator[None]:
+    """One thread for a pass that computes little: threads wait for each other longer than a small constant takes."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    gc.disable()
     try:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No collection of garbage: a trace makes many records that stay, and torch is much to go through."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
         if collects:
             gc.enable()
 

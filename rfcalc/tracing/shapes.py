@@ -67,7 +67,7 @@ def result(schema: Schema, args: Sequence[Any], kwargs: Mapping[str, Any]) -> An
         return args[0]
     x = args[0]
     if isinstance(x, torch.Tensor):
-        plain = x.dtype.is_floating_point and (schema.name in _ELEMENTWISE or x.is_contiguous())
+        plain = x.dtype.is_floating_point and (schema.name in _ANY_LAYOUT or x.is_contiguous())
         return shortcut(args) if plain else None
     return shortcut(args)
 
@@ -283,8 +283,10 @@ _OPS: dict[str, Callable[..., Any]] = {
 
 #: Ops that give back their argument, whatever else they are given.
 _IN_PLACE = frozenset(f"aten.{name}_" for name in (*_ACTIVATIONS, *_FILLS))
-_ELEMENTWISE = frozenset(
-    f"aten.{name}{end}" for name in (*_ACTIVATIONS, *_ARITHMETIC) for end in ("", "_")
+#: Those that take arguments of any layout: products are written contiguously, the others follow their first argument.
+_ANY_LAYOUT = frozenset(
+    {f"aten.{name}{end}" for name in (*_ACTIVATIONS, *_ARITHMETIC) for end in ("", "_")}
+    | {"aten.mm", "aten.bmm", "aten.addmm"}
 )
 
 #: Ops of the dispatcher that have a shortcut.
@@ -335,6 +337,13 @@ def _layer_norm(named: Mapping[str, Any]) -> torch.Tensor | None:
     if not x.is_floating_point() or not _typed(x, (named.get("weight"), named.get("bias")), shape):
         return None
     return empty(x.shape, x.dtype)  # contiguous, whatever x is: that is how torch's kernels write it
+
+
+def _rms_norm(named: Mapping[str, Any]) -> torch.Tensor | None:
+    x, shape = named.get("input"), named.get("normalized_shape")
+    if x is None or not isinstance(shape, list | tuple) or tuple(x.shape[-len(shape) :]) != tuple(shape):
+        return None
+    return _norm(x, (named.get("weight"),), shape)
 
 
 def _group_norm(named: Mapping[str, Any]) -> torch.Tensor | None:
@@ -388,6 +397,7 @@ def _recurrent(named: Mapping[str, Any]) -> tuple[torch.Tensor, ...] | None:
 _COMPOSITES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "torch.linear": _linear,
     "torch.layer_norm": _layer_norm,
+    "torch.rms_norm": _rms_norm,
     "torch.group_norm": _group_norm,
     "torch.batch_norm": _batch_norm,
     "torch.scaled_dot_product_attention": _attention,

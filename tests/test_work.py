@@ -1,0 +1,199 @@
+"""How much work a trace and an analysis are, counted and never timed, so that what is fast stays so."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from rfcalc.analyses.analysis import Analysis
+from rfcalc.api import analyze, layer_graph
+from rfcalc.tracing.recorder import Recorder
+
+ROOT = Path(__file__).parent.parent
+
+#: Ops that give a view, which torch makes in C++ without a kernel.
+VIEWS = frozenset(
+    f"aten.{name}" for name in ("view", "transpose", "expand", "select", "t", "permute", "unsqueeze", "squeeze")
+)
+#: What takes the place of the model's input.
+INPUT = "aten.empty_strided"
+
+
+class Underneath(TorchDispatchMode):
+    """Counts the ops that the recorder leaves to torch, and so to torch's own meta kernels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        self.calls[str(func).rpartition(".")[0]] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def built(name: str) -> tuple[nn.Module, torch.Tensor]:
+    """A model of torchvision without storage, and an image."""
+    models = pytest.importorskip("torchvision.models")
+    with torch.device("meta"):
+        return models.get_model(name, weights=None).eval(), torch.empty(1, 3, 224, 224)
+
+
+def left_to_torch(name: str) -> Counter[str]:
+    """The ops of a model that run one of torch's kernels on the meta device, and how often."""
+    model, x = built(name)
+    with Underneath() as counter:
+        layer_graph(model, x)
+    return Counter({op: calls for op, calls in counter.calls.items() if op not in VIEWS})
+
+
+# --- tracing ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "adaptive"),
+    [("resnet50", 0), ("vgg16", 1), ("densenet201", 0), ("efficientnet_b0", 0), ("mobilenet_v3_large", 0)],
+)
+def test_the_shapes_of_convolutional_networks_are_found_without_torch(name: str, adaptive: int) -> None:
+    # VGG16 of torchvision pools 7x7 to 7x7, which is no mean: a kernel in C++, once.
+    found = left_to_torch(name)
+
+    assert found == Counter({INPUT: 1, "aten._adaptive_avg_pool2d": adaptive})
+
+
+def test_attention_leaves_torch_only_products() -> None:
+    found = left_to_torch("vit_b_16")
+
+    # One product in each of 12 blocks, and the class token that is put before the patches.
+    assert set(found) <= {INPUT, "aten.bmm", "aten.cat"}
+    assert found.total() <= 1 + 12 + 1
+
+
+def test_an_op_that_has_no_shortcut_is_left_to_torch() -> None:
+    with Underneath() as counter:
+        layer_graph(nn.PixelShuffle(2), (4, 6, 6))
+
+    assert counter.calls["aten.pixel_shuffle"] == 1
+
+
+def dispatched(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """How many ops the recorder sees, and how many nodes the graph has."""
+    model, x = built(name)
+    calls = Counter[str]()
+    original = Recorder.__torch_dispatch__
+
+    def counting(self: Recorder, func: Any, *rest: Any) -> Any:
+        calls["seen"] += 1
+        return original(self, func, *rest)
+
+    monkeypatch.setattr(Recorder, "__torch_dispatch__", counting)
+    graph = layer_graph(model, x)
+    return calls["seen"], len(list(graph))
+
+
+def test_each_op_of_resnet50_is_seen_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, nodes = dispatched("resnet50", monkeypatch)
+
+    # Convolutions, ReLUs, sums, two pools, one flattening; the input, norms and the linear layer need no dispatch.
+    assert seen <= 53 + 49 + 16 + 2 + 1
+    assert nodes <= seen + 1 + 53 + 1
+
+
+def test_a_block_of_vit_is_fifty_ops(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, nodes = dispatched("vit_b_16", monkeypatch)
+
+    # nn.MultiheadAttention splits and moves its three projections in about thirty views; a block has two norms besides,
+    # two linear layers, an activation and two sums. 12 blocks.
+    assert seen <= 12 * 50
+    assert nodes <= 12 * 50
+
+
+def test_torchs_compiler_is_not_imported() -> None:
+    code = (
+        "import sys, torch, rfcalc\n"
+        "from torch import nn\n"
+        "norms = [nn.BatchNorm2d(8), nn.GroupNorm(2, 8), nn.ReLU(), nn.GELU(), nn.SiLU(), nn.MaxPool2d(2)]\n"
+        "rest = [nn.Flatten(2), nn.TransformerEncoderLayer(225, 5), nn.LSTM(225, 4)]\n"
+        "net = nn.Sequential(nn.Conv2d(3, 8, 3), *norms, *rest)\n"
+        "found = rfcalc.analyze(net, (3, 32, 32))\n"
+        "print(len(found.layers) > 5, {'torch._dynamo', 'sympy', 'torch._inductor'} & set(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+
+    assert done.stdout == "True set()\n", done.stderr
+
+
+# --- growth -----------------------------------------------------------------------------------------------------------
+
+
+def calls(run: Callable[[], Any]) -> int:
+    """How many functions are called, of Python and of C."""
+    count = 0
+
+    def note(frame: Any, event: str, argument: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        run()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def chain(layers: int) -> nn.Module:
+    with torch.device("meta"):
+        return nn.Sequential(*(nn.Conv2d(4, 4, 3, padding=1) for _ in range(layers)))
+
+
+def everything(model: nn.Module, side: int) -> Callable[[], Any]:
+    def run() -> Any:
+        found = analyze(model, (4, side, side))
+        return found.layers, found.totals
+
+    return run
+
+
+def test_work_grows_with_depth_and_not_faster() -> None:
+    everything(chain(2), 32)()
+    few, some, many = (calls(everything(chain(layers), 32)) for layers in (50, 100, 200))
+
+    assert many - some <= 2.05 * (some - few)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        chain(20),
+        nn.Sequential(nn.Conv2d(4, 4, 3, 2), nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(4, 4, 3)),
+    ],
+    ids=["chain", "upsampled"],
+)
+def test_work_does_not_grow_with_the_image(model: nn.Module) -> None:
+    everything(model, 32)()
+    small, large = calls(everything(model, 66)), calls(everything(model, 1026))
+
+    assert large <= 1.1 * small
+
+
+def test_a_second_question_is_no_second_analysis() -> None:
+    found = Analysis(layer_graph(chain(20), (4, 32, 32)))
+    first = calls(lambda: (found.layers, found.totals))
+
+    assert calls(lambda: (found.layers, found.totals)) * 20 < first
