@@ -143,8 +143,13 @@ class Subject:
     def call(self, run: Run, times: Times | None = None) -> int:
         """What the tool counts, with the time that it takes noted in ``times``."""
         numbers = []
-        with tools.quiet(), limited(LIMIT):
-            clocked(lambda: numbers.append(run(self.model, self.x)), times or Times())
+
+        def call() -> None:
+            with limited(LIMIT):  # not around the collection of garbage, which would swallow it
+                numbers.append(run(self.model, self.x))
+
+        with tools.quiet():
+            clocked(call, times or Times())
         return numbers[0]
 
 
