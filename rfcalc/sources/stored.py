@@ -112,8 +112,8 @@ def folder() -> Path | None:
 def _shipped(wanted: Wanted) -> LayerGraph | None:
     """The graph that ships with rfcalc, for an architecture on the input it was published with."""
     usual = CATALOG[wanted.spec].input_shape
-    given = tuple(wanted.inputs) if isinstance(wanted.inputs, list | tuple) and _plain(wanted.inputs) else wanted.inputs
-    if wanted.axes is not None or wanted.training or given not in (None, usual, (1, *usual)):
+    given = tuple(wanted.inputs) if isinstance(wanted.inputs, list) else wanted.inputs
+    if wanted.axes is not None or wanted.training or not _plain(given) or given not in (None, usual, (1, *usual)):
         return None
     try:
         text = zlib.decompress((SHIPPED / f"{wanted.spec}.json.gz").read_bytes(), _GZIP)

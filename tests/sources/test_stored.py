@@ -11,10 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from rfcalc import graph_json
 from rfcalc.api import layer_graph
+from rfcalc.errors import UsageError
 from rfcalc.graph import LayerGraph
 from rfcalc.sources import stored
 from rfcalc.zoo import CATALOG
@@ -64,6 +66,22 @@ def test_the_usual_input_may_be_named(inputs: object) -> None:
 def test_everything_else_is_traced(inputs: object, axes: object, training: bool) -> None:
     with stored.using("shipped"):
         assert stored.find(stored.Wanted("vgg11", inputs, axes, training)) is None
+
+
+def test_tensors_are_traced() -> None:
+    import torch
+
+    x = torch.rand(1, 1, 32, 32)
+    with stored.using("shipped"):
+        for inputs in (x, (x,), [x], {"input": x}):
+            assert stored.find(stored.Wanted("lenet5", inputs, None, False)) is None
+            assert layer_graph("lenet5", inputs).inputs[0].shape == (1, 1, 32, 32)
+
+
+@pytest.mark.parametrize("inputs", ["1x32x32", 5, 1.5, np.zeros(3), object()])
+def test_what_is_no_input_is_refused_as_ever(inputs: object) -> None:
+    with stored.using("shipped"), pytest.raises(UsageError, match="cannot use a"):
+        layer_graph("lenet5", inputs)
 
 
 def test_other_inputs_of_the_zoo_are_right() -> None:
