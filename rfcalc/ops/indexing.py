@@ -33,7 +33,7 @@ from rfcalc.reads import Pad, Reduce, Slice, Spans, Step, Steps
 def embedding(call: Call) -> Effect:
     """Table lookup: reads one index; no arithmetic."""
     table: Arg = call["weight"]
-    index: Arg = either(call, "indices", "input")
+    index: Arg = _whole_numbers(either(call, "indices", "input"))
     place = Layout(table.shape, (0,), index.shape, _flat(known(index, table.shape[0])))
     return Effect(
         "embedding",
@@ -41,6 +41,13 @@ def embedding(call: Call) -> Effect:
         attrs={"num_embeddings": table.shape[0], "embedding_dim": table.shape[1]},
         inexact=reason(index) if table.reads_data and place.flat is None else "",
     )
+
+
+def _whole_numbers(index: Arg) -> Arg:
+    """The indices. Raises ValueError for others than whole numbers, which torch 2.11 takes on the meta device."""
+    if index.dtype.startswith(("float", "bfloat", "complex")):
+        raise ValueError(f"a table is looked up by whole numbers, got {index.dtype}")
+    return index
 
 
 def _flat(index: np.ndarray | None) -> np.ndarray | None:
@@ -51,7 +58,7 @@ def _flat(index: np.ndarray | None) -> np.ndarray | None:
 def embedding_bag(call: Call) -> Effect:
     """Sum, mean or maximum of table rows: reads the indices of its bag; an addition for each of them and feature."""
     table: Arg = call["weight"]
-    index: Arg = either(call, "indices", "input")
+    index: Arg = _whole_numbers(either(call, "indices", "input"))
     weights: Arg | None = call["per_sample_weights"]
     bags, features = call.out.shape
     first = call["offsets"].value() if isinstance(call["offsets"], Arg) else None

@@ -545,3 +545,12 @@ def test_masks_under_a_name_of_the_tracer():
 
     effect = check_call("aten.masked_fill_", {"self": x, "mask": mask, "value": 0}, call(), call, const=[mask])
     assert effect.zero.tolist() == mask.tolist()
+
+
+@pytest.mark.parametrize("name", ["embedding", "embedding_bag"])
+def test_a_table_is_looked_up_by_whole_numbers(name):
+    table, index = Arg((10, 4), role="param"), Arg((1, 5), "float32")
+    call = Call(f"aten.{name}", {"weight": table, "indices": index}, [TensorInfo((1, 5, 4))])
+
+    with pytest.raises(ValueError, match="whole numbers, got float32"):
+        lookup(f"aten.{name}")(call)
