@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from rfcalc.cli.options import MODEL_HELP, Request, debug_option, guest, model_options, output_options
+from rfcalc.cli.options import (
+    MODEL_HELP,
+    Request,
+    debug_option,
+    device_option,
+    guest,
+    model_options,
+    output_options,
+)
 from rfcalc.cli.output import Output, Target, complain
 from rfcalc.cli.parse import parse_position
 from rfcalc.errors import UsageError
@@ -48,13 +56,7 @@ weights are random, as the model's own constructor draws them.
     help="Measure the squares on the sums, or on log10(1 + sum).",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws images and random weights.")
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="DEVICE",
-    help="auto, cuda, cuda:N, cpu or mps; auto takes the CPU where there is no CUDA device.",
-)
+@device_option
 @output_options
 @debug_option
 def command(

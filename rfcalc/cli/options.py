@@ -156,6 +156,14 @@ def output_options(command: Function) -> Function:
     return wrapper
 
 
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="DEVICE",
+    help="auto, cuda, cuda:N, cpu or mps; auto takes the CPU where there is no CUDA device.",
+)
+
 strict_option = click.option(
     "--strict", is_flag=True, help="Exit with status 4 if an op has no rule or a field is only an upper bound."
 )

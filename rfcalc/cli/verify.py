@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import click
 
-from rfcalc.cli.options import MODEL_HELP, Request, debug_option, guest, model_options, output_options
+from rfcalc.cli.options import (
+    MODEL_HELP,
+    Request,
+    debug_option,
+    device_option,
+    guest,
+    model_options,
+    output_options,
+)
 from rfcalc.cli.output import Output, complain
 
 DISAGREE = 1  #: exit status
@@ -20,13 +28,7 @@ algorithms that smear NaN are off for that time. Exits with status 1 if anything
 
 @click.command("verify", help=HELP, short_help="Check all numbers against a real forward pass.")
 @model_options
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="DEVICE",
-    help="auto, cuda, cuda:N, cpu or mps; auto takes the CPU where there is no CUDA device.",
-)
+@device_option
 @click.option(
     "--probes",
     type=click.IntRange(min=1),
