@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rfcalc.analyses.analysis import Analysis
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import networkx as nx
 
     from rfcalc.checking import Verification

@@ -191,8 +191,7 @@ class Recorder(DispatchMode):
         """A value among the arguments as a rule sees it; tensors are noted in ``args``."""
         if isinstance(value, torch.Tensor):
             held = self.value_of(value)
-            layout = self._layouts.get(id(value), _NO_LAYOUT) if self._layouts else _NO_LAYOUT
-            arg = as_arg(value, held, *layout)
+            arg = as_arg(value, held, *self._layouts.get(id(value), _NO_LAYOUT))
             args.append((arg, held))
             return arg
         if isinstance(value, list | tuple):

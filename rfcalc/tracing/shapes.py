@@ -63,13 +63,19 @@ def result(schema: Schema, args: Sequence[Any], kwargs: Mapping[str, Any]) -> An
         return _clone(args[0], **kwargs)
     if kwargs:
         return None
-    if schema.name in _IN_PLACE:
-        return args[0]
+    if shortcut is _itself:
+        return _itself(args)
     x = args[0]
     if isinstance(x, torch.Tensor):
         plain = x.dtype.is_floating_point and (schema.name in _ANY_LAYOUT or x.is_contiguous())
         return shortcut(args) if plain else None
     return shortcut(args)
+
+
+def _itself(args: Sequence[Any]) -> torch.Tensor:
+    """An op in place gives back its argument, of whatever dtype and layout."""
+    x: torch.Tensor = args[0]
+    return x
 
 
 def _unary(args: Sequence[Any]) -> torch.Tensor | None:
@@ -255,12 +261,11 @@ def _bilinear(args: Sequence[Any]) -> torch.Tensor | None:
 
 
 _ACTIVATIONS = ("relu", "gelu", "silu", "sigmoid", "tanh", "hardtanh", "hardswish", "hardsigmoid", "leaky_relu", "elu")
-_FILLS = ("fill", "zero")
 _ARITHMETIC = ("add", "sub", "mul", "div")
 
 _OPS: dict[str, Callable[..., Any]] = {
     **{f"aten.{name}": _unary for name in _ACTIVATIONS},
-    **{f"aten.{name}_": _unary for name in (*_ACTIVATIONS, *_FILLS)},
+    **{f"aten.{name}_": _itself for name in (*_ACTIVATIONS, "fill", "zero")},
     **{f"aten.{name}": _binary for name in _ARITHMETIC},
     **{f"aten.{name}_": _in_place for name in _ARITHMETIC},
     "aten.clone": _clone,
@@ -281,8 +286,6 @@ _OPS: dict[str, Callable[..., Any]] = {
     "aten.upsample_bilinear2d": _bilinear,
 }
 
-#: Ops that give back their argument, whatever else they are given.
-_IN_PLACE = frozenset(f"aten.{name}_" for name in (*_ACTIVATIONS, *_FILLS))
 #: Those that take arguments of any layout: products are written contiguously, the others follow their first argument.
 _ANY_LAYOUT = frozenset(
     {f"aten.{name}{end}" for name in (*_ACTIVATIONS, *_ARITHMETIC) for end in ("", "_")}
