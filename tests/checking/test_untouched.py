@@ -63,6 +63,10 @@ def settings() -> tuple[Any, ...]:
         torch.get_default_dtype(),
         torch.backends.cuda.flash_sdp_enabled(),
         torch.backends.cuda.math_sdp_enabled(),
+        str(torch.get_default_device()),
+        torch._C._len_torch_dispatch_stack(),
+        torch._C._len_torch_function_stack(),
+        len(nn.modules.module._global_forward_hooks),
     )
 
 

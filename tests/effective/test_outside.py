@@ -114,6 +114,7 @@ def test_a_wrong_field_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.outside.largest == found.map[15].max()
     assert "OUTSIDE" in repr(found)
 
+    monkeypatch.delenv("COLUMNS", raising=False)  # lines would be wrapped
     done = CliRunner().invoke(cli, ["erf", "3x3", "--images", "1"], prog_name="rfcalc")
     assert done.exit_code == 1
     assert "WRONG: 3 of 1,018 pixels outside the theoretical field have a gradient, up to" in done.output

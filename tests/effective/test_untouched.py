@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import rfcalc
 from rfcalc.errors import RfcalcError
+from tests.checking.test_untouched import settings
 
 
 class Stateful(nn.Module):
@@ -49,22 +50,6 @@ def snapshot(model: Stateful) -> dict[str, Any]:
         hooks = (module._forward_hooks, module._backward_hooks, module._forward_pre_hooks)
         state[f"{name}!"] = (module.training, sorted(module.__dict__), [list(kind) for kind in hooks])
     return {**state, "cache": model.cache, "called": list(model.called)}
-
-
-def settings() -> tuple[Any, ...]:
-    return (
-        torch.get_rng_state().numpy().tobytes(),
-        random.getstate(),
-        np.random.get_state()[1].tobytes(),  # type: ignore[union-attr]
-        torch.backends.mkldnn.enabled,
-        torch.backends.cudnn.enabled,
-        torch.is_grad_enabled(),
-        torch.get_default_dtype(),
-        str(torch.get_default_device()),
-        torch._C._len_torch_dispatch_stack(),
-        torch._C._len_torch_function_stack(),
-        len(nn.modules.module._global_forward_hooks),
-    )
 
 
 @pytest.mark.parametrize("fail", [False, True])
