@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from rfcalc.graph import NUMBERED_KINDS, Node, Read, Ref
+from rfcalc.graph import NUMBERED_KINDS, Node, Ref
 from rfcalc.tracing.notes import remainder_notes
 from rfcalc.tracing.tape import Record
 
@@ -66,7 +66,7 @@ def build_nodes(records: Sequence[Record], modules: Mapping[str, str], separator
                 module=module,
                 inputs=record.inputs,
                 outputs=record.outputs,
-                reads=tuple(tuple(Read(at, steps) for at, steps in rows) for rows in record.reads),
+                reads=record.reads,
                 params=record.params,
                 macs=effect.macs if record.known else None,
                 flops={key: count for key, count in effect.flops.items() if count},

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from rfcalc import reads
-from rfcalc.graph import Ref
+from rfcalc.graph import Read, Ref
 from rfcalc.ops import Arg, Call, Effect, lookup
 from rfcalc.tracing import shapes
 from rfcalc.tracing.modes import DispatchMode
@@ -153,7 +153,7 @@ class Recorder(DispatchMode):
                 refs.append(value.ref)
         rows = tuple(
             [
-                tuple([(at[id(arg)], steps) for arg, steps in effect.reads_of(number) if id(arg) in at])
+                tuple([Read(at[id(arg)], steps) for arg, steps in effect.reads_of(number) if id(arg) in at])
                 for number in range(len(outs))
             ]
         )

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rfcalc import reads
-from rfcalc.graph import Ref, TensorInfo
+from rfcalc.graph import Read, Ref, TensorInfo
 from rfcalc.ops import Effect
 from rfcalc.tracing.modules import Scope
 
@@ -21,7 +20,7 @@ class Record:
     effect: Effect
     inputs: tuple[Ref, ...]
     outputs: tuple[TensorInfo, ...]
-    reads: tuple[tuple[tuple[int, reads.Steps], ...], ...]
+    reads: tuple[tuple[Read, ...], ...]
     params: tuple[str, ...]
     known: bool = True
     depends: bool = True  #: on an input (otherwise on parameters alone)
