@@ -13,9 +13,11 @@ os.environ["RFCALC_CACHE_DIR"] = ""  # nothing of a user's cache is used or writ
 
 @pytest.fixture(autouse=True)
 def _traced_anew():
-    """Tests see what is traced now, not what was stored before."""
+    """Tests see what is traced now, not what was stored before, nor what another test has traced."""
     from rfcalc.sources import stored
+    from rfcalc.tracing import replay
 
+    replay.forget()
     with stored.using("nothing"):
         yield
 

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from rfcalc.tracing import shapes
 from rfcalc.tracing.composite import composites, whole
 from rfcalc.tracing.recorder import Recorder
+from rfcalc.tracing.replay import Replay
 from rfcalc.tracing.tensors import tensors_in_args
 
 #: Methods that an operator calls too, under the method's name.
@@ -24,6 +25,14 @@ _OPERATORS = {
     torch.Tensor.matmul: torch.Tensor.__matmul__,
 }
 _BINARY_OP = dis.opmap["BINARY_OP"]
+
+#: Questions about a tensor, which no op answers.
+_ASKED = frozenset(
+    [getattr(torch.Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "layout", "is_cuda")]
+    + [getattr(torch.Tensor, name).__get__ for name in ("is_meta", "requires_grad", "is_quantized", "is_nested")]
+    + [getattr(torch.Tensor, name) for name in ("dim", "size", "stride", "numel", "nelement", "is_contiguous")]
+    + [getattr(torch.Tensor, name) for name in ("is_floating_point", "is_complex", "get_device", "element_size")]
+)
 
 
 def _is_operator(caller: FrameType, method: str) -> bool:
@@ -39,21 +48,29 @@ class CompositeMode(TorchFunctionMode):
         super().__init__()
         self._recorder = recorder
         self._table = composites()
-        self._special = {*self._table, *_OPERATORS, *_TAKE_NUMBERS, whole}
+        self._special = {*self._table, *_TAKE_NUMBERS, whole}
+        self._replay = Replay(recorder) if recorder.meta else None
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        recorder = self._recorder
-        outer, recorder.function = recorder.function, func
+        if func in _ASKED:
+            return func(*args, **kwargs) if kwargs else func(*args)
+        recorder, called = self._recorder, func
+        if func in _OPERATORS and _is_operator(sys._getframe(1), func.__name__):
+            called = _OPERATORS[func]
+        outer, recorder.function = recorder.function, called
         try:
-            if func not in self._special:
-                return func(*args, **kwargs) if kwargs else func(*args)
-            if func in _OPERATORS and _is_operator(sys._getframe(1), func.__name__):
-                recorder.function = _OPERATORS[func]
-            return self._call(func, args, dict(kwargs or {}))
+            if self._replay is None:
+                return self._traced(func, args, kwargs or {})
+            return self._replay.call(called, args, kwargs or {}, lambda: self._traced(func, args, kwargs or {}))
         finally:
             recorder.function = outer
+
+    def _traced(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        if func in self._special:
+            return self._call(func, args, dict(kwargs))
+        return func(*args, **kwargs)
 
     def _call(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         if func is whole:
@@ -71,7 +88,8 @@ class CompositeMode(TorchFunctionMode):
         if recorder.any_foreign((*args, *kwargs.values())):
             args, kwargs = recorder.twinned(tuple(args)), {k: recorder.twinned(v) for k, v in kwargs.items()}
             named = entry[1](args, kwargs) or named
-        shaped = shapes.composite(entry[0], named) if recorder.meta else None
+        light = recorder.meta and not torch.is_grad_enabled()  # a gradient needs what torch's own pass leaves
+        shaped = shapes.composite(entry[0], named) if light else None
         return recorder.whole(entry[0], named, lambda: func(*args, **kwargs) if shaped is None else shaped)
 
 

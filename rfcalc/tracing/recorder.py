@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from rfcalc import reads
@@ -18,6 +19,7 @@ from rfcalc.tracing import shapes
 from rfcalc.tracing.modes import DispatchMode
 from rfcalc.tracing.modules import ModuleStack, Scope
 from rfcalc.tracing.naming import name_of
+from rfcalc.tracing.replay import Watch
 from rfcalc.tracing.schema import Schema, schema_of
 from rfcalc.tracing.tape import Failure, Record, Tape
 from rfcalc.tracing.tensors import (
@@ -25,6 +27,7 @@ from rfcalc.tracing.tensors import (
     as_arg,
     everything,
     info,
+    numbers,
     place_of,
     relabels,
     replaced,
@@ -52,6 +55,7 @@ class Recorder(DispatchMode):
         self.tape = Tape()
         self.meta = meta
         self.function: Any = None  #: torch's function under way that the model called
+        self.watch: Watch | None = None  #: what follows the call under way
         self._stack = stack
         self._slots: dict[int, Slot] = {}
         self._storages: dict[Any, Slot] = {}
@@ -71,9 +75,16 @@ class Recorder(DispatchMode):
         self.bind(tensor, Value("data", ref))
         return ref
 
+    @property
+    def scope(self) -> Scope:
+        """The module call under way."""
+        return self._stack.current
+
     def bind(self, tensor: torch.Tensor, value: Value) -> Slot:
         """Say what a tensor holds."""
         slot = Slot(tensor, value)
+        if self.watch is not None:
+            self.watch.bound.append(slot)
         self._slots[id(tensor)] = slot
         self._storages[place_of(tensor)] = slot
         return slot
@@ -82,6 +93,18 @@ class Recorder(DispatchMode):
         """What the tensor holds now."""
         slot = self._slot(tensor)
         return slot.value if slot.parent is None else self._current(slot).value
+
+    def settled(self, tensor: torch.Tensor) -> Slot | None:
+        """The slot of a tensor without storage, with what it holds now; None for one that this pass has not met."""
+        slot = self._slots.get(id(tensor))
+        if slot is None or not tensor.is_meta:
+            return None
+        return slot if slot.parent is None else self._current(slot)
+
+    def _unrepeatable(self) -> None:
+        """The call under way does what an equal one may do differently."""
+        if self.watch is not None:
+            self.watch.odd = True
 
     def _slot(self, tensor: torch.Tensor) -> Slot:
         if self._twins:
@@ -93,6 +116,7 @@ class Recorder(DispatchMode):
 
     def _adopt(self, tensor: torch.Tensor) -> Slot:
         """A tensor that no recorded op made: another face of a known one (``.data``), or a constant of the user's."""
+        self._unrepeatable()
         known = self._storages.get(place_of(tensor))
         if known is not None and known.tensor.shape == tensor.shape:
             slot = Slot(tensor, known.value, parent=known, stamp=known.stamp, seen=known.stamp)
@@ -114,9 +138,10 @@ class Recorder(DispatchMode):
         return slot
 
     def _rederive(self, slot: Slot, parent: Slot) -> Value:
+        self._unrepeatable()
         if slot.value.role == "const" and parent.value.role == "const":  # its real twin shares memory with the parent's
             return slot.value if parent.value.real is not None else Value("const")
-        steps = self._steps(slot)
+        steps = self.steps_of(slot)
         if not steps:
             return parent.value
         if parent.value.ref is None:
@@ -159,6 +184,7 @@ class Recorder(DispatchMode):
         )
         params = tuple(dict.fromkeys(names))
         infos = tuple(map(info, outs))
+        effect.reads = ()  # the rows say it, without the arguments
         scope, function = self._stack.current, name_of(self.function)
         return self._add(Record(op, scope, effect, tuple(refs), infos, rows, params, known, depends, function))
 
@@ -182,7 +208,7 @@ class Recorder(DispatchMode):
         """The tensor arguments of a call, what its rule says of it, and whether it has one."""
         args: list[tuple[Arg, Value]] = []
         given = {name: self._seen(value, args) for name, value in named.items()}
-        call = Call(op, given, list(map(info, outs)), self.tape.intern)
+        call = Call(op, given, list(map(info, outs)), self._intern)
         rule = lookup(op) or lookup(op.removesuffix("_"))
         effect = rule(call) if rule is not None else everything(op, call)
         return args, effect, rule is not None
@@ -191,12 +217,21 @@ class Recorder(DispatchMode):
         """A value among the arguments as a rule sees it; tensors are noted in ``args``."""
         if isinstance(value, torch.Tensor):
             held = self.value_of(value)
-            arg = as_arg(value, held, *self._layouts.get(id(value), _NO_LAYOUT))
+            arg = as_arg(value, held, self._numbers, *self._layouts.get(id(value), _NO_LAYOUT))
             args.append((arg, held))
             return arg
         if isinstance(value, list | tuple):
             return tuple([self._seen(item, args) for item in value])
         return value
+
+    def _numbers(self, real: torch.Tensor) -> np.ndarray | None:
+        self._unrepeatable()
+        return numbers(real)
+
+    def _intern(self, mask: np.ndarray) -> int:
+        if self.watch is not None:
+            self.watch.masks += 1
+        return self.tape.intern(mask)
 
     # --- the dispatcher -----------------------------------------------------------------------------------------------
 
@@ -214,12 +249,14 @@ class Recorder(DispatchMode):
         if schema.scalar:
             return self._scalar(func, args, kwargs)
         if schema.name == "aten.as_strided_" and relabels(*args, **kwargs):
+            self._unrepeatable()
             return self._relabel(func, args, kwargs)
         held = [self.value_of(tensor) for tensor in tensors]
         fixed = schema.like or all(value.role == "const" for value in held)
         if self.meta and "device" in kwargs and tensors and any(tensor.is_meta for tensor in tensors):
             kwargs["device"] = torch.device("meta")
         if "as_strided" in schema.name:
+            self._unrepeatable()  # where in its memory a tensor begins counts
             self._layouts = {id(tensor): (tensor.stride(), int(tensor.storage_offset())) for tensor in tensors}
         before = self._set_aside(tensors[0]) if schema.reshapes else None
         try:
@@ -272,6 +309,7 @@ class Recorder(DispatchMode):
         return id(tensor) in self._adopted or not known
 
     def _twin(self, tensor: torch.Tensor) -> torch.Tensor:
+        self._unrepeatable()
         twin = self._twins.get(id(tensor))
         if twin is None:
             value = self._slot(tensor).value
@@ -288,6 +326,7 @@ class Recorder(DispatchMode):
         """``item()`` and the like: known for constants, otherwise only real data can tell."""
         if not self.meta:
             return func(*args, **kwargs)
+        self._unrepeatable()
         held = [self.value_of(tensor) for tensor in tensors_in_args(args)]
         real = [value.real for value in held]
         if any(item is None for item in real):
@@ -329,8 +368,8 @@ class Recorder(DispatchMode):
             and all(value.real is not None for value in held)
             and not (lent and schema.writes)
         ):
-            numbers = iter([value.real for value in held])
-            here = {name: replaced(value, numbers) for name, value in kwargs.items()} if kwargs else {}
+            given = iter([value.real for value in held])
+            here = {name: replaced(value, given) for name, value in kwargs.items()} if kwargs else {}
             positional = replaced(args, iter([value.real for value in held]))
             here.update({"device": torch.device("cpu")} if "device" in here else {})
             real = [*tensors_in_args((func(*positional, **here),))]
@@ -367,7 +406,7 @@ class Recorder(DispatchMode):
             return
         values = self.record(schema.name, named, outs or written)
         for tensor, value in zip(written, values, strict=False):
-            self._write(self._slot(tensor), value)
+            self.write(self._slot(tensor), value)
         for number, (out, value) in enumerate(zip(outs, values, strict=True)):
             if not any(out is tensor for tensor in written):
                 self._link(self.bind(out, value), schema, named, outs, number)
@@ -384,10 +423,11 @@ class Recorder(DispatchMode):
 
     def _set_aside(self, tensor: torch.Tensor) -> torch.Tensor:
         """A stand-in with the shape and the slot of a tensor that is about to change its shape in place."""
+        self._unrepeatable()
         slot = self._slot(tensor)
         for other in list(self._slots.values()):
             if other is slot or other.parent is slot:
-                self._steps(other)  # while the shapes that it was taken with are still there
+                self.steps_of(other)  # while the shapes that it was taken with are still there
         slot.tensor = without_storage(tensor)
         self._slots[id(slot.tensor)] = slot
         return slot.tensor
@@ -408,7 +448,7 @@ class Recorder(DispatchMode):
         slot.parent, slot.seen, slot.stamp = parent, parent.stamp, parent.stamp
         slot.call = (op, named, [tensor], 0, {})
 
-    def _steps(self, slot: Slot) -> reads.Steps:
+    def steps_of(self, slot: Slot) -> reads.Steps:
         """How a view reads its parent."""
         if slot.call is not None and slot.parent is not None:
             op, named, outs, number, self._layouts = slot.call
@@ -417,15 +457,17 @@ class Recorder(DispatchMode):
             slot.steps = next((steps for arg, steps in effect.reads_of(number) if arg is args[0][0]), ())
         return slot.steps
 
-    def _write(self, slot: Slot, value: Value) -> None:
+    def write(self, slot: Slot, value: Value) -> None:
         """A tensor got a new value: so did everything that it is a view of."""
+        if self.watch is not None:
+            self.watch.written.append((slot, value))
         self._current(slot)
         self._clock += 1
         slot.value, slot.stamp = value, self._clock
         child = slot
         while child.parent is not None:
             parent = child.parent
-            parent.value = self._written_through(parent, child, self._steps(child))
+            parent.value = self._written_through(parent, child, self.steps_of(child))
             parent.stamp = self._clock
             child.seen = self._clock
             child = parent

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -30,11 +30,16 @@ def without_storage(tensor: torch.Tensor) -> torch.Tensor:
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
-def as_arg(tensor: torch.Tensor, held: Value, strides: tuple[int, ...] | None, offset: int) -> Arg:
-    """The tensor as a rule sees it."""
+def as_arg(
+    tensor: torch.Tensor,
+    held: Value,
+    load_from: Callable[[torch.Tensor], np.ndarray | None],
+    strides: tuple[int, ...] | None,
+    offset: int,
+) -> Arg:
+    """The tensor as a rule sees it; ``load_from`` reads a constant's numbers."""
     name = held.params[0] if held.params else ""
-    real = held.real
-    load = (lambda: numbers(real)) if real is not None else None
+    load = partial(load_from, held.real) if held.real is not None else None
     what = info(tensor)
     known = held.blocked, held.zero
     return Arg(what.shape, what.dtype, held.role, name, load, *known, strides, offset, held.rows, held.true)

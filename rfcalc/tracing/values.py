@@ -42,6 +42,11 @@ class Value:
     true: np.ndarray | None = None
     rows: bool = False
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is known of single elements."""
+        return self.blocked is None and self.zero is None and self.true is None and not self.rows
+
 
 @dataclass(slots=True, eq=False)
 class Slot:

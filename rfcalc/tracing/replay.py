@@ -1,0 +1,452 @@
+"""Equal calls leave equal records: what a call of one of torch's functions did is kept, and done again without it.
+
+Networks repeat their layers. The records that a call leaves, and the tensors that it gives, follow from the function,
+the shapes, dtypes and strides of the tensors, and the other arguments. They are kept under these as a `Kept`, written
+in terms of the call's own arguments, and *replayed* for the next equal call. A call is kept where everything that it
+left is explained so: not where it asked for the numbers of a constant, changed a shape in place, or wrote into a view.
+All others are traced each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import torch
+
+from rfcalc import reads
+from rfcalc.graph import Read, Ref, TensorInfo
+from rfcalc.ops import Effect
+from rfcalc.tracing.tape import Record
+from rfcalc.tracing.values import Slot, Value
+
+if TYPE_CHECKING:
+    from rfcalc.tracing.recorder import Recorder
+
+#: As many calls are kept; after that the oldest is forgotten for the next.
+MOST = 8192
+
+_META = torch.device("meta")
+_TENSORS = frozenset({torch.Tensor, torch.nn.Parameter})
+_LISTS = frozenset({tuple, list, torch.Size})
+#: Arguments that are told apart by their type and value.
+_ATOMS = frozenset(
+    {int, float, bool, complex, str, type(None), type(Ellipsis)}
+    | {torch.dtype, torch.device, torch.memory_format, torch.layout}
+)
+
+Key: TypeAlias = tuple[Any, ...]
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+class From(NamedTuple):
+    """Where a value comes from: argument ``arg`` of the call, or, where that is -1, a record that the call left."""
+
+    arg: int
+    record: int = 0
+    output: int = 0
+
+    def ref(self, values: Sequence[Value], base: int) -> Ref:
+        """The node output in a call of these arguments whose first record has the number ``base``."""
+        if self.arg < 0:
+            return Ref(base + self.record, self.output)
+        found = values[self.arg].ref
+        assert found is not None
+        return found
+
+
+class KeptRecord(NamedTuple):
+    """A record, its inputs and parameters by where they come from."""
+
+    op: str
+    effect: Effect
+    inputs: tuple[From, ...]
+    outputs: tuple[TensorInfo, ...]
+    reads: tuple[tuple[Read, ...], ...]
+    params: tuple[int, ...]
+    known: bool
+    depends: bool
+    function: str
+
+
+class Memory(NamedTuple):
+    """How a result lies in the memory of argument ``base``, from its first element on; in its own where that is -1."""
+
+    dtype: torch.dtype
+    strides: tuple[int, ...]
+    base: int = -1
+    offset: int = 0
+
+
+class KeptTensor(NamedTuple):
+    """A tensor that the call made, and what it holds.
+
+    ``role`` is None where it holds just what an argument does, "param" with an argument for a view of a parameter.
+    ``parent`` is what it is a view of: an argument, or from -1 down an earlier tensor of the call. One that is not
+    ``given`` back is there for the views of it.
+    """
+
+    shape: tuple[int, ...]
+    memory: Memory
+    given: bool
+    role: str | None
+    value: From
+    parent: int | None
+    steps: reads.Steps
+
+
+@dataclass(slots=True)
+class Kept:
+    """What a call left: records, tensors, a value written into an argument, and what it gave back.
+
+    ``results`` are numbers of tensors, or -1 - n for argument n, or None as it is; in a sequence of ``kind``, or one
+    without.
+    """
+
+    records: tuple[KeptRecord, ...]
+    tensors: tuple[KeptTensor, ...]
+    written: tuple[int, str, From] | None
+    results: tuple[int | None, ...]
+    kind: Any
+
+
+# --- one call ---------------------------------------------------------------------------------------------------------
+
+
+class Signature:
+    """What the outcome of a call follows from, as a key; its tensors, and what they hold."""
+
+    __slots__ = ("depends", "key", "recorder", "slots", "tensors", "ties")
+
+    def __init__(self, recorder: Recorder, func: Any) -> None:
+        self.recorder = recorder
+        self.key: list[Any] = [func, torch.get_default_dtype()]
+        self.tensors: list[torch.Tensor] = []
+        self.slots: list[Slot] = []
+        self.ties: dict[Any, int] = {}  #: where each content was met first: ``x + x`` is no ``x + y``
+        self.depends = False  #: on more than constants
+
+    def add(self, values: Sequence[Any]) -> bool:
+        """Take arguments in; False where one is more than a plain value or a tensor of which only the layout counts."""
+        key = self.key
+        for value in values:
+            kind = type(value)
+            if kind in _TENSORS:
+                if not self._add_tensor(value):
+                    return False
+            elif kind in _ATOMS:
+                key.append(kind)
+                key.append(value)
+            elif kind in _LISTS:
+                key.append((kind, len(value)))
+                if not self.add(value):
+                    return False
+            elif kind is slice:
+                key.append(slice)
+                if not self.add((value.start, value.stop, value.step)):
+                    return False
+            else:
+                return False
+        return True
+
+    def _add_tensor(self, tensor: torch.Tensor) -> bool:
+        slot = self.recorder.settled(tensor)
+        if slot is None or tensor.is_neg() or tensor.is_conj():
+            return False
+        held = slot.value
+        if not held.is_plain:
+            return False
+        if held.role != "const":
+            self.depends = True
+        at = len(self.slots)
+        same = self.ties.setdefault(id(slot), at), self.ties.setdefault(held.ref or held.params, at)
+        known = held.ref is None, held.real is None
+        self.key.append((tensor.shape, tensor.dtype, tensor.stride(), held.role, known, same))
+        self.tensors.append(tensor)
+        self.slots.append(slot)
+        return True
+
+
+@lru_cache(4096)
+def _is_torchs(func: Any) -> bool:
+    """Whether a function is one of torch's own, which do the same each time."""
+    return (getattr(func, "__module__", None) or "torch").partition(".")[0] == "torch"
+
+
+def signature(recorder: Recorder, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Signature | None:
+    """The signature of a call; None for a call whose outcome may follow from something else."""
+    if not _is_torchs(func) or torch.is_grad_enabled() or torch._C._is_any_autocast_enabled():
+        return None
+    made = Signature(recorder, func)
+    if not made.add(args):
+        return None
+    for name, value in kwargs.items():
+        made.key.append(name)
+        if not made.add((value,)):
+            return None
+    return made if made.depends else None
+
+
+@dataclass(slots=True)
+class Watch:
+    """What a call does while it is traced: the tensors that it binds, what it writes, and that it cannot be kept."""
+
+    bound: list[Slot] = field(default_factory=list)
+    written: list[tuple[Slot, Value]] = field(default_factory=list)
+    masks: int = 0
+    odd: bool = False
+
+
+#: The calls that any recorder has traced.
+_SHARED: dict[Key, Kept] = {}
+
+
+def forget() -> None:
+    """Forget all calls: the next of each kind is traced again."""
+    _SHARED.clear()
+
+
+class Replay:
+    """Traces the calls of one recorder, and replays them. Those that need masks of its tape are its own."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._own: dict[Key, Kept | None] = {}
+
+    def call(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], trace: Callable[[], Any]) -> Any:
+        """What a call gives: replayed where an equal one is kept, otherwise traced, and kept if it can be."""
+        found = signature(self._recorder, func, args, kwargs)
+        if found is None:
+            return trace()
+        key = tuple(found.key)
+        kept = _SHARED.get(key) or self._own.get(key)
+        if kept is not None:
+            return self._again(kept, found)
+        return trace() if key in self._own else self._first(key, found, trace)
+
+    def _first(self, key: Key, found: Signature, trace: Callable[[], Any]) -> Any:
+        recorder = self._recorder
+        base = len(recorder.tape.records)
+        values = [slot.value for slot in found.slots]
+        outer, recorder.watch = recorder.watch, Watch()
+        try:
+            result = trace()
+            watch = recorder.watch
+        finally:
+            recorder.watch = outer
+        kept = None if watch.odd else _Keeping(recorder, found, values, base, watch).kept(result)
+        if kept is None or watch.masks:
+            self._own[key] = kept
+        else:
+            if len(_SHARED) >= MOST:
+                _SHARED.pop(next(iter(_SHARED)), None)
+            _SHARED[key] = kept
+        return result
+
+    def _again(self, kept: Kept, found: Signature) -> Any:
+        recorder = self._recorder
+        records, scope = recorder.tape.records, recorder.scope
+        base = len(records)
+        values = [slot.value for slot in found.slots]
+        for op, effect, inputs, outputs, rows, params, known, depends, function in kept.records:
+            refs = tuple([item.ref(values, base) for item in inputs])
+            names = tuple(dict.fromkeys([name for arg in params for name in values[arg].params]))
+            records.append(Record(op, scope, effect, refs, outputs, rows, names, known, depends, function))
+        made = self._made(kept.tensors, found, values, base) if kept.tensors else ()
+        if kept.written is not None:
+            at, role, source = kept.written
+            recorder.write(found.slots[at], Value(role, source.ref(values, base)))
+        if kept.kind is None:
+            return _result(kept.results[0], made, found.tensors)
+        return kept.kind([_result(number, made, found.tensors) for number in kept.results])
+
+    def _made(
+        self, tensors: Sequence[KeptTensor], found: Signature, values: Sequence[Value], base: int
+    ) -> list[torch.Tensor]:
+        slots: list[Slot] = []
+        for kept in tensors:
+            tensor, value = _tensor(kept.shape, kept.memory, found.tensors), _value(kept, values, base)
+            slot = self._recorder.bind(tensor, value) if kept.given else Slot(tensor, value)
+            if kept.parent is not None:
+                parent = found.slots[kept.parent] if kept.parent >= 0 else slots[-1 - kept.parent]
+                slot.parent, slot.steps = parent, kept.steps
+                slot.seen = slot.stamp = parent.stamp
+            slots.append(slot)
+        return [slot.tensor for slot in slots]
+
+
+def _tensor(shape: tuple[int, ...], memory: Memory, arguments: Sequence[torch.Tensor]) -> torch.Tensor:
+    dtype, strides, at, offset = memory
+    with torch._C._DisableTorchDispatch():
+        if at < 0:
+            return torch.empty_strided(shape, strides, dtype=dtype, device=_META)
+        return torch.as_strided(arguments[at], shape, strides, int(arguments[at].storage_offset()) + offset)
+
+
+def _result(number: int | None, made: Sequence[Any], arguments: Sequence[torch.Tensor]) -> Any:
+    if number is None:
+        return None
+    return made[number] if number >= 0 else arguments[-1 - number]
+
+
+def _value(kept: KeptTensor, values: Sequence[Value], base: int) -> Value:
+    if kept.role is None:
+        return values[kept.value.arg]
+    if kept.value.arg >= 0:
+        return Value(kept.role, None, values[kept.value.arg].params)
+    return Value(kept.role, kept.value.ref(values, base))
+
+
+# --- what a call left, in terms of its arguments ----------------------------------------------------------------------
+
+
+class _OddError(Exception):
+    """Something that the arguments do not explain."""
+
+
+class _Keeping:
+    """Says what a call left in terms of its arguments, where they explain all of it."""
+
+    def __init__(self, recorder: Recorder, found: Signature, values: Sequence[Value], base: int, watch: Watch) -> None:
+        self.recorder, self.found, self.values, self.base, self.watch = recorder, found, values, base, watch
+        self.slots = {id(slot): at for at, slot in _from_last(found.slots)}
+        self.args: dict[Any, int] = {}  #: the first argument that holds a node's output, or a parameter of that name
+        for at, value in enumerate(values):
+            for content in (value.ref, *value.params):
+                if content is not None:
+                    self.args.setdefault(content, at)
+
+    def kept(self, result: Any) -> Kept | None:
+        """What is kept of the call; None where it is not all explained."""
+        if any(len(value.params) > 1 for value in self.values):
+            return None
+        kind = type(result)
+        several = kind in (tuple, list) or kind.__module__ == "torch.return_types"
+        parts = list(result) if several else [result]
+        outs = [part for part in parts if part is not None]
+        if not outs or any(type(out) not in _TENSORS for out in outs):
+            return None
+        try:
+            records = tuple([self._record(record) for record in self.recorder.tape.records[self.base :]])
+            tensors, numbers = self._tensors(outs)
+            if not records and not tensors:
+                return None  # it gave back its argument, or changed what is not for a recorder to see
+            results = tuple([None if part is None else numbers[id(part)] for part in parts])
+            return Kept(records, tensors, self._written(len(records)), results, kind if several else None)
+        except _OddError:
+            return None
+
+    def _from(self, ref: Ref) -> From:
+        if ref.node >= self.base:
+            return From(-1, ref.node - self.base, ref.output)
+        return From(self._arg(ref))
+
+    def _arg(self, content: Any) -> int:
+        if content not in self.args:
+            raise _OddError
+        return self.args[content]
+
+    def _record(self, record: Record) -> KeptRecord:
+        return KeptRecord(
+            record.op,
+            record.effect,
+            tuple([self._from(ref) for ref in record.inputs]),
+            record.outputs,
+            record.reads,
+            tuple([self._arg(name) for name in record.params]),
+            record.known,
+            record.depends,
+            record.function,
+        )
+
+    def _tensors(self, outs: Sequence[torch.Tensor]) -> tuple[tuple[KeptTensor, ...], dict[int, int]]:
+        """The tensors given back, each after what it is a view of, and the number of each result."""
+        results = {id(tensor): -1 - at for at, tensor in _from_last(self.found.tensors)}
+        places = dict(self.slots)
+        bound = {id(slot.tensor): slot for slot in self.watch.bound}
+        kept: list[KeptTensor] = []
+        memory: set[int] = set()
+        for out in outs:
+            if id(out) in results:
+                continue
+            slot = bound.get(id(out))
+            if slot is None or id(slot) in places:
+                raise _OddError
+            if _storage(out) in memory:
+                raise _OddError
+            for one in _chain(slot, places):
+                kept.append(self._tensor(one, places, given=one is slot))
+                places[id(one)] = -len(kept)
+            results[id(out)] = len(kept) - 1
+            if kept[-1].memory.base < 0:
+                memory.add(_storage(out))
+        return tuple(kept), results
+
+    def _tensor(self, slot: Slot, places: Mapping[int, int], *, given: bool) -> KeptTensor:
+        role, source = self._content(slot.value)
+        parent = None if slot.parent is None else places[id(slot.parent)]
+        steps = () if parent is None else self.recorder.steps_of(slot)
+        shape = tuple(slot.tensor.shape)
+        return KeptTensor(shape, self._memory(slot.tensor, slot), given, role, source, parent, steps)
+
+    def _content(self, value: Value) -> tuple[str | None, From]:
+        for at, held in enumerate(self.values):
+            if held is value:
+                return None, From(at)
+        if not value.is_plain or value.role == "const":
+            raise _OddError
+        if value.ref is None:
+            return value.role, From(self._arg(value.params[0]))
+        source = self._from(value.ref)
+        if source.arg >= 0:
+            raise _OddError
+        return value.role, source
+
+    def _memory(self, out: torch.Tensor, slot: Slot) -> Memory:
+        root = slot
+        while root.parent is not None and id(root) not in self.slots:
+            root = root.parent
+        at = self.slots.get(id(root), -1)
+        if out.is_neg() or out.is_conj():
+            raise _OddError
+        if at < 0:
+            if out.storage_offset() or _storage(out) in map(_storage, self.found.tensors):
+                raise _OddError
+            return Memory(out.dtype, out.stride())
+        base = self.found.tensors[at]
+        if _storage(out) != _storage(base) or out.dtype != base.dtype:
+            raise _OddError
+        return Memory(out.dtype, out.stride(), at, int(out.storage_offset() - base.storage_offset()))
+
+    def _written(self, records: int) -> tuple[int, str, From] | None:
+        if not self.watch.written:
+            return None
+        (slot, value), *more = self.watch.written
+        at = self.slots.get(id(slot))
+        if at is None or more or records != 1 or slot.parent is not None:
+            raise _OddError
+        role, source = self._content(value)
+        if role is None or source.arg >= 0:
+            raise _OddError
+        return at, role, source
+
+
+def _from_last(items: Sequence[Any]) -> list[tuple[int, Any]]:
+    """Items with their numbers, the first last, so that it is what stays in a table."""
+    return list(reversed(list(enumerate(items))))
+
+
+def _chain(slot: Slot, known: Mapping[int, int]) -> list[Slot]:
+    """What a slot is a view of, the outermost first, down to the slot itself; without what is known already."""
+    found = [slot]
+    while (parent := found[-1].parent) is not None and id(parent) not in known:
+        found.append(parent)
+    return found[::-1]
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
