@@ -23,10 +23,12 @@ from rfcalc.tracing.replay import Watch
 from rfcalc.tracing.schema import Schema, schema_of
 from rfcalc.tracing.tape import Failure, Record, Tape
 from rfcalc.tracing.tensors import (
+    SEQUENCES,
     all_of,
     as_arg,
     everything,
     info,
+    is_plain,
     numbers,
     place_of,
     relabels,
@@ -220,8 +222,8 @@ class Recorder(DispatchMode):
             arg = as_arg(value, held, self._numbers, *self._layouts.get(id(value), _NO_LAYOUT))
             args.append((arg, held))
             return arg
-        if isinstance(value, list | tuple):
-            return tuple([self._seen(item, args) for item in value])
+        if isinstance(value, SEQUENCES):
+            return tuple(value) if is_plain(value) else tuple([self._seen(item, args) for item in value])
         return value
 
     def _numbers(self, real: torch.Tensor) -> np.ndarray | None:
@@ -293,13 +295,16 @@ class Recorder(DispatchMode):
         """The arguments with tensors of the pass in place of the user's own, whose numbers are known constants."""
         if isinstance(value, torch.Tensor):
             return self._twin(value) if self._foreign(value) else value
-        if isinstance(value, list | tuple):
+        if isinstance(value, SEQUENCES):
             return type(value)(self.twinned(item) for item in value)
         return value
 
     def any_foreign(self, values: Iterable[Any]) -> bool:
         """Whether `twinned` would change any of the arguments."""
-        return any(self._foreign(tensor) for tensor in tensors_in_args(values))
+        tensors = tensors_in_args(values)
+        if self.meta:
+            return not all(tensor.is_meta for tensor in tensors)
+        return any(self._foreign(tensor) for tensor in tensors)
 
     def _foreign(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor is not one of this pass: a real one among meta tensors, or one that no op of it made."""

@@ -313,7 +313,7 @@ class _Keeping:
 
     def __init__(self, recorder: Recorder, found: Signature, values: Sequence[Value], base: int, watch: Watch) -> None:
         self.recorder, self.found, self.values, self.base, self.watch = recorder, found, values, base, watch
-        self.slots = {id(slot): at for at, slot in _from_last(found.slots)}
+        self.slots = _first_places(found.slots)
         self.args: dict[Any, int] = {}  #: the first argument that holds a node's output, or a parameter of that name
         for at, value in enumerate(values):
             for content in (value.ref, *value.params):
@@ -365,7 +365,7 @@ class _Keeping:
 
     def _tensors(self, outs: Sequence[torch.Tensor]) -> tuple[tuple[KeptTensor, ...], dict[int, int]]:
         """The tensors given back, each after what it is a view of, and the number of each result."""
-        results = {id(tensor): -1 - at for at, tensor in _from_last(self.found.tensors)}
+        results = {ident: -1 - at for ident, at in _first_places(self.found.tensors).items()}
         places = dict(self.slots)
         bound = {id(slot.tensor): slot for slot in self.watch.bound}
         kept: list[KeptTensor] = []
@@ -435,9 +435,12 @@ class _Keeping:
         return at, role, source
 
 
-def _from_last(items: Sequence[Any]) -> list[tuple[int, Any]]:
-    """Items with their numbers, the first last, so that it is what stays in a table."""
-    return list(reversed(list(enumerate(items))))
+def _first_places(items: Sequence[Any]) -> dict[int, int]:
+    """Where each object stands first, by its id."""
+    found: dict[int, int] = {}
+    for at, item in enumerate(items):
+        found.setdefault(id(item), at)
+    return found
 
 
 def _chain(slot: Slot, known: Mapping[int, int]) -> list[Slot]:

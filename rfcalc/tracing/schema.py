@@ -24,12 +24,17 @@ _RESHAPES = frozenset(
 )
 
 
+#: Stands for a default that there is not: None is one.
+_NONE: Any = object()
+
+
 @dataclass(frozen=True)
 class Schema:
     """The facts of one overload that the tracer needs."""
 
     name: str  #: ``aten.convolution``
-    arguments: tuple[tuple[str, bool, Any], ...]  #: (name, has a default, default)
+    names: tuple[str, ...]  #: of the arguments
+    defaults: tuple[tuple[str, Any], ...]  #: (name, default or `_NONE`) of each argument
     writes: tuple[str, ...]  #: arguments written in place
     views: bool  #: whether a result is a view of ``base``
     base: str
@@ -41,10 +46,10 @@ class Schema:
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments by name, defaults filled in."""
-        named = dict(zip((name for name, _, _ in self.arguments), args, strict=False))
+        named = dict(zip(self.names, args, strict=False))
         named.update(kwargs)
-        for name, has_default, default in self.arguments:
-            if has_default and name not in named:
+        for name, default in self.defaults[len(args) :]:
+            if default is not _NONE and name not in named:
                 named[name] = default
         return named
 
@@ -61,7 +66,8 @@ class Schema:
 def schema_of(func: Any) -> Schema:
     """The facts of an ``OpOverload``."""
     schema = func._schema
-    arguments = tuple((a.name, a.has_default_value(), a.default_value) for a in schema.arguments)
+    names = tuple(a.name for a in schema.arguments)
+    defaults = tuple((a.name, a.default_value if a.has_default_value() else _NONE) for a in schema.arguments)
     writes = tuple(a.name for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write)
     aliased = [a.name for a in schema.arguments if a.alias_info is not None and not a.alias_info.is_write]
     viewing = any(r.alias_info is not None and not r.alias_info.is_write for r in schema.returns)
@@ -69,7 +75,8 @@ def schema_of(func: Any) -> Schema:
     full = f"{namespace}.{name}"
     return Schema(
         full,
-        arguments,
+        names,
+        defaults,
         writes,
         viewing and bool(aliased),
         aliased[0] if aliased else "",

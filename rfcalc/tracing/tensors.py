@@ -76,9 +76,19 @@ def tensors_in_args(values: Iterable[Any]) -> list[torch.Tensor]:
     for value in values:
         if isinstance(value, torch.Tensor):
             found.append(value)
-        elif isinstance(value, list | tuple):
+        elif isinstance(value, SEQUENCES) and not is_plain(value):
             found += tensors_in_args(value)
     return found
+
+
+#: What arguments are nested in.
+SEQUENCES = (list, tuple)
+_NUMBERS = frozenset({int, float, bool, type(None)})
+
+
+def is_plain(values: Sequence[Any]) -> bool:
+    """Whether all are numbers or None, as in most lists among arguments, in which no tensor needs to be looked for."""
+    return _NUMBERS.issuperset(map(type, values))
 
 
 def replaced(value: Any, real: Any) -> Any:
