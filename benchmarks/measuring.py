@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -24,6 +25,12 @@ from tabulate import tabulate
 from torch import nn
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import rfcalc  # noqa: E402  # of this checkout
+from rfcalc.analyses.analysis import Analysis  # noqa: E402
+from rfcalc.tracing import replay  # noqa: E402
+
 RESULTS = ROOT / "benchmarks" / "results"
 
 CONVOLUTIONAL = (
@@ -82,6 +89,20 @@ def torchvision_model(name: str, device: str = "meta") -> tuple[nn.Module, torch
     with warnings.catch_warnings(), torch.device(device):
         warnings.simplefilter("ignore", FutureWarning)  # of other initial weights
         return models.get_model(name, **without).eval(), torch.zeros(1, 3, side, side)
+
+
+def first_analysis(model: nn.Module, x: torch.Tensor) -> Analysis:
+    """`rfcalc.analyze` with all layers and totals, as by a process that has traced no model before."""
+    replay.forget()
+    return next_analysis(model, x)
+
+
+def next_analysis(model: nn.Module, x: torch.Tensor) -> Analysis:
+    """The same, which may replay the calls that were traced before."""
+    found = rfcalc.analyze(model, x)
+    assert found.layers
+    assert found.totals.macs
+    return found
 
 
 # --- results ----------------------------------------------------------------------------------------------------------

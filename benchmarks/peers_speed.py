@@ -6,8 +6,8 @@ Runs every tool that is installed (extra ``peers``, torchscan and torchlens besi
 torchvision's models at their usual sizes, batch 1. A tool gets the model on the meta device if it works there and
 prints the number that it prints for a model with weights; otherwise one with weights on the CPU, for which it has to
 compute. rfcalc is timed on both, and each tool is compared with rfcalc on the same kind of model. rfcalc's time is that
-of `rfcalc.analyze` with all its layers, which has every field, and its totals; torchlens is asked for no activations
-and for its fields, the others count.
+of `rfcalc.analyze` with all its layers, which has every field, and its totals, without what it keeps of the calls that
+it has traced; torchlens is asked for no activations and for its fields, the others count.
 
 A tool that fails on a model is a row that says so, as is one that takes longer than 30 s for a call; one whose timed
 calls took a second gets no further turns. ``--save`` merges the models that were run into
@@ -20,35 +20,29 @@ import gc
 import json
 import resource
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import click
 import torch
-from torch import nn
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from measuring import (  # noqa: E402  # beside this file
+from measuring import (  # beside this file
     ATTENTION,
     CONVOLUTIONAL,
     RESULTS,
     Times,
     clocked,
+    first_analysis,
     machine,
     ms,
     save,
     table,
     torchvision_model,
 )
+from torch import nn
 
-import rfcalc  # noqa: E402
-from tests.conventions import tools  # noqa: E402
+from tests.conventions import tools
 
 #: Most seconds for one call, and for all timed calls of one tool on one model: then it has had turns enough.
 LIMIT, BUDGET = 30, 1
@@ -59,9 +53,7 @@ Run = Callable[[nn.Module, torch.Tensor], int]
 
 
 def own(model: nn.Module, x: torch.Tensor) -> int:
-    found = rfcalc.analyze(model, x)
-    assert found.layers
-    return found.totals.macs
+    return first_analysis(model, x).totals.macs
 
 
 def torchscan(model: nn.Module, x: torch.Tensor) -> int:
