@@ -26,6 +26,9 @@ _OPERATORS = {
 }
 _BINARY_OP = dis.opmap["BINARY_OP"]
 
+#: ``x.data = y``: the dispatcher never sees it.
+_SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
+
 #: Questions about a tensor, which no op answers.
 _ASKED = frozenset(
     [getattr(torch.Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "layout", "is_cuda")]
@@ -48,7 +51,7 @@ class CompositeMode(TorchFunctionMode):
         super().__init__()
         self._recorder = recorder
         self._table = composites()
-        self._special = {*self._table, *_TAKE_NUMBERS, whole}
+        self._special = {*self._table, *_TAKE_NUMBERS, _SET_DATA, whole}
         self._replay = Replay(recorder) if recorder.meta else None
 
     def __torch_function__(
@@ -78,6 +81,8 @@ class CompositeMode(TorchFunctionMode):
             rule, given, run = args
             depends = self._recorder.depends(tensors_in_args(given.values()))
             return self._recorder.whole(rule, given, run) if depends else run()
+        if func == _SET_DATA:
+            return self._recorder.take_over(*self._recorder.twinned(tuple(args)))
         if self._recorder.meta:
             func, args, kwargs = _with_numbers(func, args, kwargs)
         entry = self._table.get(func)

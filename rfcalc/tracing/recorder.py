@@ -7,7 +7,7 @@ computed for real and leave no record; so do views and casts of parameters.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -43,6 +43,9 @@ _VIEW_KINDS = frozenset({"reshape", "copy", "cast"})
 
 
 _NO_LAYOUT = (None, 0)
+
+#: What a tensor holds.
+Holds: TypeAlias = Callable[[torch.Tensor], Value]
 
 
 class NeedsDataError(Exception):
@@ -121,13 +124,29 @@ class Recorder(DispatchMode):
         self._unrepeatable()
         known = self._storages.get(place_of(tensor))
         if known is not None and known.tensor.shape == tensor.shape:
-            slot = Slot(tensor, known.value, parent=known, stamp=known.stamp, seen=known.stamp)
-            self._slots[id(tensor)] = slot
-            return slot
+            return self._face(tensor, known)
         role = "param" if isinstance(tensor, torch.nn.Parameter) else "const"
         real = None if tensor.device.type == "meta" or role == "param" else tensor  # any op on it might be recorded
         self._adopted.add(id(tensor))
         return self.bind(tensor, Value(role, real=real, borrowed=True))
+
+    def _face(self, tensor: torch.Tensor, of: Slot) -> Slot:
+        """The slot of a tensor that shows the same elements as another."""
+        slot = Slot(tensor, of.value, parent=of, stamp=of.stamp, seen=of.stamp)
+        self._slots[id(tensor)] = slot
+        return slot
+
+    def take_over(self, tensor: torch.Tensor, other: torch.Tensor) -> None:
+        """``tensor.data = other``: it shows what the other one does, and what was a view of it stays as it is.
+
+        Views hold on to the slot that they were taken from, so the tensor gets another one.
+        """
+        self._unrepeatable()
+        self.value_of(other)
+        shown = self._slot(other)
+        self._settle_views(self._slot(tensor))
+        tensor.data = other
+        self._face(tensor, shown)
 
     def _current(self, slot: Slot) -> Slot:
         """The slot, derived anew if something it is a view of was written since."""
@@ -205,25 +224,28 @@ class Recorder(DispatchMode):
         return [first, *(Value(role, Ref(ref.node, number)) for number in range(1, len(outs)))]
 
     def _ruled(
-        self, op: str, named: Mapping[str, Any], outs: Sequence[torch.Tensor]
+        self, op: str, named: Mapping[str, Any], outs: Sequence[torch.Tensor], held: Holds | None = None
     ) -> tuple[list[tuple[Arg, Value]], Effect, bool]:
-        """The tensor arguments of a call, what its rule says of it, and whether it has one."""
+        """The tensor arguments of a call, what its rule says of it, and whether it has one.
+
+        ``held`` says what a tensor holds, without: what it holds now.
+        """
         args: list[tuple[Arg, Value]] = []
-        given = {name: self._seen(value, args) for name, value in named.items()}
+        given = {name: self._seen(value, args, held or self.value_of) for name, value in named.items()}
         call = Call(op, given, list(map(info, outs)), self._intern)
         rule = lookup(op) or lookup(op.removesuffix("_"))
         effect = rule(call) if rule is not None else everything(op, call)
         return args, effect, rule is not None
 
-    def _seen(self, value: Any, args: list[tuple[Arg, Value]]) -> Any:
+    def _seen(self, value: Any, args: list[tuple[Arg, Value]], held_by: Holds) -> Any:
         """A value among the arguments as a rule sees it; tensors are noted in ``args``."""
         if isinstance(value, torch.Tensor):
-            held = self.value_of(value)
+            held = held_by(value)
             arg = as_arg(value, held, self._numbers, *self._layouts.get(id(value), _NO_LAYOUT))
             args.append((arg, held))
             return arg
         if isinstance(value, SEQUENCES):
-            return tuple(value) if is_plain(value) else tuple([self._seen(item, args) for item in value])
+            return tuple(value) if is_plain(value) else tuple([self._seen(item, args, held_by) for item in value])
         return value
 
     def _numbers(self, real: torch.Tensor) -> np.ndarray | None:
@@ -426,13 +448,17 @@ class Recorder(DispatchMode):
             slot.seen = slot.stamp = slot.parent.stamp
             slot.call = (schema.name, named, outs, number, self._layouts)
 
+    def _settle_views(self, slot: Slot) -> None:
+        """Find how a tensor and the views of it are read while the tensor is still what they were taken from."""
+        for other in list(self._slots.values()):
+            if other is slot or other.parent is slot:
+                self.steps_of(other)
+
     def _set_aside(self, tensor: torch.Tensor) -> torch.Tensor:
         """A stand-in with the shape and the slot of a tensor that is about to change its shape in place."""
         self._unrepeatable()
         slot = self._slot(tensor)
-        for other in list(self._slots.values()):
-            if other is slot or other.parent is slot:
-                self.steps_of(other)  # while the shapes that it was taken with are still there
+        self._settle_views(slot)
         slot.tensor = without_storage(tensor)
         self._slots[id(slot.tensor)] = slot
         return slot.tensor
@@ -457,7 +483,7 @@ class Recorder(DispatchMode):
         """How a view reads its parent."""
         if slot.call is not None and slot.parent is not None:
             op, named, outs, number, self._layouts = slot.call
-            args, effect, _ = self._ruled(op, named, outs)
+            args, effect, _ = self._ruled(op, named, outs, lambda tensor: self._slot(tensor).value)
             slot.call, self._layouts = None, {}
             slot.steps = next((steps for arg, steps in effect.reads_of(number) if arg is args[0][0]), ())
         return slot.steps

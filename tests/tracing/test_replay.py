@@ -18,7 +18,7 @@ from rfcalc.api import layer_graph
 from rfcalc.graph import LayerGraph
 from rfcalc.reads import Slice
 from rfcalc.tracing import replay
-from tests.tracing.test_view_programs import LENGTH, Program, instructions
+from tests.tracing.test_view_programs import ALL, LENGTH, Program, instructions
 
 Run = Callable[[nn.Module, Tensor], Any]
 
@@ -170,9 +170,9 @@ def test_small_models(name: str) -> None:
     assert replayed == all_traced
 
 
-@settings(max_examples=150)
+@settings(max_examples=600)
 @given(
-    instructions("view", "view", "view", "copy", "copy", "add", "from", "zero", "relu", "derive", "unsqueeze"),
+    instructions(*ALL),
     st.booleans(),
 )
 def test_programs_of_views_and_writes(program: Any, twice: bool) -> None:

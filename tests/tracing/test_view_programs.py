@@ -49,7 +49,7 @@ def view(y: Tensor, a: int, b: int) -> Tensor:
 
 
 class Program(nn.Module):
-    """Runs instructions and gives back all its tensors, flat in a row."""
+    """Runs instructions and gives back its input and all its tensors, flat in a row."""
 
     def __init__(self, instructions: Sequence[Instruction]) -> None:
         super().__init__()
@@ -76,9 +76,20 @@ class Program(nn.Module):
                     y.relu_()
                 case "derive":
                     pool.append(y.flip(0) * 2 if y.ndim else y * 2)
+                case "face":
+                    y.data = data_of(x, y.shape, a)
+                case "other face":
+                    y.data = pool[a % len(pool)].data
                 case "unsqueeze":
                     y.unsqueeze_(a % (y.ndim + 1))
-        return torch.cat([y.reshape(-1) for y in pool])
+        return torch.cat([x.reshape(-1), *(y.reshape(-1) for y in pool)])
+
+
+#: All instructions, those that make programs interesting more than once.
+ALL = (
+    *("view", "view", "view", "copy", "copy", "add", "from", "zero", "relu", "derive", "unsqueeze"),
+    *("face", "other face"),
+)
 
 
 def instructions(*names: str) -> Any:
@@ -87,6 +98,6 @@ def instructions(*names: str) -> Any:
 
 
 @settings(max_examples=120, deadline=None)
-@given(instructions("view", "view", "view", "copy", "copy", "add", "from", "zero", "relu", "derive", "unsqueeze"))
+@given(instructions(*ALL))
 def test_programs_of_views_and_writes(program):
     check(Program(program), torch.rand(LENGTH))
