@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rfcalc.tracing.recorder import Recorder
 
 #: As many calls are kept; after that the oldest is forgotten for the next.
-MOST = 8192
+MOST = 4096
 
 _META = torch.device("meta")
 _TENSORS = frozenset({torch.Tensor, torch.nn.Parameter})

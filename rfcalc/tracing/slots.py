@@ -1,0 +1,158 @@
+"""Which value every tensor of a pass holds now: those that ops made, the user's own, and other faces of both."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from rfcalc import reads
+from rfcalc.tracing.replay import Watch
+from rfcalc.tracing.tensors import SEQUENCES, place_of, tensors_in_args, without_storage
+from rfcalc.tracing.values import Slot, Value
+
+
+class Slots(ABC):
+    """The slots of all tensors of one pass. ``meta``: tensors without storage take the place of real ones."""
+
+    def __init__(self, *, meta: bool) -> None:
+        self.meta = meta
+        self.watch: Watch | None = None  #: what follows the call under way
+        self._slots: dict[int, Slot] = {}
+        self._storages: dict[Any, Slot] = {}
+        self._twins: dict[int, torch.Tensor] = {}
+        self._adopted: set[int] = set()  #: tensors that are the user's
+
+    @abstractmethod
+    def steps_of(self, slot: Slot) -> reads.Steps:
+        """How a view reads its parent."""
+
+    @abstractmethod
+    def _rederive(self, slot: Slot, parent: Slot) -> Value:
+        """What a view holds after its parent was written."""
+
+    def bind(self, tensor: torch.Tensor, value: Value) -> Slot:
+        """Say what a tensor holds."""
+        slot = Slot(tensor, value)
+        if self.watch is not None:
+            self.watch.bound.append(slot)
+        self._slots[id(tensor)] = slot
+        self._storages[place_of(tensor)] = slot
+        return slot
+
+    def value_of(self, tensor: torch.Tensor) -> Value:
+        """What the tensor holds now."""
+        slot = self._slot(tensor)
+        return slot.value if slot.parent is None else self._current(slot).value
+
+    def settled(self, tensor: torch.Tensor) -> Slot | None:
+        """The slot of a tensor without storage, with what it holds now; None for one that this pass has not met."""
+        slot = self._slots.get(id(tensor))
+        if slot is None or not tensor.is_meta:
+            return None
+        return slot if slot.parent is None else self._current(slot)
+
+    def _unrepeatable(self) -> None:
+        """The call under way does what an equal one may do differently."""
+        if self.watch is not None:
+            self.watch.odd = True
+
+    def _slot(self, tensor: torch.Tensor) -> Slot:
+        if self._twins:
+            tensor = self._twins.get(id(tensor), tensor)
+        slot = self._slots.get(id(tensor))
+        if slot is None:
+            slot = self._adopt(tensor)
+        return slot
+
+    def _adopt(self, tensor: torch.Tensor) -> Slot:
+        """A tensor that no recorded op made: another face of a known one (``.data``), or a constant of the user's."""
+        self._unrepeatable()
+        known = self._storages.get(place_of(tensor))
+        if known is not None and known.tensor.shape == tensor.shape:
+            return self._face(tensor, known)
+        role = "param" if isinstance(tensor, torch.nn.Parameter) else "const"
+        real = None if tensor.device.type == "meta" or role == "param" else tensor  # any op on it might be recorded
+        self._adopted.add(id(tensor))
+        return self.bind(tensor, Value(role, real=real, borrowed=True))
+
+    def _face(self, tensor: torch.Tensor, of: Slot) -> Slot:
+        """The slot of a tensor that shows the same elements as another."""
+        slot = Slot(tensor, of.value, parent=of, stamp=of.stamp, seen=of.stamp)
+        self._slots[id(tensor)] = slot
+        return slot
+
+    def take_over(self, tensor: torch.Tensor, other: torch.Tensor) -> None:
+        """``tensor.data = other``: it shows what the other one does, and what was a view of it stays as it is.
+
+        Views hold on to the slot that they were taken from, so the tensor gets another one.
+        """
+        self._unrepeatable()
+        self.value_of(other)
+        shown = self._slot(other)
+        before = self._slot(tensor)
+        self._settle_views(before)
+        if self._storages.get(place := place_of(tensor)) is before:
+            del self._storages[place]  # another tensor may get the memory
+        tensor.data = other
+        self._face(tensor, shown)
+
+    def _current(self, slot: Slot) -> Slot:
+        """The slot, derived anew if something it is a view of was written since."""
+        if slot.parent is None:
+            return slot
+        parent = self._current(slot.parent)
+        if parent.stamp > slot.seen:
+            slot.value = self._rederive(slot, parent)
+            slot.stamp = slot.seen = parent.stamp
+        return slot
+
+    def depends(self, tensors: Iterable[torch.Tensor]) -> bool:
+        """Whether any of the tensors depends on an input or a parameter."""
+        return any(self.value_of(tensor).role != "const" for tensor in tensors)
+
+    def _settle_views(self, slot: Slot) -> None:
+        """Find how a tensor and the views of it are read while the tensor is still what they were taken from."""
+        for other in list(self._slots.values()):
+            if other is slot or other.parent is slot:
+                self.steps_of(other)
+
+    # --- the user's own tensors ---------------------------------------------------------------------------------------
+
+    def twinned(self, value: Any) -> Any:
+        """The arguments with tensors of the pass in place of the user's own, whose numbers are known constants."""
+        if isinstance(value, torch.Tensor):
+            return self._twin(value) if self._foreign(value) else value
+        if isinstance(value, SEQUENCES):
+            return type(value)(self.twinned(item) for item in value)
+        return value
+
+    def any_foreign(self, values: Iterable[Any]) -> bool:
+        """Whether `twinned` would change any of the arguments."""
+        tensors = tensors_in_args(values)
+        if self.meta:
+            return not all(tensor.is_meta for tensor in tensors)
+        return any(self._foreign(tensor) for tensor in tensors)
+
+    def _foreign(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor is not one of this pass: a real one among meta tensors, or one that no op of it made."""
+        if self.meta:
+            return not tensor.is_meta
+        known = id(tensor) in self._slots or place_of(tensor) in self._storages
+        return id(tensor) in self._adopted or not known
+
+    def _twin(self, tensor: torch.Tensor) -> torch.Tensor:
+        self._unrepeatable()
+        twin = self._twins.get(id(tensor))
+        if twin is None:
+            value = self._slot(tensor).value
+            if self.meta:
+                twin = without_storage(tensor)
+            else:  # what the pass writes into it is not for the user to see
+                twin = tensor.detach().to("cpu", copy=True)
+                value = Value(value.role, real=twin if value.real is not None else None)
+            self._twins[id(tensor)] = twin
+            self.bind(twin, value)
+        return twin
