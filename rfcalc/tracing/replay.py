@@ -59,15 +59,19 @@ class From(NamedTuple):
         return found
 
 
+#: The name of a parameter: of those that argument (first number) is or is a view of, the one at a place (second).
+Name: TypeAlias = tuple[int, int]
+
+
 class KeptRecord(NamedTuple):
-    """A record, its inputs and parameters by where they come from."""
+    """A record, its inputs by where they come from, its parameters as names."""
 
     op: str
     effect: Effect
     inputs: tuple[From, ...]
     outputs: tuple[TensorInfo, ...]
     reads: tuple[tuple[Read, ...], ...]
-    params: tuple[int, ...]
+    params: tuple[Name, ...]
     known: bool
     depends: bool
     function: str
@@ -85,7 +89,7 @@ class Memory(NamedTuple):
 class KeptTensor(NamedTuple):
     """A tensor that the call made, and what it holds.
 
-    ``role`` is None where it holds just what an argument does, "param" with an argument for a view of a parameter.
+    ``role`` is None where it holds just what an argument does; ``value`` is None for a view of ``params``.
     ``parent`` is what it is a view of: an argument, or from -1 down an earlier tensor of the call. One that is not
     ``given`` back is there for the views of it.
     """
@@ -94,7 +98,8 @@ class KeptTensor(NamedTuple):
     memory: Memory
     given: bool
     role: str | None
-    value: From
+    value: From | None
+    params: tuple[Name, ...]
     parent: int | None
     steps: reads.Steps
 
@@ -127,7 +132,7 @@ class Signature:
         self.key: list[Any] = [func, torch.get_default_dtype()]
         self.tensors: list[torch.Tensor] = []
         self.slots: list[Slot] = []
-        self.ties: dict[Any, int] = {}  #: where each content was met first: ``x + x`` is no ``x + y``
+        self.ties: dict[Any, Any] = {}  #: where each content was met first: ``x + x`` is no ``x + y``
         self.depends = False  #: on more than constants
 
     def add(self, values: Sequence[Any]) -> bool:
@@ -162,8 +167,10 @@ class Signature:
             return False
         if held.role != "const":
             self.depends = True
-        at = len(self.slots)
-        same = self.ties.setdefault(id(slot), at), self.ties.setdefault(held.ref or held.params, at)
+        at, ties = len(self.slots), self.ties
+        same: Any = ties.setdefault(id(slot), at), ties.setdefault(held.ref or held.params, at)
+        if len(held.params) > 1:
+            same = *same, *[ties.setdefault((name,), (at, place)) for place, name in enumerate(held.params)]
         known = held.ref is None, held.real is None
         self.key.append((tensor.shape, tensor.dtype, tensor.stride(), held.role, known, same))
         self.tensors.append(tensor)
@@ -254,7 +261,7 @@ class Replay:
         values = [slot.value for slot in found.slots]
         for op, effect, inputs, outputs, rows, params, known, depends, function in kept.records:
             refs = tuple([item.ref(values, base) for item in inputs])
-            names = tuple(dict.fromkeys([name for arg in params for name in values[arg].params]))
+            names = tuple([values[arg].params[at] for arg, at in params])
             records.append(Record(op, scope, effect, refs, outputs, rows, names, known, depends, function))
         made = self._made(kept.tensors, found, values, base) if kept.tensors else ()
         if kept.written is not None:
@@ -294,11 +301,10 @@ def _result(number: int | None, made: Sequence[Any], arguments: Sequence[torch.T
 
 
 def _value(kept: KeptTensor, values: Sequence[Value], base: int) -> Value:
-    if kept.role is None:
-        return values[kept.value.arg]
-    if kept.value.arg >= 0:
-        return Value(kept.role, None, values[kept.value.arg].params)
-    return Value(kept.role, kept.value.ref(values, base))
+    role, source = kept.role, kept.value
+    if source is None:
+        return Value(kept.role or "param", None, tuple([values[arg].params[at] for arg, at in kept.params]))
+    return values[source.arg] if role is None else Value(role, source.ref(values, base))
 
 
 # --- what a call left, in terms of its arguments ----------------------------------------------------------------------
@@ -314,16 +320,16 @@ class _Keeping:
     def __init__(self, recorder: Recorder, found: Signature, values: Sequence[Value], base: int, watch: Watch) -> None:
         self.recorder, self.found, self.values, self.base, self.watch = recorder, found, values, base, watch
         self.slots = _first_places(found.slots)
-        self.args: dict[Any, int] = {}  #: the first argument that holds a node's output, or a parameter of that name
+        self.refs: dict[Ref, int] = {}  #: the first argument that holds a node's output
+        self.names: dict[str, Name] = {}  #: the first argument that is a parameter, or a view of it
         for at, value in enumerate(values):
-            for content in (value.ref, *value.params):
-                if content is not None:
-                    self.args.setdefault(content, at)
+            if value.ref is not None:
+                self.refs.setdefault(value.ref, at)
+            for place, name in enumerate(value.params):
+                self.names.setdefault(name, (at, place))
 
     def kept(self, result: Any) -> Kept | None:
         """What is kept of the call; None where it is not all explained."""
-        if any(len(value.params) > 1 for value in self.values):
-            return None
         kind = type(result)
         several = kind in (tuple, list) or kind.__module__ == "torch.return_types"
         parts = list(result) if several else [result]
@@ -343,12 +349,14 @@ class _Keeping:
     def _from(self, ref: Ref) -> From:
         if ref.node >= self.base:
             return From(-1, ref.node - self.base, ref.output)
-        return From(self._arg(ref))
-
-    def _arg(self, content: Any) -> int:
-        if content not in self.args:
+        if ref not in self.refs:
             raise _OddError
-        return self.args[content]
+        return From(self.refs[ref])
+
+    def _names(self, names: Sequence[str]) -> tuple[Name, ...]:
+        if any(name not in self.names for name in names):
+            raise _OddError
+        return tuple([self.names[name] for name in names])
 
     def _record(self, record: Record) -> KeptRecord:
         return KeptRecord(
@@ -357,7 +365,7 @@ class _Keeping:
             tuple([self._from(ref) for ref in record.inputs]),
             record.outputs,
             record.reads,
-            tuple([self._arg(name) for name in record.params]),
+            self._names(record.params),
             record.known,
             record.depends,
             record.function,
@@ -387,24 +395,24 @@ class _Keeping:
         return tuple(kept), results
 
     def _tensor(self, slot: Slot, places: Mapping[int, int], *, given: bool) -> KeptTensor:
-        role, source = self._content(slot.value)
+        content = self._content(slot.value)
         parent = None if slot.parent is None else places[id(slot.parent)]
         steps = () if parent is None else self.recorder.steps_of(slot)
         shape = tuple(slot.tensor.shape)
-        return KeptTensor(shape, self._memory(slot.tensor, slot), given, role, source, parent, steps)
+        return KeptTensor(shape, self._memory(slot.tensor, slot), given, *content, parent, steps)
 
-    def _content(self, value: Value) -> tuple[str | None, From]:
+    def _content(self, value: Value) -> tuple[str | None, From | None, tuple[Name, ...]]:
         for at, held in enumerate(self.values):
             if held is value:
-                return None, From(at)
+                return None, From(at), ()
         if not value.is_plain or value.role == "const":
             raise _OddError
         if value.ref is None:
-            return value.role, From(self._arg(value.params[0]))
+            return value.role, None, self._names(value.params)
         source = self._from(value.ref)
         if source.arg >= 0:
             raise _OddError
-        return value.role, source
+        return value.role, source, ()
 
     def _memory(self, out: torch.Tensor, slot: Slot) -> Memory:
         root = slot
@@ -429,8 +437,8 @@ class _Keeping:
         at = self.slots.get(id(slot))
         if at is None or more or records != 1 or slot.parent is not None:
             raise _OddError
-        role, source = self._content(value)
-        if role is None or source.arg >= 0:
+        role, source, _ = self._content(value)
+        if role is None or source is None:
             raise _OddError
         return at, role, source
 

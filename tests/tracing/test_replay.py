@@ -153,6 +153,13 @@ CASES: dict[str, tuple[Run, tuple[int, ...]]] = {
         ],
         (6, 6),
     ),
+    "joined weights": (
+        lambda net, x: [
+            functional.linear(x, torch.cat([a.weight, b.weight]), torch.cat([a.bias, net.numbers, b.bias])[3:-3])
+            for a, b in ((net.first, net.second), (net.second, net.first), (net.first, net.first))
+        ],
+        (6, 6),
+    ),
     "weights moved": (lambda net, x: [x @ net.first.weight.t(), x @ net.second.weight.t().contiguous()], (6, 6)),
     "a kernel of data": (
         lambda net, x: [functional.conv2d(x, net.conv.weight * x.mean()) for _ in range(2)],
