@@ -259,6 +259,7 @@ class Recorder(Slots, DispatchMode):
         reals = [value.real for value in held if value.real is not None]
         if len(reals) < len(held) or not reals or shapes.broadcast_size(reals) > LARGEST_CONSTANT:
             return None
+        self._unrepeatable()  # its numbers follow from those of its arguments
         real = func(*replaced(args, iter(reals)))
         twin = without_storage(real)
         self.bind(twin, Value("const", real=real))
@@ -270,6 +271,8 @@ class Recorder(Slots, DispatchMode):
         if all(id(out) in self._slots for out in outs) and not schema.writes:
             return  # the op gave back its argument
         held = [self._known(tensor, schema.like) for tensor in tensors_in_args((args, *kwargs.values()))]
+        if not schema.like and any(value.real is not None for value in held):
+            self._unrepeatable()  # what it gives, perhaps how much, follows from their numbers
         lent = any(value.borrowed for value in held)
         real: list[torch.Tensor | None] = [None] * len(outs)
         small = all(out.numel() <= LARGEST_CONSTANT for out in outs)

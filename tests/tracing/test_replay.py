@@ -233,6 +233,15 @@ def test_numbers_of_constants_are_asked_each_time() -> None:
     assert steps == [Slice(1, 0, 1, 2), Slice(1, 4, -2, 2)]
 
 
+def test_how_many_elements_a_mask_leaves_is_asked_each_time() -> None:
+    def run(net: Any, x: Tensor) -> list[Tensor]:
+        return [x[:, net.numbers > number] for number in (0, 2, 4)]
+
+    graph = layer_graph(Net(run), (6, 6))
+
+    assert [record.shape for record in graph if record.op == "aten.index"] == [(1, 5, 6), (1, 3, 6), (1, 1, 6)]
+
+
 def test_another_default_dtype_is_another_call() -> None:
     def run(net: Any, x: Tensor) -> list[Tensor]:
         narrow = x.argmax(-1) / 2
