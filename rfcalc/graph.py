@@ -11,6 +11,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from rfcalc import reads
@@ -51,12 +52,13 @@ class Read(NamedTuple):
     steps: reads.Steps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Node:
     """One op of the forward pass, with what it reads and what it costs.
 
     ``reads[o]`` lists the reads of output ``o``. ``macs`` is None where the op has no rule. ``flops`` are operations
-    other than multiply-adds, by category. ``inexact`` is the reason why the reads are an upper bound, or "".
+    other than multiply-adds, by category. ``inexact`` is the reason why the reads are an upper bound, or "". Nodes of a
+    graph may share their ``flops`` and ``attrs``, which are to be read and not to be changed.
     """
 
     id: int
@@ -218,7 +220,7 @@ def build(
     meta: Mapping[str, Any] | None = None,
 ) -> LayerGraph:
     """A graph of the records, which may come in any order."""
-    ordered = {record.id: record for record in sorted(records, key=lambda record: record.id)}
+    ordered = {record.id: record for record in sorted(records, key=attrgetter("id"))}
     lists = (tuple(inputs), tuple(outputs), tuple(params), tuple(buffers), tuple(calls))
     return LayerGraph(ordered, model, *lists, dict(masks or {}), dict(meta or {}))
 

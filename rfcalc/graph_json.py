@@ -244,12 +244,12 @@ def _no_number(name: str) -> Any:
 
 
 _EMPTY: tuple[Any, ...] = ("", (), {})
+_NODE = tuple(item.name for item in fields(Node))
 
 
 def _encode_node(record: Node) -> dict[str, Any]:
-    row = {
-        key: value for key, value in vars(record).items() if not (value is None or value is False or value in _EMPTY)
-    }
+    values = ((key, getattr(record, key)) for key in _NODE)
+    row = {key: value for key, value in values if not (value is None or value is False or value in _EMPTY)}
     row["inputs"] = [[ref.node, ref.output] for ref in record.inputs]
     row["outputs"] = [[list(out.shape), out.dtype] for out in record.outputs]
     row["reads"] = [[[read.input, reads.encode(read.steps)] for read in output] for output in record.reads]

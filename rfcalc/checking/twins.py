@@ -49,7 +49,7 @@ class Twins:
                 return twin
             return twin.clone()  # a buffer may be written by forward; each run starts from the same numbers
 
-        with borrowed(self.subject.model, exchange, self.subject.training):
+        with borrowed(self.subject.model.named_modules(), exchange, self.subject.training):
             for module in self.subject.model.modules():
                 for key, value in list(module.__dict__.items()):
                     if key.startswith("_") and key in ("_parameters", "_buffers", "_modules"):

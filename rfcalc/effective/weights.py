@@ -74,7 +74,7 @@ def given(
     misfits = list(_misfits(model, state))
     if misfits:
         raise LoadError(f"the weights do not fit {name}: {'; '.join(misfits)}")
-    return borrowed(model, _exchange(state), training)
+    return borrowed(model.named_modules(), _exchange(state), training)
 
 
 def _exchange(state: Mapping[str, torch.Tensor]) -> Callable[[str, torch.Tensor], torch.Tensor]:

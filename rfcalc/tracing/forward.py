@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import inspect
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import is_dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -21,12 +21,14 @@ from rfcalc.tracing.construct import Constants
 from rfcalc.tracing.functions import CompositeMode
 from rfcalc.tracing.invented import invented
 from rfcalc.tracing.layout import find_axes
+from rfcalc.tracing.making import make_param
 from rfcalc.tracing.modules import ModuleStack, borrowed, class_of, meta_twin
 from rfcalc.tracing.naming import build_nodes
 from rfcalc.tracing.notes import remainder_notes, size_notices
 from rfcalc.tracing.recorder import NeedsDataError, Recorder
 from rfcalc.tracing.tensors import without_storage
 from rfcalc.tracing.values import Value
+from rfcalc.uncollected import uncollected
 
 
 def trace_module(
@@ -50,21 +52,28 @@ def trace_module(
     as before afterwards, also when its forward raises. Raises `TraceError` naming the layer that failed, what it
     received and what it needed.
     """
-    run = _Run(model, tuple(args), dict(kwargs or {}), name or type(model).__name__, names, training, constants)
-    run.batched = batched
-    notices: list[str] = []
     with ExitStack() as light:
-        light.enter_context(_uncollected())
-        try:
-            run.forward(meta=True)
-        except Exception as error:
-            if not _wants_data(error):
-                raise run.explain(error) from error
-            light.close()  # real tensors are worth collecting
-            notices.append(f"traced on real CPU tensors, for {run.asked_for(error)} needs data")
-            run.again()
-        notices += size_notices(run.recorder.tape.records)
-        return run.graph(notices, axes or {}, separator)
+        light.enter_context(uncollected())
+        run = _Run(model, tuple(args), dict(kwargs or {}), name or type(model).__name__, names, training, constants)
+        run.batched = batched
+        graph = _traced(run, light, axes or {}, separator)
+        del run  # what has no cycles is gone before the next collection, which then has less to go through
+        return graph
+
+
+def _traced(run: _Run, light: ExitStack, axes: Mapping[str, Mapping[str, int]], separator: str) -> LayerGraph:
+    """The graph of a pass without numbers, or of one with numbers where the model asks for them."""
+    notices: list[str] = []
+    try:
+        run.forward(meta=True)
+    except Exception as error:
+        if not _wants_data(error):
+            raise run.explain(error) from error
+        light.close()  # real tensors are worth collecting
+        notices.append(f"traced on real CPU tensors, for {run.asked_for(error)} needs data")
+        run.again()
+    notices += size_notices(run.recorder.tape.records)
+    return run.graph(notices, axes, separator)
 
 
 def _wants_data(error: Exception) -> bool:
@@ -112,7 +121,7 @@ class _Run:
         self.recorder = recorder = Recorder(self.stack, meta=meta)
         self.inputs, self.outputs = [], []
         weights = torch.Generator().manual_seed(0)  # where data decides the shapes, every run has the same
-        parameters = {id(parameter) for parameter in self.model.parameters()}
+        parameters = {id(tensor) for _, module in self.stack.tree for tensor in module._parameters.values()}
 
         def exchange(name: str, tensor: torch.Tensor) -> torch.Tensor:
             known = self.constants.of(tensor) if self.constants is not None else None
@@ -133,7 +142,7 @@ class _Run:
             torch.no_grad(),
             _own_random_numbers(),
             _slow_path(),
-            borrowed(self.model, exchange, self.training),
+            borrowed(self.stack.modules, exchange, self.training),
         ):
             if self.constants is not None and meta:
                 self.constants.hand_over(recorder)
@@ -185,7 +194,7 @@ class _Run:
 
     def graph(self, notices: Sequence[str], axes: Mapping[str, Mapping[str, int]], separator: str) -> LayerGraph:
         """The graph of the recorded pass."""
-        modules = list(self.model.named_modules(remove_duplicate=False))
+        modules = self.stack.tree
         classes = {name: class_of(module).__name__ for name, module in modules}
         nodes = build_nodes(self.recorder.tape.records, classes, separator)
         inputs = [self._input(nodes, name, ref, axes) for name, ref in self.inputs]
@@ -333,18 +342,6 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """No collection of garbage: a trace makes many records that stay, and torch is much to go through."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
-
-
 def _free_memory() -> float:
     """Bytes of memory that are free, infinity where the system does not tell."""
     try:
@@ -385,6 +382,10 @@ def tensors_in(value: Any) -> list[torch.Tensor]:
     return []
 
 
+#: A size of torch's as a plain tuple; equal ones are one object.
+_plain = lru_cache(4096)(tuple)
+
+
 def _params(modules: Sequence[tuple[str, nn.Module]], nodes: Sequence[Node]) -> list[Param]:
     first_use: dict[str, int] = {}
     for record in nodes:
@@ -392,16 +393,15 @@ def _params(modules: Sequence[tuple[str, nn.Module]], nodes: Sequence[Node]) -> 
             first_use.setdefault(name, record.id)
     rows: list[Param] = []
     first_name: dict[Any, str] = {}
-    named = ((prefix, key, tensor) for prefix, module in modules for key, tensor in module._parameters.items())
-    for prefix, key, tensor in named:
-        if tensor is None:
-            continue
-        name = f"{prefix}.{key}" if prefix else key
-        shared = first_name.setdefault(_storage(tensor), name)
-        other = shared if shared != name else ""
-        rows.append(
-            Param(name, tuple(tensor.shape), tensor.numel(), tensor.requires_grad, other, first_use.get(shared))
-        )
+    for prefix, module in modules:
+        for key, tensor in module._parameters.items():
+            if tensor is not None:
+                name = f"{prefix}.{key}" if prefix else key
+                shape = _plain(tensor.shape)
+                shared = first_name.setdefault((_storage(tensor), shape), name)
+                other = shared if shared != name else ""
+                used = first_use.get(shared)
+                rows.append(make_param(name, shape, tensor.numel(), tensor.requires_grad, other, used))
     return rows
 
 
@@ -413,12 +413,13 @@ def _buffers(modules: Sequence[tuple[str, nn.Module]]) -> list[Param]:
             if tensor is not None and id(tensor) not in seen:
                 seen.add(id(tensor))
                 name = f"{prefix}.{key}" if prefix else key
-                rows.append(Param(name, tuple(tensor.shape), tensor.numel(), False))
+                rows.append(make_param(name, _plain(tensor.shape), tensor.numel(), False, "", None))
     return rows
 
 
 def _storage(tensor: torch.Tensor) -> Any:
+    """Which storage, and where in it; the tensor itself where it has none of its own."""
     try:
-        return tensor.untyped_storage()._cdata, tensor.storage_offset(), tuple(tensor.shape)
+        return tensor.untyped_storage()._cdata, tensor.storage_offset()
     except (RuntimeError, NotImplementedError):
         return id(tensor)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from rfcalc.graph import NUMBERED_KINDS, Node, Ref
+from rfcalc.ops import Effect
+from rfcalc.tracing.making import make_node
 from rfcalc.tracing.notes import remainder_notes
 from rfcalc.tracing.tape import Record
 
@@ -37,9 +38,15 @@ _HOMES = (
 )
 _MODULES = {"torch._C._nn": "torch.nn.functional", "torch.functional": "torch"}
 #: Which op of a leaf module carries the module's own name: the only one of the first of these classes that it has.
-_MAIN = (NUMBERED_KINDS, frozenset({"norm"}), frozenset({"activation"}))
+_MAIN = {**dict.fromkeys(NUMBERED_KINDS, 0), "norm": 1, "activation": 2}
 #: Kinds that leave what a unit sees as it is, position by position.
 _TRANSPARENT = frozenset({"activation", "elementwise", "cast", "copy", "dropout"})
+#: Kinds that a module may have after its layer to give the result back as it wants it.
+_FOLLOWING = _TRANSPARENT | {"reshape", "pad"}
+#: Kinds of ops in a module of several that are called after the module whose parameters they use.
+_OWNED = NUMBERED_KINDS | {"norm"}
+#: Merges that put their inputs beside each other.
+_BESIDE = frozenset({"cat", "stack", "copy_slice"})
 
 
 def build_nodes(records: Sequence[Record], modules: Mapping[str, str], separator: str) -> list[Node]:
@@ -48,40 +55,47 @@ def build_nodes(records: Sequence[Record], modules: Mapping[str, str], separator
     names = _names(records, kinds, modules, separator)
     owners = _owners(records, kinds)
     faces = dict(_faces(records, kinds))
+    shared: dict[int, tuple[dict[str, int], dict[str, Any]]] = {}  #: like ops share an effect, nodes what it holds
     nodes = []
     index = 0
     for ident, record in enumerate(records):
-        numbered = kinds[ident] in NUMBERED_KINDS
+        kind, effect, scope = kinds[ident], record.effect, record.scope
+        numbered = kind in NUMBERED_KINDS
         index += numbered
         name, module = names[ident]
-        effect = record.effect
+        flops, attrs = shared.get(id(effect)) or shared.setdefault(id(effect), _held(effect))
         nodes.append(
-            Node(
-                id=ident,
-                op=record.op,
-                name=name,
-                kind=kinds[ident],
-                index=index if numbered else None,
-                scope=record.scope.name,
-                module=module,
-                inputs=record.inputs,
-                outputs=record.outputs,
-                reads=record.reads,
-                params=record.params,
-                macs=effect.macs if record.known else None,
-                flops={key: count for key, count in effect.flops.items() if count},
-                formula=effect.formula if effect.macs else "",
-                attrs=dict(effect.attrs),
-                inexact=effect.inexact,
-                masked=effect.masked,
-                notes=(*effect.notes, *remainder_notes(records, record)),
-                owner=owners[ident],
-                face=faces.get(ident),
-                call=record.scope.call,
-                function=record.function,
+            make_node(
+                ident,
+                record.op,
+                name,
+                kind,
+                index if numbered else None,
+                scope.name,
+                module,
+                record.inputs,
+                record.outputs,
+                record.reads,
+                record.params,
+                effect.macs if record.known else None,
+                flops,
+                effect.formula if effect.macs else "",
+                attrs,
+                effect.inexact,
+                effect.masked,
+                (*effect.notes, *remainder_notes(records, record)),
+                owners[ident],
+                scope.call,
+                faces.get(ident),
+                record.function,
             )
         )
     return nodes
+
+
+def _held(effect: Effect) -> tuple[dict[str, int], dict[str, Any]]:
+    """The operations that are any, and the settings."""
+    return {key: count for key, count in effect.flops.items() if count}, dict(effect.attrs)
 
 
 @cache
@@ -103,84 +117,109 @@ def _kinds(records: Sequence[Record]) -> list[str]:
     Nor is one with a statistic over its last axis: that is a norm or a softmax written by hand.
     """
     kinds: list[str] = []
-    roots: list[Ref | None] = []
+    roots: list[Ref | int | None] = []  #: the op whose only output a result is a function of, or one of several outputs
     for ident, record in enumerate(records):
         kind = record.effect.kind
-        seen = {roots[ref.node] or ref for ref in record.inputs if records[ref.node].depends}
-        joins = record.op.split(".")[1].rstrip("_") not in ("cat", "stack", "copy_slice") if "." in record.op else False
-        if kind == "merge" and joins and len(seen) == 1:
-            kind = "elementwise"
+        root: Ref | int | None = ident if len(record.outputs) == 1 else None
+        if kind == "merge" or kind in _TRANSPARENT or (kind == "reduction" and _is_statistic(record)):
+            seen = {_root(roots, ref) for ref in record.inputs if records[ref.node].depends}
+            if len(seen) == 1:
+                if kind == "merge" and _joins(record.op):
+                    kind = "elementwise"
+                if kind != "merge":
+                    root = seen.pop()
         kinds.append(kind)
-        through = (kind in _TRANSPARENT or _is_statistic(record)) and len(seen) == 1
-        roots.append(next(iter(seen)) if through else (Ref(ident) if len(record.outputs) == 1 else None))
+        roots.append(root)
     return kinds
 
 
+def _root(roots: Sequence[Ref | int | None], ref: Ref) -> Ref | int:
+    root = roots[ref.node]
+    return ref if root is None else root
+
+
+def _joins(op: str) -> bool:
+    """Whether a merge puts its inputs together element by element."""
+    return "." in op and op.split(".")[1].rstrip("_") not in _BESIDE
+
+
 def _is_statistic(record: Record) -> bool:
-    """Whether an op reduces the last axis alone, and keeps it: what its result is multiplied by stays the same unit."""
+    """Whether a reduction is over the last axis alone, and keeps it: what it is multiplied by stays the same unit."""
     attrs = record.effect.attrs
-    last = [len(record.outputs[0].shape) - 1]
-    return record.effect.kind == "reduction" and bool(attrs.get("keepdim")) and list(attrs.get("dim", ())) == last
+    return bool(attrs.get("keepdim")) and list(attrs.get("dim", ())) == [len(record.outputs[0].shape) - 1]
 
 
 def _names(
     records: Sequence[Record], kinds: Sequence[str], modules: Mapping[str, str], separator: str
 ) -> list[tuple[str, str]]:
     """(unique name, module class) of every record."""
-    calls: dict[int, list[int]] = defaultdict(list)
-    for ident, record in enumerate(records):
-        calls[record.scope.call].append(ident)
-    main: dict[int, int] = {}
-    for call, idents in calls.items():
-        for kindset in _MAIN:
-            found = [ident for ident in idents if kinds[ident] in kindset]
-            if len(found) == 1:
-                main[call] = found[0]
-            if found:
-                break
-    counts: dict[str, int] = defaultdict(int)
+    main = _main(records, kinds)
+    counts: dict[str, int] = {}
     result = []
     for ident, record in enumerate(records):
         name, module = _base_name(ident, record, main, modules)
-        name = name.replace(".", separator) if separator != "." else name
-        counts[name] += 1
-        result.append((name if counts[name] == 1 else f"{name}#{counts[name]}", module))
+        if separator != ".":
+            name = name.replace(".", separator)
+        count = counts[name] = counts.get(name, 0) + 1
+        result.append((name if count == 1 else f"{name}#{count}", module))
     return result
 
 
+def _main(records: Sequence[Record], kinds: Sequence[str]) -> dict[int, int]:
+    """For each call of a module, the op that carries the module's own name; -1 where several would."""
+    found: dict[int, tuple[int, int]] = {}
+    for ident, record in enumerate(records):
+        rank = _MAIN.get(kinds[ident])
+        if rank is not None:
+            call = record.scope.call
+            best, _ = found.get(call, (len(_MAIN), -1))
+            if rank <= best:
+                found[call] = rank, ident if rank < best else -1
+    return {call: ident for call, (_, ident) in found.items()}
+
+
 def _base_name(ident: int, record: Record, main: Mapping[int, int], modules: Mapping[str, str]) -> tuple[str, str]:
-    scope = record.scope
+    name, module, leaf, call = record.scope
     if record.op == "input":
-        return scope.name, "Input"
-    term = _term(record)
-    if scope.leaf and scope.name and main.get(scope.call) == ident:
-        return scope.name, scope.module
-    if not scope.leaf or not scope.name:
-        owner = record.params[0].rpartition(".")[0] if record.params else ""
-        inside = owner.startswith(f"{scope.name}." if scope.name else "") and owner != scope.name
-        if owner and inside and owner in modules and record.effect.kind in NUMBERED_KINDS | {"norm"}:
+        return name, "Input"
+    if leaf and name and main.get(call) == ident:
+        return name, module
+    if record.params and not (leaf and name):
+        owner = record.params[0].rpartition(".")[0]
+        inside = owner.startswith(f"{name}." if name else "") and owner != name
+        if owner and inside and owner in modules and record.effect.kind in _OWNED:
             return owner, modules[owner]
-    return (f"{scope.name}/{term}" if scope.name else term), ""
+    term = _term(record.op, record.effect.kind)
+    return (f"{name}/{term}" if name else term), ""
 
 
 def _faces(records: Sequence[Record], kinds: Sequence[str]) -> Iterator[tuple[int, int]]:
     """For a layer whose module moves its result on (to have channels last): the op after which it is given back."""
-    readers: dict[Ref, list[int]] = defaultdict(list)
-    for ident, record in enumerate(records):
-        for ref in record.inputs:
-            readers[ref].append(ident)
-    for ident, record in enumerate(records):
-        if kinds[ident] not in NUMBERED_KINDS or not record.scope.leaf or not record.scope.name:
-            continue
+    scopes = [record.scope for record in records]
+    moved = [scopes[ident] for ident, kind in enumerate(kinds) if kind == "reshape"]
+    moving = {scope.call for scope in moved if scope.leaf and scope.name}
+    layers = [ident for ident, kind in enumerate(kinds) if kind in NUMBERED_KINDS and scopes[ident].call in moving]
+    readers = _readers(records) if layers else {}
+    for ident in layers:
         passed: list[int] = []
         at = ident
-        while (after := _only_reader(records, kinds, at, readers[Ref(at)])) is not None:
+        while (after := _only_reader(records, kinds, at, readers.get(Ref(at), ()))) is not None:
             passed, at = [*passed, after], after
-        if any(records[reader].scope.call == record.scope.call for reader in readers[Ref(at)]):
+        if any(scopes[reader].call == scopes[ident].call for reader in readers.get(Ref(at), ())):
             # the module goes on with it: where it stood between this op and the next
-            passed = [one for one in passed if records[one].outputs[0].shape != record.outputs[0].shape]
+            shape = records[ident].outputs[0].shape
+            passed = [one for one in passed if records[one].outputs[0].shape != shape]
         if any(kinds[one] == "reshape" for one in passed):
             yield ident, passed[-1]
+
+
+def _readers(records: Sequence[Record]) -> dict[Ref, list[int]]:
+    """The records that read each output."""
+    found: dict[Ref, list[int]] = {}
+    for ident, record in enumerate(records):
+        for ref in record.inputs:
+            found.setdefault(ref, []).append(ident)
+    return found
 
 
 def _only_reader(records: Sequence[Record], kinds: Sequence[str], at: int, readers: Sequence[int]) -> int | None:
@@ -189,26 +228,34 @@ def _only_reader(records: Sequence[Record], kinds: Sequence[str], at: int, reade
         return None
     (ident,) = readers
     record = records[ident]
-    folds = kinds[ident] in _TRANSPARENT | {"reshape", "pad"} and len(record.inputs) == 1 == len(record.reads[0])
+    folds = kinds[ident] in _FOLLOWING and len(record.inputs) == 1 == len(record.reads[0])
     return ident if folds and record.scope.call == records[at].scope.call else None
 
 
-def _term(record: Record) -> str:
-    plain = record.op.partition(".")[2].strip("_") or record.op
-    term = _TERMS.get(plain, plain)
-    return "linear" if record.effect.kind == "linear" else term
+@cache
+def _term(op: str, kind: str) -> str:
+    if kind == "linear":
+        return "linear"
+    plain = op.partition(".")[2].strip("_") or op
+    return _TERMS.get(plain, plain)
 
 
 def _owners(records: Sequence[Record], kinds: Sequence[str]) -> list[int]:
     """The numbered record whose row each record folds into: the one it follows, or else the one it feeds."""
-    owners = [-1] * len(records)
+    owners: list[int] = []
     for ident, record in enumerate(records):
+        owner = -1
         if kinds[ident] in NUMBERED_KINDS:
-            owners[ident] = ident
-            continue
-        owners[ident] = next((owners[ref.node] for ref in record.inputs if owners[ref.node] >= 0), -1)
-    for ident in reversed(range(len(records))):
-        for ref in records[ident].inputs:
-            if owners[ref.node] < 0:
-                owners[ref.node] = owners[ident]
+            owner = ident
+        else:
+            for ref in record.inputs:
+                owner = owners[ref.node]
+                if owner >= 0:
+                    break
+        owners.append(owner)
+    if -1 in owners:
+        for ident in reversed(range(len(records))):
+            for ref in records[ident].inputs:
+                if owners[ref.node] < 0:
+                    owners[ref.node] = owners[ident]
     return owners

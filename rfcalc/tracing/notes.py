@@ -4,27 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from itertools import zip_longest
+from typing import TypeAlias
 
 from rfcalc.ops import SIZED_BY_DATA
 from rfcalc.tracing.tape import Record
 
+Extents: TypeAlias = tuple[int, ...]
+Notes: TypeAlias = tuple[str, ...]
+
 
 def remainder_notes(records: Sequence[Record], record: Record) -> tuple[str, ...]:
     """A note for each axis on which real input, not only padding, is left unread by a convolution or pooling."""
-    attrs = record.effect.attrs
-    if (
-        record.effect.kind not in ("conv", "pool")
-        or not record.inputs
-        or "stride" not in attrs
-        or attrs.get("ceil_mode")
-    ):
+    effect = record.effect
+    if effect.kind not in ("conv", "pool") or not record.inputs:
+        return ()
+    attrs = effect.attrs
+    if "stride" not in attrs or attrs.get("ceil_mode"):
         return ()
     source = record.inputs[0]
-    kernel = list(attrs["kernel"])
+    kernel, stride = tuple(attrs["kernel"]), tuple(attrs["stride"])
     extents = records[source.node].outputs[source.output].shape[-len(kernel) :]
-    padding, dilation = attrs.get("padding") or [0], attrs.get("dilation") or [1]
-    rows = zip_longest(extents, kernel, attrs["stride"], padding, dilation)
+    return _remainders(extents, kernel, stride, tuple(attrs.get("padding") or ()), tuple(attrs.get("dilation") or ()))
+
+
+@lru_cache(1024)
+def _remainders(extents: Extents, kernel: Extents, stride: Extents, padding: Extents, dilation: Extents) -> Notes:
+    rows = zip_longest(extents, kernel, stride, padding or (0,), dilation or (1,))
     found = (_remainder(n, k, s or 1, p or 0, d or 1) for n, k, s, p, d in rows)
     return tuple(dict.fromkeys(note for note in found if note))
 
