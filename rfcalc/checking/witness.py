@@ -99,7 +99,7 @@ class Witness(Recorder):  # type: ignore[no-untyped-call]
         """Forget tensors that nothing but this recorder holds. A view's base is kept as long as the view."""
         self._fresh_bytes = 0
         children = Counter(id(slot.parent) for slot in self._slots.values() if slot.parent is not None)
-        places = {id(slot): place for place, slot in self._storages.items()}
+        places = {id(slot): place for place, slot in self._placed().items()}
         for key in reversed(list(self._slots)):
             slot = self._slots[key]
             if children[id(slot)] or sys.getrefcount(slot.tensor) > _HELD_ONCE or _uses(slot.tensor) > 1:
@@ -110,8 +110,8 @@ class Witness(Recorder):  # type: ignore[no-untyped-call]
             self._adopted.discard(key)  # another tensor may get the id
             self._twins.pop(key, None)
             place = places.get(id(slot))
-            if place is not None and self._storages.get(place) is slot:
-                del self._storages[place]
+            if place is not None and self._placed().get(place) is slot:
+                del self._placed()[place]
 
 
 def _uses(tensor: torch.Tensor) -> int:

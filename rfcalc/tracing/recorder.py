@@ -224,9 +224,9 @@ class Recorder(Slots, DispatchMode):
 
     def _relabel(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """A tensor gets other strides and shows what it did: torch notes a memory format so after it has pooled."""
-        slot = self._slot(args[0])
+        slot, places = self._slot(args[0]), self._placed()
         result = func(*args, **kwargs)
-        self._storages[place_of(args[0])] = slot
+        places[place_of(args[0])] = slot
         return result
 
     def fail(self, op: str, tensors: Iterable[torch.Tensor]) -> None:
@@ -342,6 +342,7 @@ class Recorder(Slots, DispatchMode):
         self._unrepeatable()
         slot = self._slot(tensor)
         self._settle_views(slot)
+        self._placed()
         slot.tensor = without_storage(tensor)
         self._slots[id(slot.tensor)] = slot
         return slot.tensor

@@ -21,7 +21,8 @@ class Slots(ABC):
         self.meta = meta
         self.watch: Watch | None = None  #: what follows the call under way
         self._slots: dict[int, Slot] = {}
-        self._storages: dict[Any, Slot] = {}
+        self._places: dict[Any, Slot] = {}
+        self._unplaced: list[Slot] = []
         self._twins: dict[int, torch.Tensor] = {}
         self._adopted: set[int] = set()  #: tensors that are the user's
 
@@ -39,8 +40,18 @@ class Slots(ABC):
         if self.watch is not None:
             self.watch.bound.append(slot)
         self._slots[id(tensor)] = slot
-        self._storages[place_of(tensor)] = slot
+        self._unplaced.append(slot)
         return slot
+
+    def _placed(self) -> dict[Any, Slot]:
+        """Which slot is where in memory: worked out late, for few tensors are ever looked for by that.
+
+        What changes where a tensor is asks for this before it does.
+        """
+        for slot in self._unplaced:
+            self._places[place_of(slot.tensor)] = slot
+        self._unplaced.clear()
+        return self._places
 
     def value_of(self, tensor: torch.Tensor) -> Value:
         """What the tensor holds now."""
@@ -70,7 +81,7 @@ class Slots(ABC):
     def _adopt(self, tensor: torch.Tensor) -> Slot:
         """A tensor that no recorded op made: another face of a known one (``.data``), or a constant of the user's."""
         self._unrepeatable()
-        known = self._storages.get(place_of(tensor))
+        known = self._placed().get(place_of(tensor))
         if known is not None and known.tensor.shape == tensor.shape:
             return self._face(tensor, known)
         role = "param" if isinstance(tensor, torch.nn.Parameter) else "const"
@@ -94,8 +105,8 @@ class Slots(ABC):
         shown = self._slot(other)
         before = self._slot(tensor)
         self._settle_views(before)
-        if self._storages.get(place := place_of(tensor)) is before:
-            del self._storages[place]  # another tensor may get the memory
+        if self._placed().get(place := place_of(tensor)) is before:
+            del self._placed()[place]  # another tensor may get the memory
         tensor.data = other
         self._face(tensor, shown)
 
@@ -140,7 +151,7 @@ class Slots(ABC):
         """Whether a tensor is not one of this pass: a real one among meta tensors, or one that no op of it made."""
         if self.meta:
             return not tensor.is_meta
-        known = id(tensor) in self._slots or place_of(tensor) in self._storages
+        known = id(tensor) in self._slots or place_of(tensor) in self._placed()
         return id(tensor) in self._adopted or not known
 
     def _twin(self, tensor: torch.Tensor) -> torch.Tensor:
