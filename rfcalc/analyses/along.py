@@ -1,20 +1,27 @@
-"""The read steps on lines (`analyses.lines`): each in one dimension, once for all that see the same."""
+"""The read steps on lines (`analyses.lines`): each in one dimension, once for all that see the same.
+
+What steps do to a field of lines depends on where the lines lie: most steps of an op are about another axis, and change
+no line. `Plans` finds that out once for all equal reads, so that a layer is one look at a plan and one at a line.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from rfcalc import reads
-from rfcalc.analyses import intervals
+from rfcalc.analyses import intervals, masked
 from rfcalc.analyses.intervals import NOTHING, Array, Intervals, runs_of
 from rfcalc.analyses.joins import Parts
-from rfcalc.analyses.lines import Even, Line, Lined, hull, line_of, lined, narrowed
+from rfcalc.analyses.lines import Even, Line, Lined, Runs, hull, line_of, narrowed
+from rfcalc.analyses.masked import Masked, Shades
 from rfcalc.reads import Place
+
+Shape: TypeAlias = tuple[int, ...]
 
 #: Steps along one axis: what else they say.
 _ALONG: Mapping[type, Callable[[Any], Any]] = {
@@ -24,38 +31,193 @@ _ALONG: Mapping[type, Callable[[Any], Any]] = {
     reads.Slice: attrgetter("start", "step", "out"),
     reads.Take: lambda step: (step.indices,),
     reads.Pad: attrgetter("size", "before", "after", "mode"),
-    reads.Place: attrgetter("size", "offset", "out", "step"),
+    Place: attrgetter("size", "offset", "out", "step"),
     reads.Prefix: attrgetter("size", "reverse"),
 }
+#: Those of the steps that know the pattern beyond the borders.
+_CONTINUED = frozenset({reads.Window, reads.Transposed, reads.Spans, reads.Pad})
 
 
-def apply(
-    field: Intervals, step: reads.Step, masks: Mapping[int, Array], *, free: bool, alone: bool = False
-) -> Intervals:
-    """The field after one step; ``alone`` as in `intervals.place_alone`."""
-    made = _applied(field, step, free, alone) if isinstance(field, Lined) else None
-    if made is not None:
-        return made
-    if alone and isinstance(step, Place):
-        return narrowed(intervals.place_alone(field, step))
-    return narrowed(intervals.apply(field, step, masks, free=free))
+#: Steps after which what is the same everywhere is so still, whatever else they say.
+_HARMLESS = frozenset({reads.Reshape, reads.Permute, reads.Reduce, reads.Group})
+#: Steps that read several positions along an axis wherever they are.
+MIXING = frozenset({reads.Reduce, reads.Contract})
 
 
-def _applied(field: Lined, step: reads.Step, free: bool, alone: bool) -> Lined | None:
-    """The field after one step; None where that is no matter of single lines."""
-    kind = type(step)
+class Act:
+    """What one step does to a line. There is one object for all equal ones, which is their key."""
+
+    __slots__ = ("alone", "free", "kind", "values")
+
+    def __init__(self, kind: type, values: tuple[Any, ...], free: bool, alone: bool) -> None:
+        self.kind = kind
+        self.values = values
+        self.free = free
+        self.alone = alone
+
+
+_act = lru_cache(maxsize=1 << 16)(Act)
+#: Everything along a line, and what several lines in runs see together.
+_REDUCED, _HULL = Act(reads.Reduce, (), False, False), Act(reads.Group, (), False, False)
+
+
+class _Moved(NamedTuple):
+    """Where lines lie after one step, and what it does to them."""
+
+    shape: Shape
+    axis: int
+    across: int
+    acts: tuple[Act, ...] = ()
+    extent: int = 0  #: of the axis that they act along, before
+
+
+class _Plan(NamedTuple):
+    """Where lines lie after steps, and what these do to them: (extent before, act)."""
+
+    shape: Shape
+    axis: int
+    across: int
+    acts: tuple[tuple[int, Act], ...]
+    end: int  #: the step before which it ends: the last, or one that is no matter of single lines
+
+
+class Plans:
+    """Makes steps, and remembers by the id of a read's steps what they do: for as long as these live, as in a graph."""
+
+    def __init__(self, masks: Mapping[int, Array]) -> None:
+        self.masks = Shades(masks)
+        self._stretches: dict[int, tuple[reads.Steps, Sequence[reads.Steps]]] = {}  # keeps the steps, so that ids stay
+        self._harmless: dict[int, bool] = {}
+        self._heads: dict[int, tuple[reads.Steps, reads.Steps]] = {}
+        self._turns: dict[tuple[int, Shape, tuple[int, int]], tuple[int, int] | None] = {}
+        self._plans: dict[tuple[int, int, Shape, int, int, bool, bool], _Plan] = {}
+        self._arrays: dict[tuple[int, int, bool, bool], tuple[Intervals, reads.Step, Intervals]] = {}
+
+    def after(self, field: Intervals, steps: reads.Steps, free: bool, alone: bool = False) -> Intervals:
+        """The field after steps; ``alone`` as in `intervals.place_alone`."""
+        at, end = 0, len(steps)
+        while at < end:
+            before = at
+            if isinstance(field, Lined):
+                field, at = self._on_lines(field, steps, at, free, alone)
+            if at == before:
+                field, at = self._on_array(field, steps[at], free, alone), at + 1
+        return field
+
+    def stretches(self, steps: reads.Steps) -> Sequence[reads.Steps]:
+        """The steps in runs; those that mix several positions stand by themselves."""
+        found = self._stretches.get(id(steps))
+        if found is None:
+            found = self._stretches[id(steps)] = steps, _stretches(steps)
+        return found[1]
+
+    def stay(self, parts: Parts, steps: reads.Steps) -> bool:
+        """Whether all elements see the same, before and after steps, so that these need not be made."""
+        first = parts[0]
+        if len(parts) > 1 or not isinstance(first, Lined) or not first.is_constant or 0 in first.shape:
+            return False
+        found = self._harmless.get(id(steps))
+        if found is None:
+            found = self._harmless[id(steps)] = _HARMLESS.issuperset(map(type, steps))
+        return found
+
+    def without_last(self, steps: reads.Steps) -> reads.Steps:
+        """All steps but the last, one object for one read."""
+        found = self._heads.get(id(steps))
+        if found is None:
+            found = self._heads[id(steps)] = steps, steps[:-1]
+        return found[1]
+
+    def turned(self, steps: reads.Steps, shape: Shape, turn: tuple[int, int]) -> tuple[int, int] | None:
+        """Where lines along two axes of a tensor lie after steps that treat both alike; None where they do not."""
+        if not steps or (len(steps) == 1 and type(steps[0]) is Place and steps[0].axis not in turn):  # side by side
+            return turn if shape[turn[0]] == shape[turn[1]] else None
+        key = (id(steps), shape, turn)
+        if key not in self._turns:
+            self._turns[key] = _turned(steps, shape, *turn)
+        return self._turns[key]
+
+    def forget(self) -> None:
+        """Forget what was made of arrays, which are large."""
+        if self._arrays:
+            self._arrays.clear()
+
+    def _on_lines(self, field: Lined, steps: reads.Steps, at: int, free: bool, alone: bool) -> tuple[Intervals, int]:
+        """The field after as many steps as are a matter of single lines, and the number of the next."""
+        key = (id(steps), at, field.shape, field.axis, field.across, free, alone)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = _plan(steps, at, field, free, alone)
+        shape, axis, across, acts, end = plan
+        if field.across >= 0:
+            runs = _acted(field, acts)
+            return (field, at) if runs is None else (Lined(shape, axis, across, runs), end)
+        if not acts:
+            return (field if shape == field.shape and axis == field.axis else Lined(shape, axis, -1, field.runs)), end
+        line = field.runs[0][1]
+        for extent, act in acts:
+            line = _after(line.along(extent), act)
+        return Lined(shape, axis, -1, ((1, line),)), end
+
+    def _on_array(self, field: Intervals, step: reads.Step, free: bool, alone: bool) -> Intervals:
+        alone = alone and type(step) is Place
+        free = free and type(step) in _CONTINUED
+        key = (id(field), id(step), free, alone)
+        found = self._arrays.get(key)
+        if found is None:
+            if alone:
+                made = intervals.place_alone(field, step)  # type: ignore[arg-type]
+            else:
+                made = masked.apply(field, step, self.masks) or intervals.apply(field, step, self.masks, free=free)
+            found = self._arrays[key] = field, step, narrowed(made)
+        return found[2]
+
+
+def _stretches(steps: reads.Steps) -> list[reads.Steps]:
+    found: list[reads.Steps] = []
+    for step in steps:
+        if not found or type(step) in MIXING or type(found[-1][0]) in MIXING:
+            found.append((step,))
+        else:
+            found[-1] = (*found[-1], step)
+    return found if len(found) > 1 else [steps] * len(found)
+
+
+# --- plans ------------------------------------------------------------------------------------------------------------
+
+
+def _plan(steps: reads.Steps, at: int, field: Lined, free: bool, alone: bool) -> _Plan:
+    """What the steps from ``at`` on do to lines that lie as the field's; to runs, up to what first changes them."""
+    shape, axis, across = field.shape, field.axis, field.across
+    acts: list[tuple[int, Act]] = []
+    end = at
+    for step in steps[at:]:
+        moved = _moved(step, shape, axis, across, free, alone)
+        if moved is None:
+            break
+        end += 1
+        shape, axis, across = moved.shape, moved.axis, moved.across
+        acts += [(moved.extent, act) for act in moved.acts]
+        if field.across >= 0 and acts:
+            break
+    return _Plan(shape, axis, across, tuple(acts), end)
+
+
+def _moved(step: reads.Step, shape: Shape, axis: int, across: int, free: bool, alone: bool) -> _Moved | None:
+    """What one step does to lines along an axis of a tensor; None where that is no matter of single lines."""
+    kind: type = type(step)
     if kind in _ALONG:
-        return _along(field, step, free, alone and kind is Place)
+        act = _act(kind, _ALONG[kind](step), free and kind in _CONTINUED, alone and kind is Place)
+        return _along(step, shape, axis, across, act)
     match step:
         case reads.Reduce(axes):
-            return _reduced(field, axes)
-        case reads.Group(axis, groups, out):
-            return _grouped(field, axis, groups, out)
+            return _reduced(shape, axis, across, axes)
+        case reads.Group(where, groups, out):
+            return _grouped(_resized(shape, where, out), axis, across, where, groups)
         case reads.Permute(axes):
-            shape = tuple(field.shape[axis] for axis in axes)
-            return Lined(shape, _index(axes, field.axis), _index(axes, field.across), field.runs)
+            return _Moved(tuple([shape[k] for k in axes]), _index(axes, axis), _index(axes, across))
         case reads.Reshape(shape_in, shape_out):
-            return _reshaped(field, shape_in, shape_out)
+            return _reshaped(axis, across, shape_in, shape_out)
     return None
 
 
@@ -63,46 +225,127 @@ def _index(axes: Sequence[int], axis: int) -> int:
     return axes.index(axis) if axis >= 0 else -1
 
 
-def _along(field: Lined, step: Any, free: bool, alone: bool) -> Lined | None:
-    axis, kind = step.axis, type(step)
-    values = _ALONG[kind](step)
-    if axis == field.axis:
-        runs = tuple((count, _stepped(line, kind, values, free, alone)) for count, line in field.runs)
-        first = runs[0][1]
-        if len(runs) > 1 and any(line.tags != first.tags for _, line in runs):
-            return None
-        return Lined(_resized(field.shape, axis, first.shape[0]), axis, field.across, runs)
-    if axis == field.across:
+def _along(step: Any, shape: Shape, axis: int, across: int, act: Act) -> _Moved | None:
+    where = step.axis
+    if where == across:
         return None
-    extent, everywhere = _reached(field.shape[axis], kind, values, free, alone)  # type: ignore[arg-type]
-    shape = _resized(field.shape, axis, extent)
+    extent, everywhere = _reached(shape[where], act)
+    after = _resized(shape, where, extent)
+    if where == axis:
+        return _Moved(after, axis, across, (act,), shape[where])
     if everywhere:
-        return field.with_shape(shape)
-    if field.axis >= 0 or field.across >= 0:
+        return _Moved(after, axis, across)
+    return _Moved(after, where, -1, (act,), shape[where]) if axis < 0 and across < 0 else None
+
+
+@lru_cache(maxsize=4096)
+def _reached(extent: int, act: Act) -> tuple[int, bool]:
+    """The extent after a step along an axis that does not matter, and whether every position reads something."""
+    nowhere = np.zeros(1, dtype=np.int64)
+    made = _made(Line(extent, nowhere, nowhere, None), act)
+    return made.shape[0], made.is_constant and bool(made.lo[0] <= made.hi[0])
+
+
+def _resized(shape: Shape, axis: int, extent: int) -> Shape:
+    return shape if shape[axis] == extent else (*shape[:axis], extent, *shape[axis + 1 :])
+
+
+def _reduced(shape: Shape, axis: int, across: int, axes: Sequence[int]) -> _Moved | None:
+    after = tuple([1 if k in axes else extent for k, extent in enumerate(shape)])
+    if axis not in axes:
+        return _Moved(after, axis, -1, (_HULL,)) if across in axes else _Moved(after, axis, across)
+    if across >= 0 and across not in axes:
         return None
-    return lined(shape, axis, _stepped(field.line.along(field.shape[axis]), kind, values, free, alone))
+    acts = (_REDUCED,) if across < 0 else (_HULL, _REDUCED)
+    return _Moved(after, -1, -1, acts, shape[axis])
 
 
-def _stepped(line: Line, kind: type, values: tuple[Any, ...], free: bool, alone: bool) -> Line:
-    key = (kind, values, free, alone)
-    found: Line | None = line.known.get(key)
+def _grouped(shape: Shape, axis: int, across: int, where: int, groups: int) -> _Moved | None:
+    if where not in (axis, across):
+        return _Moved(shape, axis, across)
+    return _Moved(shape, axis, -1, (_HULL,)) if where == across and groups == 1 else None
+
+
+@lru_cache(maxsize=4096)
+def _kept(shape_in: Shape, shape_out: Shape) -> dict[int, int]:
+    """Where the axes lie that a reshape neither splits nor merges; -1 stays -1."""
+    runs = runs_of(shape_in, shape_out)
+    return {-1: -1, **{left[0]: right[0] for left, right in runs if len(left) == len(right) == 1}}
+
+
+def _reshaped(axis: int, across: int, shape_in: Shape, shape_out: Shape) -> _Moved | None:
+    if 0 in shape_in or 0 in shape_out:
+        return None
+    places = _kept(shape_in, shape_out)
+    if axis not in places or across not in places:
+        return None
+    return _Moved(shape_out, places[axis], places[across])
+
+
+def _turned(steps: reads.Steps, shape: Shape, one: int, other: int) -> tuple[int, int] | None:
+    """Where two axes lie after steps that say of both the same, in one order with what is about the axes beside."""
+    if shape[one] != shape[other]:
+        return None
+    said: tuple[list[Any], list[Any]] = [], []
+    for step in steps:
+        kind, axis = type(step), getattr(step, "axis", -1)
+        if kind in _ALONG and axis in (one, other):
+            said[axis == other].append((kind, *_ALONG[kind](step)))
+            continue
+        match step:
+            case reads.Reduce(axes):
+                alike = (one in axes) == (other in axes)
+            case reads.Group():
+                alike = axis not in (one, other)
+            case reads.Permute(axes):
+                alike, one, other = True, axes.index(one), axes.index(other)
+            case reads.Reshape(shape_in, shape_out):
+                places = _kept(shape_in, shape_out)
+                alike, one, other = one in places and other in places, places.get(one, one), places.get(other, other)
+            case _:
+                alike = kind in _ALONG
+        if not alike:
+            return None
+        for half in said:
+            half.append(step)
+    return (one, other) if said[0] == said[1] else None
+
+
+# --- on lines ---------------------------------------------------------------------------------------------------------
+
+
+def _acted(field: Lined, acts: Sequence[tuple[int, Act]]) -> Runs | None:
+    """The runs after what one step does; None where they are alike no longer."""
+    runs = field.runs
+    for _, act in acts:
+        runs = ((1, hull(field)),) if act is _HULL else tuple([(count, _after(line, act)) for count, line in runs])
+    first = runs[0][1].tag
+    return runs if all(line.tag == first for _, line in runs) else None
+
+
+def _after(line: Line, act: Act) -> Line:
+    found: Line | None = line.known.get(act)
     if found is None:
-        found = line.known[key] = _made(line, kind, values, free, alone)
+        found = line.known[act] = _made(line, act)
     return found
 
 
-def _made(line: Line, kind: type, values: tuple[Any, ...], free: bool, alone: bool) -> Line:
+def _made(line: Line, act: Act) -> Line:
+    kind, values, free = act.kind, act.values, act.free
+    if kind is reads.Reduce:
+        return line_of(intervals.reduce(line, (0,)))
     step = kind(0, *values)
-    if kind is reads.Window and values == (1, 1, step.dilation, 0, line.shape[0]):
-        return line
-    if kind is reads.Window and isinstance(line, Even):
-        if free:
-            return line.slid(*values)
-        if _stays_inside(step, line.shape[0]):
-            return _stepped(line, kind, values, True, False)
-    if kind is reads.Window and not free and not line.is_constant:
-        return _slid(line, *values)
-    if alone:
+    if kind is reads.Window:
+        if values == (1, 1, step.dilation, 0, line.shape[0]):
+            return line
+        if isinstance(line, Even):
+            if free:
+                return line.slid(*values)
+            if _stays_inside(step, line.shape[0]):
+                return _after(line, _act(kind, values, True, False))
+        if not free and not line.is_constant:
+            return _slid(line, *values)
+    if act.alone:
         return line_of(intervals.place_alone(line, step))
     return line_of(intervals.apply(line, step, {}, free=free))
 
@@ -130,71 +373,15 @@ def _slid(line: Line, kernel: int, stride: int, dilation: int, before: int, out:
     return Line(out, ends[0], -ends[1], after if after is not None and after[0] <= out else None)
 
 
-@lru_cache(maxsize=4096)
-def _reached(extent: int, kind: Any, values: tuple[Any, ...], free: bool, alone: bool) -> tuple[int, bool]:
-    """The extent after a step along an axis that does not matter, and whether every position reads something."""
-    nowhere = np.zeros(1, dtype=np.int64)
-    made = _made(Line(extent, nowhere, nowhere, None), kind, values, free, alone)
-    return made.shape[0], made.is_constant and bool(made.lo[0] <= made.hi[0])
-
-
-def _resized(shape: tuple[int, ...], axis: int, extent: int) -> tuple[int, ...]:
-    return shape if shape[axis] == extent else (*shape[:axis], extent, *shape[axis + 1 :])
-
-
-def _reduced(field: Lined, axes: Sequence[int]) -> Lined | None:
-    shape = tuple(1 if axis in axes else extent for axis, extent in enumerate(field.shape))
-    line, across = field.line, field.across
-    if across in axes:
-        line, across = hull(field), -1
-    elif across >= 0:
-        return None if field.axis in axes else field.with_shape(shape)
-    if field.axis in axes:
-        line = line.remembered(reads.Reduce, lambda own: line_of(intervals.reduce(own, (0,))))
-    return lined(shape, field.axis, line)
-
-
-def _grouped(field: Lined, axis: int, groups: int, out: int) -> Lined | None:
-    shape = _resized(field.shape, axis, out)
-    if axis not in (field.axis, field.across):
-        return field.with_shape(shape)
-    return lined(shape, field.axis, hull(field)) if axis == field.across and groups == 1 else None
-
-
-@lru_cache(maxsize=4096)
-def _kept(shape_in: tuple[int, ...], shape_out: tuple[int, ...]) -> dict[int, int]:
-    """Where the axes lie that a reshape neither splits nor merges; -1 stays -1."""
-    runs = runs_of(shape_in, shape_out)
-    return {-1: -1, **{left[0]: right[0] for left, right in runs if len(left) == len(right) == 1}}
-
-
-def _reshaped(field: Lined, shape_in: tuple[int, ...], shape_out: tuple[int, ...]) -> Lined | None:
-    if 0 in shape_in or 0 in shape_out:
-        return None
-    places = _kept(shape_in, shape_out)
-    if field.axis not in places or field.across not in places:
-        return None
-    return Lined(shape_out, places[field.axis], places[field.across], field.runs)
-
-
 def broadcast(field: Intervals, shape: tuple[int, ...]) -> Intervals:
     """As `intervals.broadcast`."""
     if field.shape == shape:
         return field
-    if not isinstance(field, Lined) or any(
-        axis >= 0 and field.shape[axis] != shape[axis] for axis in (field.axis, field.across)
-    ):
+    if isinstance(field, Masked):
+        return masked.broadcast(field, shape)
+    if not isinstance(field, Lined):
         return narrowed(intervals.broadcast(field, shape))
+    for axis in (field.axis, field.across):
+        if axis >= 0 and field.shape[axis] != shape[axis]:
+            return narrowed(intervals.broadcast(field, shape))
     return field.with_shape(shape)
-
-
-#: Steps after which what is the same everywhere is so still, whatever else they say.
-_HARMLESS = frozenset({reads.Reshape, reads.Permute, reads.Reduce, reads.Group})
-
-
-def stays(parts: Parts, steps: reads.Steps) -> bool:
-    """Whether all elements see the same, before and after steps, so that these need not be made."""
-    first = parts[0]
-    if len(parts) > 1 or not isinstance(first, Lined) or not first.is_constant or 0 in first.shape:
-        return False
-    return all(type(step) in _HARMLESS for step in steps)

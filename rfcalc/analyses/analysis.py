@@ -25,6 +25,7 @@ from rfcalc.analyses.receptive_field import (
 from rfcalc.analyses.results import Layer, Patch, ReceptiveField, Totals
 from rfcalc.errors import UsageError
 from rfcalc.graph import InputInfo, LayerGraph, Node, Ref
+from rfcalc.uncollected import uncollected
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -80,14 +81,16 @@ class Analysis:
     def layers(self) -> tuple[Layer, ...]:
         """The numbered layers in execution order; layer 1 is the input."""
         rows: dict[int, list[Node]] = defaultdict(list)
-        for record in self._records:
-            rows[record.owner].append(record)
-        return tuple(self._layer(self.layer_graph[owner], rows[owner]) for owner in sorted(rows) if owner >= 0)
+        with uncollected():
+            for record in self._records:
+                rows[record.owner].append(record)
+            return tuple([self._row(self.layer_graph[owner], rows[owner]) for owner in sorted(rows) if owner >= 0])
 
     @cached_property
     def ops(self) -> tuple[Layer, ...]:
         """Every op as a row of its own."""
-        return tuple(self._row(record, [record]) for record in self._records)
+        with uncollected():
+            return tuple([self._single(record) for record in self._records])
 
     def __getitem__(self, key: str | int) -> Layer:
         """A layer by its number or its name (of any op). Raises KeyError with the nearest names."""
@@ -262,17 +265,16 @@ class Analysis:
         names = {3: ("L",), 4: ("H", "W"), 5: ("D", "H", "W")}.get(rank, ())
         return {name: rank - len(names) + at for at, name in enumerate(names)}
 
-    def _layer(self, main: Node, records: Sequence[Node]) -> Layer:
-        """A numbered row, with the output as its module gives it back."""
-        row = self._row(main, records)
-        if main.face is None:
-            return row
-        face = self.layer_graph[main.face]
-        fields = {item.source.name: item.field(face.id) for item in self._fields}
-        return replace(row, output_shape=face.shape, receptive_fields=fields, face=face.id)
+    def _single(self, record: Node) -> Layer:
+        """One op as a row of its own."""
+        return self._row(record, [record], record)
 
-    def _row(self, main: Node, records: Sequence[Node]) -> Layer:
+    def _row(self, main: Node, records: Sequence[Node], face: Node | None = None) -> Layer:
+        """A row, with the output of the given op, or with the one that the layer's module gives back."""
         price = cost.row_cost(records, self._owned)
+        fields = self._fields_for(main)
+        if face is None:
+            face = main if main.face is None else self.layer_graph[main.face]
         return Layer(
             index=main.index,
             name=main.name,
@@ -280,7 +282,7 @@ class Analysis:
             op=main.op,
             module=main.module,
             inputs=self._input_names(main),
-            output_shape=main.shape,
+            output_shape=face.shape,
             params=price.params,
             trainable_params=price.trainable,
             macs=price.macs,
@@ -288,22 +290,22 @@ class Analysis:
             flops_by=price.flops_by,
             formula=main.formula,
             attrs=main.attrs,
-            receptive_fields={item.source.name: item.field(main.id) for item in self._fields_for(main)},
+            receptive_fields={item.source.name: item.field(face.id) for item in fields},
             notes=main.notes,
-            folded=tuple(record.name for record in records if record is not main),
+            folded=tuple([record.name for record in records if record is not main]),
             node=main.id,
-            face=main.id,
+            face=face.id,
         )
 
     def _fields_for(self, record: Node) -> tuple[SourceFields, ...]:
         return self._fields if _is_numbered(record) else self._all_fields
 
     def _input_names(self, main: Node) -> tuple[str, ...]:
-        numbered = main.index is not None
-        found = [self.layer_graph[ref.node] for ref in main.inputs]
-        if numbered:
-            found = [self.layer_graph[record.owner] for record in found if record.owner >= 0]
-        return tuple(dict.fromkeys(record.name for record in found if record is not main))
+        records = self.layer_graph.records
+        found = [records[ref.node] for ref in main.inputs]
+        if main.index is not None:
+            found = [records[record.owner] for record in found if record.owner >= 0]
+        return tuple(dict.fromkeys([record.name for record in found if record is not main]))
 
     @cached_property
     def _by_node(self) -> Mapping[int, Layer]:
@@ -311,7 +313,7 @@ class Analysis:
 
     def _row_of(self, ident: int) -> Layer:
         record = self.layer_graph[ident]
-        return self._by_node[ident] if ident in self._by_node else self._row(record, [record])
+        return self._by_node[ident] if ident in self._by_node else self._single(record)
 
     def _numbered(self, number: int) -> Layer:
         if not 1 <= number <= len(self.layers):

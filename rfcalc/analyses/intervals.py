@@ -51,7 +51,7 @@ class Intervals:
 
     def depends(self, axis: int) -> bool:
         """Whether what is seen depends on the position along the axis."""
-        return self.lo.shape[axis] > 1 or axis in self.tags
+        return self.extents[axis] > 1 or axis in self.tags
 
 
 def source(shape: Sequence[int], axis: int) -> Intervals:
@@ -82,20 +82,6 @@ def everything(shape: Sequence[int], extent: int) -> Intervals:
 def is_nothing(field: Intervals) -> bool:
     """Whether no unit sees anything."""
     return not field.lo.size or bool(field.lo.flat[0] > field.hi.flat[0] and (field.lo > field.hi).all())
-
-
-def moves(field: Intervals, axis: int, extent: int) -> bool:
-    """Whether the positions of an axis lie in different places of a source axis of that extent: by its tag, or because
-    the centres travel over a quarter of the source. Along channels or branches sizes differ, centres hardly do."""
-    if field.tags.get(axis, (1, 0))[1]:
-        return True
-    if field.lo.shape[axis] == 1:
-        return False
-    seen = field.lo <= field.hi
-    centers = field.lo + field.hi  # twice the centres
-    first = np.where(seen, centers, 2 * NOTHING).min(axis)
-    last = np.where(seen, centers, -2 * NOTHING).max(axis)
-    return bool((2 * (last - first) >= extent).any())
 
 
 # --- along one axis ---------------------------------------------------------------------------------------------------
@@ -278,31 +264,18 @@ def _without(field: Intervals, gone: Array) -> Intervals:
 
 
 def _contract(field: Intervals, mask: Array) -> Intervals:
-    rank = field.rank
-    mask = mask.reshape((1,) * (rank - mask.ndim) + mask.shape)
-    keys = field.lo.size, field.hi.size
-    if keys == (field.lo.shape[-2],) * 2 and all((np.diff(end, axis=-2) >= 0).all() for end in (field.lo, field.hi)):
-        lo, hi = _ends(field, mask)
-    else:
-        gone = mask[..., None]
-        lo = np.where(gone, NOTHING, field.lo[..., None, :, :]).min(axis=-2)
-        hi = np.where(gone, -NOTHING, field.hi[..., None, :, :]).max(axis=-2)
-    keep = {
-        axis: tag
-        for axis, tag in field.tags.items()
-        if axis != rank - 2 and (axis == rank - 1 or mask.shape[axis] == 1)
-    }
-    return shrunk(Intervals(_resized(field.shape, rank - 2, mask.shape[-2]), lo, hi, keep))
+    mask = mask.reshape((1,) * (field.rank - mask.ndim) + mask.shape)
+    gone = mask[..., None]
+    lo = np.where(gone, NOTHING, field.lo[..., None, :, :]).min(axis=-2)
+    hi = np.where(gone, -NOTHING, field.hi[..., None, :, :]).max(axis=-2)
+    return contracted(field, mask.shape, lo, hi)
 
 
-def _ends(field: Intervals, mask: Array) -> tuple[Array, Array]:
-    """lo of the first and hi of the last key that each row of the mask leaves: enough where keys see ever later."""
-    last_key = mask.shape[-1] - 1
-    first, last = mask.argmin(-1), last_key - mask[..., ::-1].argmin(-1)
-    none = mask.all(-1)
-    rows = (np.broadcast_to(end.reshape(-1), last_key + 1) for end in (field.lo, field.hi))
-    lo, hi = (row[at] for row, at in zip(rows, (first, last), strict=True))
-    return np.where(none, NOTHING, lo)[..., None], np.where(none, -NOTHING, hi)[..., None]
+def contracted(field: Intervals, mask: tuple[int, ...], lo: Array, hi: Array) -> Intervals:
+    """The field after its axis -2 was contracted to these ends against a mask of that shape."""
+    last = field.rank - 1
+    kept = {axis: tag for axis, tag in field.tags.items() if axis == last or (axis < last - 1 and mask[axis] == 1)}
+    return shrunk(Intervals(_resized(field.shape, last - 1, mask[-2]), lo, hi, kept))
 
 
 def _prefix(field: Intervals, step: reads.Prefix) -> Intervals:
@@ -346,24 +319,28 @@ def shrunk(field: Intervals, axes: Sequence[int] | None = None) -> Intervals:
     for axis in range(field.rank) if axes is None else axes:
         if lo.shape[axis] > 1:
             head = _cut(axis, 0, 1)
-            if all(_repeats(array, array[head], axis) for array in (lo, hi)):
+            if all(repeats(array, array[head], axis) for array in (lo, hi)):
                 lo, hi = lo[head], hi[head]
     tags = {axis: tag for axis, tag in field.tags.items() if lo.shape[axis] > 1 or field.shape[axis] == 1 or not tag[1]}
     return Intervals(field.shape, lo, hi, tags)
 
 
-def _repeats(array: Array, head: Array, axis: int) -> bool:
+def repeats(array: Array, head: Array, axis: int) -> bool:
     """Whether the head stands everywhere along the axis; most often its last place tells that it does not."""
     return bool((array[_cut(axis, array.shape[axis] - 1, array.shape[axis])] == head).all() and (array == head).all())
 
 
 def retagged(field: Intervals, axis: int) -> Intervals:
     """The field with a tag for the axis where what is seen moves evenly along it."""
-    if field.lo.shape[axis] < 2 or axis in field.tags:
+    last = field.lo.shape[axis] - 1
+    if last < 1 or axis in field.tags:
         return field
-    lo, hi = np.diff(field.lo, axis=axis), np.diff(field.hi, axis=axis)
-    rate = int(lo.flat[0])
-    if not (lo == rate).all() or not (hi == rate).all() or abs(rate) >= NOTHING:
+    first, second, end = (int(field.lo[_cut(axis, at, at + 1)].flat[0]) for at in (0, 1, last))
+    rate = second - first
+    if end - first != last * rate or abs(rate) >= NOTHING:  # one line that is uneven tells enough
+        return field
+    before, after = _cut(axis, 0, last), _cut(axis, 1, last + 1)
+    if not all((array[after] - array[before] == rate).all() for array in (field.lo, field.hi)):
         return field
     return Intervals(field.shape, field.lo, field.hi, {**field.tags, axis: (1, rate)})
 
@@ -379,32 +356,53 @@ def _reshape(field: Intervals, shape_in: tuple[int, ...], shape_out: tuple[int, 
     if 0 in shape_in or 0 in shape_out:
         nothing = np.full((1,) * len(shape_out), NOTHING, dtype=np.int64)
         return Intervals(tuple(shape_out), nothing, -nothing, {})
-    extents_in, extents_out = list(field.lo.shape), [1] * len(shape_out)
-    tags: dict[int, Tag] = {}
-    changed: list[int] = []
-    moving: list[int] = []
-    for left, right in runs_of(shape_in, shape_out):
-        if len(left) == 1 and len(right) == 1:
-            extents_out[right[0]] = extents_in[left[0]]
-            if left[0] in field.tags:
-                tags[right[0]] = field.tags[left[0]]
-        elif left and any(extents_in[axis] > 1 for axis in left):
-            for axis in left:
-                extents_in[axis] = shape_in[axis]
-            for axis in right:
-                extents_out[axis] = shape_out[axis]
-            tags.update(_tags_of_run(field, left, right, shape_in, shape_out))
-            changed += right
-            if any(axis in field.tags for axis in left):
-                moving += right
-    lo = np.broadcast_to(field.lo, extents_in).reshape(extents_out)
-    hi = np.broadcast_to(field.hi, extents_in).reshape(extents_out)
-    made = Intervals(tuple(shape_out), lo, hi, tags)
-    if changed:
-        made = shrunk(made, changed)
-    for axis in moving:
+    wide, extents, runs = regrouped(field.extents, shape_in, shape_out)
+    lo, hi = spread(field.lo, wide).reshape(extents), spread(field.hi, wide).reshape(extents)
+    made = Intervals(tuple(shape_out), lo, hi, tags_after(field, shape_in, shape_out))
+    if runs:
+        made = shrunk(made, [axis for _, right in runs for axis in right])
+    for axis in [axis for left, right in runs if field.tags.keys() & left for axis in right]:
         made = retagged(made, axis)
     return made
+
+
+def spread(array: Array, extents: tuple[int, ...]) -> Array:
+    """The array broadcast to these extents, which most have already."""
+    return array if array.shape == extents else np.broadcast_to(array, extents)
+
+
+@lru_cache(maxsize=4096)
+def regrouped(
+    extents: tuple[int, ...], shape_in: tuple[int, ...], shape_out: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...], list[tuple[list[int], list[int]]]]:
+    """The extents that an array takes for a reshape, those after it, and the axes that matter and are split or merged.
+
+    An axis of extent 1 in the array stays so where the reshape leaves it alone.
+    """
+    wide, after = list(extents), [1] * len(shape_out)
+    mixed = []
+    for left, right in runs_of(shape_in, shape_out):
+        if len(left) == len(right) == 1:
+            after[right[0]] = extents[left[0]]
+        elif any(extents[axis] > 1 for axis in left):
+            mixed.append((left, right))
+            for axis in left:
+                wide[axis] = shape_in[axis]
+            for axis in right:
+                after[axis] = shape_out[axis]
+    return tuple(wide), tuple(after), mixed
+
+
+def tags_after(field: Intervals, shape_in: tuple[int, ...], shape_out: tuple[int, ...]) -> dict[int, Tag]:
+    """The tags of a field after a reshape."""
+    tags: dict[int, Tag] = {}
+    for left, right in runs_of(shape_in, shape_out):
+        if len(left) == len(right) == 1:
+            if left[0] in field.tags:
+                tags[right[0]] = field.tags[left[0]]
+        elif any(field.extents[axis] > 1 for axis in left):
+            tags.update(_tags_of_run(field, left, right, shape_in, shape_out))
+    return tags
 
 
 def _tags_of_run(
@@ -413,9 +411,7 @@ def _tags_of_run(
     """Tags of a run of axes that is split or merged."""
     if len(left) == 1 and left[0] in field.tags:  # split: an outer position is as many inner ones as the rest holds
         tags: dict[int, Tag] = {}
-        for at, axis in enumerate(right):
-            if at == len(right) - 1:
-                break
+        for at, axis in enumerate(right[:-1]):
             after = tag_after(field.tags[left[0]], prod(shape_out[k] for k in right[at + 1 :]))
             if after is not None and after[0] <= shape_out[axis]:
                 tags[axis] = after

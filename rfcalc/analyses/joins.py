@@ -11,6 +11,8 @@ from typing import TypeAlias
 import numpy as np
 
 from rfcalc.analyses.intervals import NOTHING, Intervals, Tag, shrunk
+from rfcalc.analyses.masked import Masked, distinct
+from rfcalc.analyses.travel import differs
 from rfcalc.reads import Place
 
 #: The union of several fields, kept apart where each depends on axes that another does not (scores of attention see the
@@ -20,6 +22,10 @@ Parts: TypeAlias = tuple[Intervals, ...]
 
 def union(fields: Sequence[Intervals]) -> Intervals:
     """What fields of one shape see together."""
+    return _below_one_shade(fields) or _of_arrays(fields)
+
+
+def _of_arrays(fields: Sequence[Intervals]) -> Intervals:
     lo, hi = fields[0].lo, fields[0].hi
     for field in fields[1:]:
         if field.lo is not lo or field.hi is not hi:
@@ -29,6 +35,17 @@ def union(fields: Sequence[Intervals]) -> Intervals:
         if len(field.tags) > len(tags) and np.array_equal(lo, field.lo) and np.array_equal(hi, field.hi):
             tags = dict(field.tags)
     return Intervals(fields[0].shape, lo, hi, tags)
+
+
+def _below_one_shade(fields: Sequence[Intervals]) -> Masked | None:
+    """The union of fields with one mask over them; None where they have others, or none."""
+    masked = [field for field in fields if isinstance(field, Masked)]
+    if len(masked) < len(fields) or any(field.shade is not masked[0].shade for field in masked):
+        return None
+    tags = common_tags(fields, fields[0].shape)
+    if any(len(field.tags) > len(tags) for field in fields):
+        return None
+    return masked[0].over(merge(tuple([part for field in masked for part in field.below])), tags)
 
 
 def common_tags(fields: Sequence[Intervals], shape: Sequence[int]) -> dict[int, Tag]:
@@ -70,7 +87,7 @@ def merge(parts: Parts, *, local: bool = False) -> Parts:
         return parts
     by_axes: dict[tuple[frozenset[int], frozenset[int]], list[Intervals]] = {}
     for part in parts:
-        axes = frozenset(k for k, extent in enumerate(part.lo.shape) if extent > 1)
+        axes = frozenset(k for k, extent in enumerate(part.extents) if extent > 1)
         by_axes.setdefault((axes, _places(part, axes) if local else axes), []).append(part)
     kept: dict[tuple[frozenset[int], frozenset[int]], list[Intervals]] = {}
     for axes, places in sorted(by_axes, key=lambda key: (len(key[0]), len(key[1])), reverse=True):
@@ -81,16 +98,14 @@ def merge(parts: Parts, *, local: bool = False) -> Parts:
 
 def _places(field: Intervals, axes: frozenset[int]) -> frozenset[int]:
     """Those of the axes along which what is seen differs, what sees nothing left aside."""
-    seen = field.lo <= field.hi
-    if seen.all():
-        return axes
-    return frozenset(axis for axis in axes if any(_differs(array, seen, axis) for array in (field.lo, field.hi)))
+    if isinstance(field, Masked):
+        return field.places()
+    return axes if sees_everywhere(field) else frozenset(axis for axis in axes if differs(field, axis))
 
 
-def _differs(array: np.ndarray, seen: np.ndarray, axis: int) -> bool:
-    first = np.where(seen, array, NOTHING).min(axis)
-    last = np.where(seen, array, -NOTHING).max(axis)
-    return bool((first < last).any())
+def sees_everywhere(field: Intervals) -> bool:
+    """Whether every element sees something."""
+    return not isinstance(field, Masked) and bool((field.lo <= field.hi).all())
 
 
 def combined(parts: Parts) -> Intervals:
@@ -109,13 +124,22 @@ def kinds(parts: Parts) -> Intervals:
     Sizes are those of the whole field. Scores of attention over n positions have n x n elements but few kinds.
     """
     if len(parts) == 1:
-        return parts[0]
+        return parts[0].different() if isinstance(parts[0], Masked) else parts[0]
     arrays = [array for part in parts for array in (part.lo, part.hi)]
     for axis in range(parts[0].rank):
-        moving = [np.moveaxis(array, axis, 0) for array in arrays if array.shape[axis] > 1]
+        moving = [array.swapaxes(axis, 0) for array in arrays if array.shape[axis] > 1]
         if moving:
             rows = np.concatenate([array.reshape(len(array), -1) for array in moving], axis=1)
-            first = np.unique(rows, axis=0, return_index=True)[1]
+            first = _different(rows)
             arrays = [array.take(first, axis) if array.shape[axis] > 1 else array for array in arrays]
     lo, hi = reduce(np.minimum, arrays[::2]), reduce(np.maximum, arrays[1::2])
     return Intervals(lo.shape, lo, hi, {})
+
+
+def _different(rows: np.ndarray) -> np.ndarray:
+    """Where each different row comes first; most often equal ones are neighbours, as those of the heads of a window."""
+    new = np.ones(len(rows), dtype=bool)
+    np.logical_or.reduce(rows[1:] != rows[:-1], axis=1, out=new[1:])
+    first = np.flatnonzero(new)
+    found: np.ndarray = first[distinct(rows[first])[0]]
+    return found

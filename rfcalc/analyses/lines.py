@@ -10,14 +10,15 @@ the same share one array. All else is left to `intervals` and `joins`, which kno
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial, reduce
+from functools import reduce
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from rfcalc.analyses import joins
-from rfcalc.analyses.intervals import Array, Intervals, Tag
+from rfcalc.analyses.intervals import Array, Intervals, Tag, is_nothing
 from rfcalc.analyses.joins import Parts
+from rfcalc.analyses.masked import Masked
 from rfcalc.reads import Place
 
 T = TypeVar("T")
@@ -26,12 +27,14 @@ T = TypeVar("T")
 class Line(Intervals):
     """The field of a tensor of one axis; ``known`` holds what has been made of it."""
 
-    __slots__ = ("is_constant", "known")
+    __slots__ = ("is_constant", "known", "length", "tag")
 
     def __init__(self, extent: int, lo: Array, hi: Array, tag: Tag | None) -> None:
         super().__init__((extent,), lo, hi, {} if tag is None else {0: tag})
         self.known: dict[Any, Any] = {}
-        self.is_constant = tag is None and len(lo) == 1  #: whether all positions see the same
+        self.tag = tag
+        self.length = len(lo)  #: positions stored
+        self.is_constant = tag is None and self.length == 1  #: whether all positions see the same
 
     def remembered(self, key: Any, make: Callable[[Line], T]) -> T:
         """What has been made of this line under the key."""
@@ -56,9 +59,24 @@ class Line(Intervals):
             return self
         return self.remembered(("along", extent), lambda line: Line(extent, line.lo, line.hi, None))
 
+    def sees_nothing(self) -> bool:
+        """Whether no position sees anything."""
+        return self.remembered("nothing", is_nothing)
+
+    def covers(self, extent: int) -> bool:
+        """Whether every position sees the whole source axis."""
+        found: bool | None = self.known.get(extent)
+        if found is None:
+            found = self.known[extent] = _covers(self, extent)
+        return found
+
+    def sizes(self) -> tuple[int, int]:
+        """Sizes of the largest and the smallest region."""
+        return self.remembered("sizes", _sizes)
+
     def stored(self, length: int, tag: Tag | None) -> Line:
         """The same line with so many positions stored, and with another tag."""
-        if self.tags.get(0) == tag and self.extents == (length,):
+        if self.tag == tag and self.length == length:
             return self
         return self.remembered(("stored", length, tag), lambda line: line._stored(length, tag))
 
@@ -74,8 +92,10 @@ class Even(Line):
 
     def __init__(self, extent: int, first: int, last: int, shift: int) -> None:
         self.shape = (extent,)
-        self.tags = {0: (1, shift)}
+        self.tag = (1, shift)
+        self.tags = {0: self.tag}
         self.known = {}
+        self.length = extent
         self.is_constant = False
         self.first = first
         self.last = last
@@ -96,6 +116,19 @@ class Even(Line):
         if isinstance(other, Even):
             return (self.first, self.last, self.shift) == (other.first, other.last, other.shift)
         return super().sees_as(other)
+
+    def sees_nothing(self) -> bool:
+        return self.first > self.last
+
+    def covers(self, extent: int) -> bool:
+        if self.first > 0 or self.last < extent - 1:
+            return False
+        travel = self.shift * (self.shape[0] - 1)
+        return self.first + travel <= 0 and self.last + travel >= extent - 1
+
+    def sizes(self) -> tuple[int, int]:
+        size = max(0, self.last - self.first + 1)
+        return size, size
 
     def slid(self, kernel: int, stride: int, dilation: int, before: int, out: int) -> Even:
         """After a window that knows no borders."""
@@ -130,14 +163,15 @@ class Lined(Intervals):
     __slots__ = ("across", "axis", "runs")
 
     def __init__(self, shape: tuple[int, ...], axis: int, across: int, runs: Runs) -> None:
-        line = runs[0][1]
         self.shape = shape
         self.runs = runs
         self.across = across
-        self.axis = -1 if across < 0 and line.is_constant else axis
-        self.tags = {self.axis: line.tags[0]} if line.tags else {}
+        self.axis = -1 if across < 0 and runs[0][1].is_constant else axis
 
-    def __getattr__(self, name: str) -> Array:
+    def __getattr__(self, name: str) -> Any:
+        if name == "tags":
+            self.tags = {} if self.line.tag is None else {self.axis: self.line.tag}
+            return self.tags
         if name not in ("lo", "hi"):
             raise AttributeError(name)
         extents = self.extents
@@ -159,7 +193,7 @@ class Lined(Intervals):
     def extents(self) -> tuple[int, ...]:
         extents = [1] * len(self.shape)
         if self.axis >= 0:
-            extents[self.axis] = self.line.extents[0]
+            extents[self.axis] = self.line.length
         if self.across >= 0:
             extents[self.across] = self.shape[self.across]
         return tuple(extents)
@@ -168,6 +202,14 @@ class Lined(Intervals):
     def is_constant(self) -> bool:
         """Whether all elements see the same."""
         return self.axis < 0 and self.across < 0
+
+    def depends(self, axis: int) -> bool:
+        return axis in (self.axis, self.across)
+
+    def condensed(self) -> Lined:
+        """The same with one channel of each run, of a field in runs."""
+        shape = (*self.shape[: self.across], len(self.runs), *self.shape[self.across + 1 :])
+        return Lined(shape, self.axis, self.across, tuple([(1, line) for _, line in self.runs]))
 
     def with_shape(self, shape: tuple[int, ...]) -> Lined:
         """The same along other axes that do not matter."""
@@ -181,7 +223,7 @@ def lined(shape: tuple[int, ...], axis: int, line: Line) -> Lined:
 
 def narrowed(field: Intervals) -> Intervals:
     """The field as a line where it depends on one axis at most."""
-    if isinstance(field, Lined) or field.lo.shape != field.hi.shape:
+    if isinstance(field, Lined | Masked) or field.lo.shape != field.hi.shape:
         return field
     wide = {axis for axis, extent in enumerate(field.lo.shape) if extent > 1} | set(field.tags)
     if len(wide) > 1 or not field.shape:
@@ -193,19 +235,75 @@ def narrowed(field: Intervals) -> Intervals:
     return lined(field.shape, axis, Line(field.shape[axis], lo, hi, field.tags.get(axis)))
 
 
+# --- what fields say --------------------------------------------------------------------------------------------------
+
+
+def sees_nothing(field: Intervals) -> bool:
+    """Whether no element sees anything."""
+    if isinstance(field, Lined):
+        return field.line.sees_nothing() and all(line.sees_nothing() for _, line in field.runs[1:])
+    return not isinstance(field, Masked) and is_nothing(field)
+
+
+def covers(field: Intervals, extent: int) -> bool:
+    """Whether every element sees the whole source axis."""
+    if isinstance(field, Lined):
+        return field.line.covers(extent) and all(line.covers(extent) for _, line in field.runs[1:])
+    return not isinstance(field, Masked) and _covers(field, extent)
+
+
+def _covers(field: Intervals, extent: int) -> bool:
+    first, last = field.lo.flat[0] <= 0, field.hi.flat[0] >= extent - 1  # most fields miss an end at the first unit
+    return bool(first and last and (field.lo <= 0).all() and (field.hi >= extent - 1).all())
+
+
+def largest_region(field: Intervals) -> tuple[int, int]:
+    """Sizes of the largest and the smallest region, as hulls over channels where a position has several."""
+    if isinstance(field, Lined):
+        found = [line.sizes() for _, line in field.runs]
+        return max([size for size, _ in found]), min([size for _, size in found])
+    return _sizes(field)
+
+
+def _sizes(field: Intervals) -> tuple[int, int]:
+    found = np.maximum(field.hi - field.lo + 1, 0)
+    return int(found.max()), int(found.min())
+
+
 # --- unions -----------------------------------------------------------------------------------------------------------
 
 
 def are_as(parts: Parts, others: Parts) -> bool:
-    """Whether both are known to be the same field, which they are where one line lies along one axis."""
-    if parts is others:
-        return True
-    if not len(parts) == len(others) == 1:
-        return False
-    one, other = parts[0], others[0]
-    if not isinstance(one, Lined) or not isinstance(other, Lined) or one.shape != other.shape:
-        return False
-    return one.axis == other.axis and one.across == other.across and one.runs == other.runs
+    """Whether both are known to be the same field."""
+    return parts is others or (are_alike(parts, others) and all(map(_have_one_shape, parts, others)))
+
+
+def are_alike(parts: Parts, others: Parts) -> bool:
+    """Whether both are known to be the same but for the extents of axes that do not matter."""
+    if len(parts) == len(others) == 1:
+        return _is_like(parts[0], others[0])
+    return len(parts) == len(others) and all(map(_is_like, parts, others))
+
+
+def _have_one_shape(one: Intervals, other: Intervals) -> bool:
+    return one.shape == other.shape
+
+
+def _is_like(one: Intervals, other: Intervals) -> bool:
+    if isinstance(one, Lined) and isinstance(other, Lined):
+        return one.axis == other.axis and one.across == other.across and one.runs == other.runs
+    if type(one) is Intervals and type(other) is Intervals:
+        return one.lo is other.lo and one.hi is other.hi and one.tags == other.tags
+    return one is other
+
+
+def distinct(parts: Parts) -> Parts:
+    """The parts of one shape without those that are known to be as one before."""
+    found: list[Intervals] = []
+    for part in parts:
+        if not any(_is_like(other, part) for other in found):
+            found.append(part)
+    return tuple(found) if len(found) < len(parts) else parts
 
 
 def hull(field: Lined) -> Line:
@@ -213,12 +311,17 @@ def hull(field: Lined) -> Line:
     found = field.line
     for _, line in field.runs[1:]:
         if line is not found:
-            found = found.remembered(("hull", line), partial(_hull, line))
+            found = found.known.get(line) or _hull(found, line)
     return found
 
 
-def _hull(other: Line, one: Line) -> Line:
-    """What two lines of one tag see together."""
+def _hull(one: Line, other: Line) -> Line:
+    """What two lines of one tag see together, which the first remembers under the other."""
+    made = one.known[other] = _together(one, other)
+    return made
+
+
+def _together(one: Line, other: Line) -> Line:
     if isinstance(one, Even) and isinstance(other, Even):
         return Even(one.shape[0], min(one.first, other.first), max(one.last, other.last), one.shift)
     lo, hi = np.minimum(one.lo, other.lo), np.maximum(one.hi, other.hi)
@@ -257,6 +360,15 @@ def merge(parts: Parts, *, local: bool = False) -> Parts:
     return (lined(shape, axis, united(lines)),)
 
 
+def merge_both(full: Parts, local: Parts) -> tuple[Parts, Parts]:
+    """The parts of a full and of a local field merged, once where both are the same."""
+    own = merge(local, local=True)
+    if full != local:
+        return merge(full), own
+    alike = len(own) == 1 or all(joins.sees_everywhere(part) for part in own)
+    return (own if alike else merge(full)), own
+
+
 def united(lines: Sequence[Line]) -> Line:
     """What lines over one extent see together."""
     first, *others = dict.fromkeys(lines)
@@ -275,7 +387,7 @@ def _union(first: Line, others: Sequence[Line]) -> Line:
 def kinds(parts: Parts) -> Intervals:
     """As `joins.kinds`."""
     if len(parts) == 1:
-        return parts[0]
+        return joins.kinds(parts)
     found = [part for part in parts if isinstance(part, Lined) and part.across < 0]
     if len(found) < len(parts) or len({part.axis for part in found}) < len(parts):
         return joins.kinds(parts)
@@ -287,7 +399,7 @@ def kinds(parts: Parts) -> Intervals:
 def _kinds_along(field: Lined) -> tuple[Array, Array]:
     """The different ends of one line, along its axis."""
     line = field.line
-    rows = line.remembered("kinds", lambda own: np.unique(np.stack([own.lo, own.hi]), axis=1))
+    rows = line.remembered("kinds", lambda own: np.array([*{*zip(own.lo.tolist(), own.hi.tolist(), strict=True)}]).T)
     extents = [1] * field.rank
     extents[field.axis] = -1  # any axis will do for a field that is the same everywhere
     return rows[0].reshape(extents), rows[1].reshape(extents)
@@ -315,15 +427,21 @@ def _in_runs(fields: Sequence[tuple[Intervals, Place]], shape: tuple[int, ...], 
     if moving < 0:
         same = [field.line for field, _ in fields if isinstance(field, Lined)]
         return lined(shape, -1, same[0]) if all(line.sees_as(same[0]) for line in same) else None
-    tag = joins.common_tags([field for field, _ in fields], shape).get(moving)
     runs: list[tuple[int, Line]] = []
     for field, place in fields:
         assert isinstance(field, Lined)
-        for count, line in field.runs if field.across >= 0 else ((place.size, field.line),):
-            runs.append((count, line.along(shape[moving]) if line.is_constant else line))
-    length = max([line.extents[0] for _, line in runs])
-    runs = _joined([(count, line.stored(length, tag)) for count, line in runs])
+        runs += field.runs if field.across >= 0 else ((place.size, field.runs[0][1]),)
+    if len({(line.tag, line.length) for _, line in runs}) > 1:
+        runs = _of_one_kind(runs, joins.common_tags([field for field, _ in fields], shape).get(moving), shape[moving])
+    runs = _joined(runs)
     return Lined(shape, moving, across if len(runs) > 1 else -1, tuple(runs))
+
+
+def _of_one_kind(runs: Sequence[tuple[int, Line]], tag: Tag | None, extent: int) -> list[tuple[int, Line]]:
+    """The runs with as many positions stored in each, and with one tag."""
+    wide = [(count, line.along(extent) if line.is_constant else line) for count, line in runs]
+    length = max([line.length for _, line in wide])
+    return [(count, line.stored(length, tag)) for count, line in wide]
 
 
 def _is_gapless(places: Sequence[Place], extent: int) -> bool:

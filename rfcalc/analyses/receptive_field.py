@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property, reduce
-from operator import or_
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 from rfcalc.analyses import fields, joins, lines
-from rfcalc.analyses.fields import Clash, State, Window
+from rfcalc.analyses.fields import Clash, Window
 from rfcalc.analyses.results import Misalignment, Number, ReceptiveField, Region
-from rfcalc.analyses.samples import sample_counts, single
+from rfcalc.analyses.samples import Pattern, sample_counts, single
+from rfcalc.analyses.states import Sight, State, Turned
 from rfcalc.graph import LayerGraph, Node, Ref
 
 
@@ -26,8 +27,7 @@ class Source:
     axes: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class AxisSummary:
+class AxisSummary(NamedTuple):
     """What the first output of one node sees along one source axis."""
 
     size: int
@@ -42,7 +42,8 @@ class AxisSummary:
     masked: int
 
 
-_UNSEEN = AxisSummary(0, 0, False, None, frozenset(), 0, 0, 0, 0, 0)
+_NOWHERE: frozenset[int] = frozenset()
+_UNSEEN = AxisSummary(0, 0, False, None, _NOWHERE, 0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class SourceFields:
 
     source: Source
     axes: Mapping[str, Mapping[int, AxisSummary]]
+    alike: Mapping[str, Mapping[int, int]]  #: for nodes that see an axis as they see an earlier one: that axis
     clashes: Mapping[str, Mapping[int, Clash]]
     graph: LayerGraph
 
@@ -58,25 +60,32 @@ class SourceFields:
         """The receptive field of one node."""
         rows = [self.axes[name].get(ident, _UNSEEN) for name in self.source.axes]
         windows = separate_windows(rows)
-        pairs = list(zip(rows, windows, strict=True))
-        sizes = [w.sizes if w else (row.size, row.size_min) for row, w in pairs]
+        faces = [
+            _face(*window[1:]) if window else _Face(row.size, row.size_min)
+            for row, window in zip(rows, windows, strict=True)
+        ]
         has_window = any(windows)
+        context = inexact = misaligned = 0
+        for row in rows:
+            context |= row.context
+            inexact |= row.inexact
+            misaligned |= row.misaligned
         return ReceptiveField(
             source=self.source.name,
-            axes=tuple(self.source.axes),
-            status="upper_bound" if any(row.inexact for row in rows) else "exact",
+            axes=self._names,
+            status="upper_bound" if inexact else "exact",
             whole_input=bool(rows) and all(row.whole for row in rows),
-            size=tuple([max(both) for both in sizes]),
-            size_min=tuple([min(both) for both in sizes]),
-            stride=tuple([_stride(w) for w in windows]) if has_window else None,
-            start=tuple([_start(w) for w in windows]) if has_window else None,
-            center=tuple([_center(w) for w in windows]) if has_window else None,
-            samples=self._samples(ident, windows),
+            size=tuple([face.size for face in faces]),
+            size_min=tuple([face.size_min for face in faces]),
+            stride=tuple([face.stride for face in faces]) if has_window else None,
+            start=tuple([face.start for face in faces]) if has_window else None,
+            center=tuple([face.center for face in faces]) if has_window else None,
+            samples=self._samples(ident, windows) if has_window else None,
             local_size=tuple([row.local for row in rows]),
-            period=tuple([w.period if w else 1 for w in windows]),
-            context=tuple([record.name for record in self._flagged([row.context for row in rows])]),
-            reasons=tuple([f"{one.name}: {one.inexact}" for one in self._flagged([row.inexact for row in rows])]),
-            misaligned=self._misaligned(rows) if any(row.misaligned for row in rows) else (),
+            period=tuple([face.period for face in faces]),
+            context=tuple([record.name for record in self._flagged(context)]) if context else (),
+            reasons=tuple([f"{one.name}: {one.inexact}" for one in self._flagged(inexact)]) if inexact else (),
+            misaligned=self._misaligned(rows) if misaligned else (),
             masked=any(row.masked for row in rows),
         )
 
@@ -100,20 +109,34 @@ class SourceFields:
         rows = (self.axes[name].get(ident, _UNSEEN) for name in self.source.axes)
         return frozenset(axis for row in rows for axis in row.varies)
 
-    def _samples(self, ident: int, windows: Sequence[Window | None]) -> tuple[int | None, ...] | None:
-        if not any(windows):
-            return None
-        pairs = zip(self.source.axes, windows, strict=True)
-        return tuple([self._counts[name].get(ident) if window else None for name, window in pairs])
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(self.source.axes)
+
+    def _samples(self, ident: int, windows: Sequence[Window | None]) -> tuple[int | None, ...]:
+        """The counts along each axis; along one that is seen like another, those of the other."""
+        found = []
+        for (name, axis), window in zip(self.source.axes.items(), windows, strict=True):
+            found.append(self._count(self.alike[name].get(ident, axis), ident) if window else None)
+        return tuple(found)
+
+    def _count(self, axis: int, ident: int) -> int | None:
+        if axis not in self._counts:
+            self._counts[axis] = sample_counts(self.graph, self.source.ref, axis, self._single)
+        return self._counts[axis].get(ident)
 
     @cached_property
-    def _counts(self) -> dict[str, dict[int, int]]:
-        start, ref = single(), self.source.ref
-        return {name: sample_counts(self.graph, ref, axis, start) for name, axis in self.source.axes.items()}
+    def _counts(self) -> dict[int, dict[int, int]]:
+        """Filled for the axes that are asked for."""
+        return {}
 
-    def _flagged(self, flags: Iterable[int]) -> list[Node]:
-        """The nodes in any of the bit sets, in execution order."""
-        return [self.graph[ident] for ident in fields.bits(reduce(or_, flags, 0))]
+    @cached_property
+    def _single(self) -> Pattern:
+        return single()
+
+    def _flagged(self, flags: int) -> list[Node]:
+        """The nodes in a bit set, in execution order."""
+        return [self.graph[ident] for ident in fields.bits(flags)]
 
     def _misaligned(self, rows: Sequence[AxisSummary]) -> tuple[Misalignment, ...]:
         found = []
@@ -133,51 +156,60 @@ def analyse_source(
     All axes are gone along at once, so that those of equal extent share their lines as long as these are needed.
     """
     shape = graph[source.ref.node].outputs[source.ref.output].shape
+    along = tuple(source.axes.values())
     axes: dict[str, dict[int, AxisSummary]] = {name: {} for name in source.axes}
-    clashes: dict[str, Mapping[int, Clash]] = {name: {} for name in source.axes}
-    for step in zip(*_walks(graph, source, keep), strict=True):
-        for (name, axis), (record, states, clashed) in zip(source.axes.items(), step, strict=True):
-            clashes[name] = clashed
-            if states and states[0] is not None and wanted(record):
-                axes[name][record.id] = summarise(states[0], shape[axis])
-    return SourceFields(source, axes, clashes, graph)
-
-
-def _walks(graph: LayerGraph, source: Source, keep: Collection[int] | None) -> list[fields.Walk]:
-    shape = graph[source.ref.node].outputs[source.ref.output].shape
-    starts = {shape[axis]: lines.source_line(shape[axis]) for axis in source.axes.values()}
-    return [fields.trace_axis(graph, source.ref, axis, keep, starts[shape[axis]]) for axis in source.axes.values()]
+    alike: dict[str, dict[int, int]] = {name: {} for name in source.axes}
+    places = [(axes[name], alike[name], shape[axis]) for name, axis in source.axes.items()]
+    clashes: Sequence[Mapping[int, Clash]] = [{} for _ in axes]
+    for record, rows, noted in fields.trace_axes(graph, source.ref, along, keep):
+        clashes = noted
+        if not rows or not wanted(record):
+            continue
+        for state, (found, likes, extent) in zip(rows[0], places, strict=True):
+            if state is not None:
+                found[record.id] = summarise(state, extent)
+            if isinstance(state, Turned) and state.like in rows[0]:
+                likes[record.id] = along[rows[0].index(state.like)]
+    return SourceFields(source, axes, alike, dict(zip(axes, clashes, strict=True)), graph)
 
 
 def summarise(state: State, extent: int) -> AxisSummary:
     """The facts of one state that reports need; worked out once for a state that is handed on."""
     if state.summary is None:
-        state.summary = _summary(state, extent)
+        state.summary = _turned(state, extent) if isinstance(state, Turned) else _summary(state, extent)
     found: AxisSummary = state.summary
     return found
 
 
+def _turned(state: Turned, extent: int) -> AxisSummary:
+    """The summary of the state that it is like, with the other axis of the tensor."""
+    found, (before, after) = summarise(state.like, extent), state.turn
+    window = found.window and Window(after, *found.window[1:])
+    varies = frozenset([after if axis == before else axis for axis in found.varies])
+    return AxisSummary(*found[:3], window, varies, *found[5:])
+
+
 def _summary(state: State, extent: int) -> AxisSummary:
-    full = lines.kinds(state.full)
-    size, size_min = fields.largest_region(full)
-    local, window = 0, None
-    varies: frozenset[int] = frozenset()
-    if state.local:
-        varies = frozenset(axis for part in state.local for axis, length in enumerate(part.extents) if length > 1)
-        window = fields.window_of(joins.combined(state.local)) if joins.moves(state.local) else None
-        local = max(window.sizes) if window is not None else fields.span_of(lines.kinds(state.local), extent)
-    return AxisSummary(
-        size,
-        size_min,
-        fields.covers(full, extent),
-        None if state.context else window,
-        varies,
-        local,
-        state.context,
-        state.inexact,
-        state.misaligned,
-        state.masked,
-    )
+    sight = state.sight
+    found = sight.facts.get("summary")
+    if found is None:
+        found = sight.facts["summary"] = _seen(sight, extent)
+    size, size_min, whole, window, varies, local = found
+    flags = state.context, state.inexact, state.misaligned, state.masked
+    return AxisSummary(size, size_min, whole, None if state.context else window, varies, local, *flags)
+
+
+def _seen(sight: Sight, extent: int) -> tuple[int, int, bool, Window | None, frozenset[int], int]:
+    """What a summary says of the fields."""
+    full = lines.kinds(sight.full)
+    size, size_min = lines.largest_region(full)
+    local, window, varies = 0, None, _NOWHERE
+    if sight.local:
+        varies = frozenset([k for part in sight.local for k, length in enumerate(part.extents) if length > 1])
+        if len(sight.local) == 1 or joins.moves(sight.local):
+            window = fields.window_of(joins.combined(sight.local))
+        local = max(window.sizes) if window is not None else fields.span_of(lines.kinds(sight.local), extent)
+    return size, size_min, lines.covers(full, extent), window, varies, local
 
 
 def regions(graph: LayerGraph, source: Source, ident: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -237,7 +269,6 @@ def unit_region(lo: np.ndarray, hi: np.ndarray, position: Mapping[int, int]) -> 
 
 def separate_windows(rows: Sequence[AxisSummary]) -> list[Window | None]:
     """The windows by source axis; two source axes that move with one tensor axis (tokens) have none."""
-
     return [row.window if row.window is not None and _is_alone(rows, row.window, row) else None for row in rows]
 
 
@@ -253,18 +284,24 @@ def _number(value: Fraction | None) -> Number | None:
     return int(value) if value is not None and value.denominator == 1 else value
 
 
-def _stride(window: Window | None) -> Number | None:
-    if window is None:
-        return None
-    return window.shift if window.period == 1 else _number(window.stride)
+class _Face(NamedTuple):
+    """What a receptive field says along one axis."""
+
+    size: int
+    size_min: int
+    stride: Number | None = None
+    start: int | None = None
+    center: Number | None = None
+    period: int = 1
 
 
-def _start(window: Window | None) -> int | None:
-    return window.lo[0] if window is not None and window.sizes[0] else None
-
-
-def _center(window: Window | None) -> Number | None:
-    if window is None or not window.sizes[0]:
-        return None
-    double = window.lo[0] + window.hi[0]
-    return Fraction(double, 2) if double % 2 else double // 2
+@lru_cache(maxsize=4096)
+def _face(lo: tuple[int, ...], hi: tuple[int, ...], shift: int, sizes: tuple[int, ...]) -> _Face:
+    """What a window says; most often along two axes."""
+    period = len(lo)
+    stride: Number | None = shift if period == 1 else _number(Fraction(shift, period))
+    if not sizes[0]:
+        return _Face(max(sizes), min(sizes), stride, period=period)
+    double = lo[0] + hi[0]
+    center: Number = Fraction(double, 2) if double % 2 else double // 2
+    return _Face(max(sizes), min(sizes), stride, lo[0], center, period)

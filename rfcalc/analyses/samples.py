@@ -7,7 +7,7 @@ one axis alone (channels with different sets that are told apart later, masks, g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import gcd, lcm
 from typing import Any, NamedTuple, TypeAlias
 
@@ -87,13 +87,12 @@ def stencils(graph: LayerGraph, source: Ref, axis: int, start: Pattern | None = 
     first = Stencil(axis, start or single())
     held: dict[int, tuple[Known, ...]] = {}
     known: dict[int, Stencil] = {}
+    plans = _Plans()
+    shapes = {record.id: [made.shape for made in record.outputs] for record in graph}
     for record in graph:
-        made = tuple(
-            [
-                first if record.id == source.node and number == source.output else _output(record, number, held, graph)
-                for number in range(len(record.outputs))
-            ]
-        )
+        made = tuple([_output(record, number, held, shapes, plans) for number in range(len(record.outputs))])
+        if record.id == source.node:
+            made = tuple([first if number == source.output else found for number, found in enumerate(made)])
         held[record.id] = made
         if made and made[0] is not None and made[0] is not _NOTHING:
             known[record.id] = made[0]
@@ -104,9 +103,15 @@ def stencils(graph: LayerGraph, source: Ref, axis: int, start: Pattern | None = 
 _NOTHING = Stencil(-1, Pattern(0, ()))
 
 
-def _output(record: Node, number: int, held: Mapping[int, tuple[Known, ...]], graph: LayerGraph) -> Known:
+def _output(
+    record: Node,
+    number: int,
+    held: Mapping[int, tuple[Known, ...]],
+    shapes: Mapping[int, Sequence[tuple[int, ...]]],
+    plans: _Plans,
+) -> Known:
     rows = record.reads[number] if number < len(record.reads) else ()
-    shape = record.outputs[number].shape
+    shape = shapes[record.id][number]
     found: list[Stencil] = []
     for read in rows:
         ref = record.inputs[read.input]
@@ -115,16 +120,73 @@ def _output(record: Node, number: int, held: Mapping[int, tuple[Known, ...]], gr
             continue
         if stencil is None:
             return None
-        extent = graph[ref.node].outputs[ref.output].shape[stencil.axis]
-        for step in read.steps:
-            before, stencil = stencil.axis, _step(stencil, step, alone=len(rows) == 1)
+        extent = shapes[ref.node][ref.output][stencil.axis]
+        if read.steps:
+            stencil, extent = plans.after(stencil, extent, read.steps, len(rows) == 1)
             if stencil is None:
                 return None
-            extent = _extent(extent, before, step, stencil.axis)
         if extent == 1 and shape[stencil.axis] != 1:
             return None
         found.append(stencil)
     return _union(found) if found else _NOTHING
+
+
+#: What one step along the axis that moves does to a pattern: a window's numbers, or the step.
+_Act: TypeAlias = tuple[int, int, int, int] | reads.Transposed | reads.Spans
+
+
+class _Lie(NamedTuple):
+    """Where a stencil lies in its tensor."""
+
+    axis: int
+    varying: frozenset[int]
+
+
+class _Plans:
+    """What steps do to stencils, by the id of the steps, worked out once for all that lie alike."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int, frozenset[int], int, bool], tuple[_Lie, int, tuple[_Act, ...]] | None] = {}
+
+    def after(self, stencil: Stencil, extent: int, steps: reads.Steps, alone: bool) -> tuple[Known, int]:
+        """The stencil after steps, and the extent of the axis that moves; ``alone`` where nothing else is read."""
+        axis, pattern, varying = stencil
+        first = steps[0]
+        if type(first) is reads.Place and len(steps) == 1 and first.axis != axis:  # one of many tensors side by side
+            return (stencil if first.axis in varying else Stencil(axis, pattern, varying | {first.axis})), extent
+        key = (id(steps), axis, varying, extent, alone)
+        if key not in self._known:
+            self._known[key] = _plan(_Lie(axis, varying), extent, steps, alone)
+        plan = self._known[key]
+        if plan is None:
+            return None, extent
+        lie, extent, acts = plan
+        for act in acts:
+            after = _acted(pattern, act)
+            if after is None:
+                return None, extent
+            pattern = after
+        return Stencil(lie.axis, pattern, lie.varying), extent
+
+
+def _plan(lie: _Lie, extent: int, steps: reads.Steps, alone: bool) -> tuple[_Lie, int, tuple[_Act, ...]] | None:
+    acts: list[_Act] = []
+    for step in steps:
+        moved = _moved(lie, step, alone)
+        if moved is None:
+            return None
+        after, act = moved
+        extent = _extent(extent, lie.axis, step, after.axis)
+        lie = after
+        if act is not None:
+            acts.append(act)
+    return lie, extent, tuple(acts)
+
+
+def _acted(pattern: Pattern, act: _Act) -> Pattern | None:
+    if isinstance(act, tuple):
+        return _strided(pattern, *act)
+    return _transposed(pattern, act) if isinstance(act, reads.Transposed) else _spans(pattern, act)
 
 
 def _extent(extent: int, before: int, step: reads.Step, after: int) -> int:
@@ -153,7 +215,7 @@ def _merge(sets: Iterable[tuple[int, int]]) -> tuple[int, int]:
     return first, bits
 
 
-def _moved(pattern: Pattern, period: int, shift: int, reads_of: list[list[int]]) -> Pattern:
+def _phased(pattern: Pattern, period: int, shift: int, reads_of: list[list[int]]) -> Pattern:
     phases = tuple(_merge(pattern.at(position) for position in row) for row in reads_of)
     return Pattern(shift, phases[:period])
 
@@ -166,7 +228,7 @@ def _strided(pattern: Pattern, stride: int, dilation: int, kernel: int, before: 
         taps = range(-before, dilation * kernel - before, dilation)
         period = pattern.period // gcd(pattern.period, abs(stride))
         shift = pattern.shift * stride * period // pattern.period
-        found = _moved(pattern, period, shift, [[stride * u + tap for tap in taps] for u in range(period)])
+        found = _phased(pattern, period, shift, [[stride * u + tap for tap in taps] for u in range(period)])
         found = pattern.known[key] = pattern if pattern.same(found) else found
     return found
 
@@ -181,7 +243,7 @@ def _transposed(pattern: Pattern, step: reads.Transposed) -> Pattern:
         ]
         for u in range(period)
     ]
-    return _moved(pattern, period, pattern.shift, rows)
+    return _phased(pattern, period, pattern.shift, rows)
 
 
 def _spans(pattern: Pattern, step: reads.Spans) -> Pattern | None:
@@ -193,65 +255,60 @@ def _spans(pattern: Pattern, step: reads.Spans) -> Pattern | None:
         turns, phase = divmod(u, step.period)
         base = turns * step.shift
         rows.append(list(range(step.free_first[phase] + base, step.free_last[phase] + base + 1)))
-    return _moved(pattern, len(rows), pattern.shift * step.shift * times // pattern.period, rows)
-
-
-def _with(stencil: Stencil, pattern: Pattern | None) -> Known:
-    return None if pattern is None else Stencil(stencil.axis, pattern, stencil.varying)
+    return _phased(pattern, len(rows), pattern.shift * step.shift * times // pattern.period, rows)
 
 
 #: Steps along one axis that tell units apart along no other.
 _WITHIN = frozenset({reads.Window, reads.Transposed, reads.Spans, reads.Pad})
 
 
-def _step(stencil: Stencil, step: reads.Step, *, alone: bool) -> Known:
-    axis, pattern, varying = stencil
+def _moved(lie: _Lie, step: reads.Step, alone: bool) -> tuple[_Lie, _Act | None] | None:
+    """Where a stencil lies after a step, and what that does to its pattern; None where it is not known any more."""
+    axis, varying = lie
     if type(step) in _WITHIN and step.axis != axis:  # type: ignore[union-attr]
-        return stencil
+        return lie, None
     match step:
         case reads.Window(_, kernel, stride, dilation, before):
-            return _with(stencil, _strided(pattern, stride, dilation, kernel, before))
-        case reads.Transposed():
-            return _with(stencil, _transposed(pattern, step))
-        case reads.Spans():
-            return _with(stencil, _spans(pattern, step))
+            return lie, (stride, dilation, kernel, before)
+        case reads.Transposed() | reads.Spans():
+            return lie, step
         case reads.Pad(_, _, before):
-            return _with(stencil, _strided(pattern, 1, 1, 1, before))
+            return lie, (1, 1, 1, before)
         case reads.Slice(where, start, stride, _):
             if where == axis:
-                return _with(stencil, _strided(pattern, stride, 1, 1, -start))
-            return None if where in varying else stencil
+                return lie, (stride, 1, 1, -start)
+            return None if where in varying else (lie, None)
         case reads.Place(where, _, offset, _, stride):
             if where == axis:
-                return _with(stencil, _strided(pattern, 1, 1, 1, offset)) if alone and stride == 1 else None
-            return stencil if where in varying else Stencil(axis, pattern, varying | {where})
+                return (lie, (1, 1, 1, offset)) if alone and stride == 1 else None
+            return _Lie(axis, varying | {where}), None
         case reads.Take(where):
-            return None if where == axis or where in varying else stencil
+            return None if where == axis or where in varying else (lie, None)
         case reads.Reduce(axes):
-            return None if axis in axes else Stencil(axis, pattern, varying.difference(axes))
+            return None if axis in axes else (_Lie(axis, varying.difference(axes)), None)
         case reads.Group(where, groups):
             if where == axis or (where in varying and groups > 1):
                 return None
-            return Stencil(axis, pattern, varying - {where}) if where in varying else stencil
+            return _Lie(axis, varying - {where}), None
         case reads.Permute(axes):
-            return Stencil(axes.index(axis), pattern, frozenset([axes.index(k) for k in varying]))
+            return _Lie(axes.index(axis), frozenset([axes.index(k) for k in varying])), None
         case reads.Reshape(shape_in, shape_out):
-            return _reshaped(stencil, shape_in, shape_out)
+            return _reshaped(lie, shape_in, shape_out)
     return None
 
 
-def _reshaped(stencil: Stencil, shape_in: tuple[int, ...], shape_out: tuple[int, ...]) -> Known:
+def _reshaped(lie: _Lie, shape_in: tuple[int, ...], shape_out: tuple[int, ...]) -> tuple[_Lie, None] | None:
     axis: int | None = None
     varying: set[int] = set()
     for left, right in runs_of(shape_in, shape_out):
-        if stencil.axis in left:
+        if lie.axis in left:
             wide = [k for k in right if shape_out[k] > 1] or right
-            if [k for k in left if shape_in[k] > 1] not in ([stencil.axis], []) or len(wide) != 1:
+            if [k for k in left if shape_in[k] > 1] not in ([lie.axis], []) or len(wide) != 1:
                 return None
             axis = wide[0]
-        elif stencil.varying & set(left):
+        elif lie.varying & set(left):
             varying.update(right)
-    return None if axis is None else Stencil(axis, stencil.pattern, frozenset(varying))
+    return None if axis is None else (_Lie(axis, frozenset(varying)), None)
 
 
 def _union(found: list[Stencil]) -> Known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,9 @@ from hypothesis import strategies as st
 
 from rfcalc import reads
 from rfcalc.analyses import along, intervals, joins, lines
-from rfcalc.analyses.fields import covers, largest_region, pace_of, sees_nothing, window_of
+from rfcalc.analyses.fields import pace_of, window_of
 from rfcalc.analyses.intervals import Intervals
-from rfcalc.analyses.lines import Even, Lined, lined, source_line
+from rfcalc.analyses.lines import Even, Lined, covers, largest_region, lined, sees_nothing, source_line
 
 Shape = tuple[int, ...]
 
@@ -64,6 +65,11 @@ def assert_same(one: Intervals, other: Intervals) -> None:
         assert pace_of(one) == pace_of(other)
 
 
+def applied(field: Intervals, step: reads.Step, *, free: bool, alone: bool = False) -> Intervals:
+    """The field after one step."""
+    return along.Plans({}).after(field, (step,), free, alone)
+
+
 def after(draw: Any, quick: Intervals, slow: Intervals, free: bool, count: int) -> tuple[Intervals, Intervals]:
     """Both after the same random steps."""
     for _ in range(count):
@@ -73,7 +79,7 @@ def after(draw: Any, quick: Intervals, slow: Intervals, free: bool, count: int) 
         if isinstance(step, reads.Permute):
             step = reads.Permute(tuple(step.axes))
         alone = free and isinstance(step, reads.Place)
-        quick = along.apply(quick, step, {}, free=free, alone=alone)
+        quick = applied(quick, step, free=free, alone=alone)
         slow = intervals.place_alone(slow, step) if alone else intervals.apply(slow, step, {}, free=free)
         assert_same(quick, slow)
     return quick, slow
@@ -109,7 +115,7 @@ def test_concatenations_and_unions_of_branches(data, branches, free):
         shape = (3, 6, 3)
         quick, slow = lined(shape, 1, line), intervals.source(shape, 1)
         for step in steps:
-            quick, slow = along.apply(quick, step, {}, free=free), intervals.apply(slow, step, {}, free=free)
+            quick, slow = applied(quick, step, free=free), intervals.apply(slow, step, {}, free=free)
         made.append((along.broadcast(quick, shape), intervals.broadcast(slow, shape)))
     quicks, slows = zip(*made, strict=True)
     assert_same(joins.combined(lines.merge(quicks)), joins.combined(joins.merge(slows)))
@@ -122,7 +128,7 @@ def test_concatenations_and_unions_of_branches(data, branches, free):
 
 
 def test_a_convolution_without_padding_needs_no_array():
-    field = along.apply(lined((1, 9), 1, source_line(9)), reads.Window(1, 3, 2, 1, 0, 4), {}, free=False)
+    field = applied(lined((1, 9), 1, source_line(9)), reads.Window(1, 3, 2, 1, 0, 4), free=False)
 
     assert isinstance(field, Lined)
     assert isinstance(field.line, Even)
@@ -133,7 +139,7 @@ def test_a_convolution_without_padding_needs_no_array():
 def test_equal_steps_along_two_axes_share_one_line():
     line = source_line(8)
     rows, columns = (
-        along.apply(lined((1, 8, 8), axis, line), reads.Window(axis, 3, 1, 1, 1, 8), {}, free=False) for axis in (1, 2)
+        applied(lined((1, 8, 8), axis, line), reads.Window(axis, 3, 1, 1, 1, 8), free=False) for axis in (1, 2)
     )
 
     assert isinstance(rows, Lined)
@@ -143,7 +149,7 @@ def test_equal_steps_along_two_axes_share_one_line():
 
 def test_runs_of_channels_become_one_where_they_see_the_same():
     line, shape = source_line(5), (2, 5)
-    wide = along.apply(lined(shape, 1, line), reads.Window(1, 3, 1, 1, 1, 5), {}, free=True)
+    wide = applied(lined(shape, 1, line), reads.Window(1, 3, 1, 1, 1, 5), free=True)
     same = lined(shape, 1, line), lined(shape, 1, source_line(5))
 
     runs = lines.concatenate(
@@ -155,7 +161,7 @@ def test_runs_of_channels_become_one_where_they_see_the_same():
     assert isinstance(runs, Lined)
     assert [(count, one.lo[0]) for count, one in runs.runs] == [(4, 0), (2, -1)]
     assert lines.hull(runs).lo.tolist() == [-1, 0, 1, 2, 3]
-    grouped = along.apply(runs, reads.Group(0, 1, 8), {}, free=True)
+    grouped = applied(runs, reads.Group(0, 1, 8), free=True)
     assert (grouped.shape, grouped.extents, grouped.tags) == ((8, 5), (1, 5), {1: (1, 1)})
 
 
@@ -172,13 +178,13 @@ def test_runs_that_a_gather_moves_unlike_have_no_pattern_in_common():
     whole, places = (4, 12), [reads.Place(0, 2, 0, 4), reads.Place(0, 2, 2, 4)]
     made = []
     for kind, start, apply in (
-        (lines, lined((2, 6), 1, source_line(6)), along.apply),
-        (joins, intervals.source((2, 6), 1), intervals.apply),
+        (lines, lined((2, 6), 1, source_line(6)), applied),
+        (joins, intervals.source((2, 6), 1), partial(intervals.apply, masks={})),
     ):
-        one = apply(start, doubled, {}, free=True)
-        fields = one, apply(one, moved, {}, free=True)
+        one = apply(start, doubled, free=True)
+        fields = one, apply(one, moved, free=True)
         joined = kind.concatenate(list(zip(fields, places, strict=True)), whole, 0)
-        made.append(apply(joined, reads.Take(1, (1, 2)), {}, free=True))
+        made.append(apply(joined, reads.Take(1, (1, 2)), free=True))
 
     assert made[0].lo.tolist() == [[0, 1], [0, 1], [1, 1], [1, 1]]
     assert made[0].tags == made[1].tags == {}

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from rfcalc import reads
-from rfcalc.analyses import intervals, joins
+from rfcalc.analyses import intervals, joins, masked
 from rfcalc.ops import Call, Effect
 from rfcalc.tracing import recorder
 from tests.randomnets.brute import check
@@ -204,7 +204,10 @@ def _nothing_moved(steps: reads.Steps, shape: tuple[int, ...]) -> reads.Steps:
 
 
 def _unmasked(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda field, mask: function(field, np.zeros_like(mask))
+    def found(field: Any, mask: int, shades: masked.Shades) -> Any:
+        return function(field, mask, masked.Shades({mask: np.zeros_like(shades[mask])}))
+
+    return found
 
 
 def _one_tap_less(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -308,8 +311,8 @@ MUTATIONS: tuple[Mutation | EngineMutation, ...] = (
     Mutation("mask", "condition ignored", ("where_known",), r"aten\.where", _each(reads.Blocked, lambda step: None)),
     Mutation("mask", "fill ignored", ("masked_fill",), r"aten\.masked_fill", _each(reads.Blocked, lambda step: None)),
     Mutation("mask", "zeros read", ("multiplied",), r"aten\.mul", _each(reads.Blocked, lambda step: None)),
-    EngineMutation("attention", "causal mask ignored", ("causal",), intervals, "_contract", _unmasked),
-    EngineMutation("attention", "given mask ignored", ("masked",), intervals, "_contract", _unmasked),
+    EngineMutation("attention", "causal mask ignored", ("causal",), masked, "_contracted", _unmasked),
+    EngineMutation("attention", "given mask ignored", ("masked",), masked, "_contracted", _unmasked),
     Mutation(
         "attention",
         "finite mask ignored",

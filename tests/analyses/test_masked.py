@@ -1,0 +1,291 @@
+"""Fields below a mask say what arrays of all their elements say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from rfcalc import reads
+from rfcalc.analyses import intervals, joins, lines, masked, travel
+from rfcalc.analyses.analysis import Analysis
+from rfcalc.analyses.intervals import NOTHING, Intervals
+from rfcalc.analyses.masked import Masked, Shades
+from rfcalc.api import layer_graph
+
+#: Windows, heads, queries and keys.
+SHAPE = (4, 3, 5, 6)
+#: A pair of regions in each of two windows, as where windows wrap around the border; the others see all their keys.
+HALVES = np.arange(5)[:, None] // 3 != np.arange(6) // 3
+WINDOWS = np.stack([np.zeros((5, 6), dtype=bool), HALVES, np.zeros((5, 6), dtype=bool), HALVES])[:, None]
+
+
+def field(rng: np.random.Generator, axes: Sequence[int], *, holes: bool = False) -> Intervals:
+    """Random spans that differ along the axes, with random tags; with holes, every other element sees nothing."""
+    extents = tuple(extent if axis in axes else 1 for axis, extent in enumerate(SHAPE))
+    lo = rng.integers(0, 20, extents)
+    hi = lo + rng.integers(0, 5, extents)
+    gone = rng.integers(0, 2, extents).astype(bool) if holes else np.zeros(extents, dtype=bool)
+    tags = {axis: (int(rng.integers(1, 3)), int(rng.integers(0, 3))) for axis in range(4) if rng.integers(2)}
+    return Intervals(SHAPE, np.where(gone, NOTHING, lo), np.where(gone, -NOTHING, hi), tags)
+
+
+def assert_same(made: Intervals, expected: Intervals) -> None:
+    assert (made.shape, made.extents, dict(made.tags)) == (expected.shape, expected.extents, dict(expected.tags))
+    np.testing.assert_array_equal(made.lo, expected.lo)
+    np.testing.assert_array_equal(made.hi, expected.hi)
+
+
+def both(own: Intervals, steps: Sequence[reads.Step], masks: Shades) -> tuple[Intervals, Intervals, bool]:
+    """The field after steps, below masks and on arrays, and whether no step took arrays of all elements."""
+    made = expected = own
+    short = True
+    for step in steps:
+        expected = intervals.apply(expected, step, masks, free=False)
+        found = masked.apply(made, step, masks)
+        short = short and found is not None
+        made = intervals.apply(made, step, masks, free=False) if found is None else found
+    return made, expected, short
+
+
+MERGE = reads.Reshape(SHAPE, (12, 5, 6))
+FEW = {
+    "blocked": [reads.Blocked(0)],
+    "twice": [reads.Blocked(0), reads.Blocked(0)],
+    "below another mask": [reads.Blocked(0), reads.Blocked(1)],
+    "permuted": [reads.Blocked(0), reads.Permute((1, 0, 3, 2))],
+    "heads merged": [reads.Blocked(0), MERGE],
+    "heads merged and split": [reads.Blocked(0), MERGE, reads.Reshape((12, 5, 6), SHAPE)],
+    "over keys": [reads.Blocked(0), reads.Reduce((3,))],
+    "over the keys of merged heads": [reads.Blocked(0), MERGE, reads.Reduce((2,))],
+    "softmax": [reads.Blocked(0), reads.Reduce((3,)), reads.Blocked(0)],
+}
+
+
+@pytest.mark.parametrize("axes", [(0, 2), (0, 3)], ids=["queries", "keys"])
+@pytest.mark.parametrize("steps", FEW.values(), ids=FEW.keys())
+def test_steps_on_scores_make_no_arrays_of_all_scores(
+    axes: Sequence[int], steps: Sequence[reads.Step], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    original = Masked.__getattr__
+    monkeypatch.setattr(Masked, "__getattr__", lambda own, name: asked.append(name) or original(own, name))
+
+    made, expected, short = both(
+        field(np.random.default_rng(0), axes), steps, Shades({0: WINDOWS, 1: WINDOWS[:, :, ::-1]})
+    )
+
+    assert (short, asked) == (True, [])
+    assert_same(made, expected)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 1 << 30), st.sampled_from([*FEW.values()]), st.booleans(), st.data())
+def test_any_mask_over_any_field(seed: int, steps: Sequence[reads.Step], holes: bool, data: st.DataObject) -> None:
+    rng = np.random.default_rng(seed)
+    axes = data.draw(st.sets(st.integers(0, 3)))
+    extents = [extent if data.draw(st.booleans()) else 1 for extent in SHAPE]
+    masks = Shades({mask: rng.random(extents) < data.draw(st.sampled_from([0.1, 0.5, 0.9])) for mask in (0, 1)})
+    assume(masks[0].any())
+
+    made, expected, _ = both(field(rng, sorted(axes), holes=holes), steps, masks)
+
+    assert_same(made, expected)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 1 << 30), st.booleans(), st.sampled_from([(5, 6), (4, 1, 5, 6), (1, 3, 1, 6)]))
+def test_keys_are_contracted_by_patterns_of_rows(seed: int, holes: bool, extents: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(seed)
+    values = Intervals(
+        (4, 3, 6, 2),
+        *[getattr(field(rng, (0, 3), holes=holes), end).swapaxes(-1, -2) for end in ("lo", "hi")],
+        {0: (2, 3), 3: (1, 0)},
+    )
+    masks = Shades({0: rng.random(extents) < 0.5})
+
+    made = masked.apply(values, reads.Contract(0), masks)
+
+    assert made is not None
+    assert_same(made, intervals.apply(values, reads.Contract(0), masks, free=False))
+
+
+@pytest.mark.parametrize("turn", [1, -1], ids=["later and later", "earlier and earlier"])
+def test_causal_keys(turn: int) -> None:
+    line = np.arange(6)[::turn, None]
+    values = Intervals((6, 2), line, line + 1, {})
+    masks = Shades({0: ~np.tri(6, dtype=bool)})
+
+    made = masked.apply(values, reads.Contract(0), masks)
+
+    first, last = ([0] * 6, [1, 2, 3, 4, 5, 6]) if turn > 0 else ([5, 4, 3, 2, 1, 0], [6] * 6)
+    assert made is not None
+    assert (made.lo[:, 0].tolist(), made.hi[:, 0].tolist()) == (first, last)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 1 << 30), st.booleans(), st.integers(2, 40))
+def test_questions_about_scores_are_those_of_all_elements(seed: int, holes: bool, extent: int) -> None:
+    rng = np.random.default_rng(seed)
+    masks = Shades({0: WINDOWS if rng.integers(2) else rng.random((4, 1, 5, 6)) < 0.5})
+    parts = [masked.apply(field(rng, axes, holes=holes), reads.Blocked(0), masks) for axes in ((0, 2), (0, 3))]
+    found = [part for part in parts if isinstance(part, Masked)]
+    every = [Intervals(part.shape, part.lo, part.hi, part.tags) for part in found]
+
+    for one, all_of_it in zip(found, every, strict=True):
+        assert one.places() == frozenset(axis for axis in (0, 2, 3) if travel.differs(all_of_it, axis))
+        assert [one.moves(axis, extent) for axis in range(4)] == [
+            travel.moves(all_of_it, axis, extent) for axis in range(4)
+        ]
+    if len(found) == 2:
+        together = joins.union([part.over(part.below, {}) for part in found])
+        assert isinstance(together, Masked)
+        assert_same(together, joins.union([Intervals(part.shape, part.lo, part.hi, {}) for part in every]))
+        few = joins.kinds((together,))
+        assert {*zip(few.lo.flat, few.hi.flat, strict=True)} == {*zip(together.lo.flat, together.hi.flat, strict=True)}
+
+
+def test_an_axis_of_one_position_moves_by_its_tag() -> None:
+    own = Intervals((4, 1, 5, 1), np.arange(4).reshape(4, 1, 1, 1), np.arange(4).reshape(4, 1, 1, 1), {1: (1, 8)})
+    made = masked.apply(own, reads.Blocked(0), Shades({0: WINDOWS}))
+
+    assert isinstance(made, Masked)
+    assert [made.moves(axis, 64) for axis in range(4)] == [False, True, False, False]
+
+
+def test_a_constant_below_a_mask_is_of_two_kinds() -> None:
+    made = masked.apply(field(np.random.default_rng(0), ()), reads.Blocked(0), Shades({0: WINDOWS}))
+
+    assert isinstance(made, Masked)
+    few = joins.kinds((made,))
+    assert sorted(zip(few.lo.flat, few.hi.flat, strict=True)) == sorted({*zip(made.lo.flat, made.hi.flat, strict=True)})
+    assert (made.places(), made.moves(0, 2)) == (frozenset(), False)
+
+
+def test_both_fields_are_merged_at_once_where_they_stay_alike() -> None:
+    rng, masks = np.random.default_rng(0), Shades({0: WINDOWS})
+    parts = tuple(field(rng, axes) for axes in ((0, 2), (0, 3)))
+    below = tuple(part for own in parts if (part := masked.apply(own, reads.Blocked(0), masks)) is not None)
+
+    full, local = lines.merge_both(parts, parts)
+    assert full is local
+    full, local = lines.merge_both(below, below)
+    assert (len(full), len(local)) == (1, 2)
+    assert lines.merge_both(below, below[:1])[1] == below[:1]
+
+
+def test_the_union_of_scores_below_a_mask_reads_as_its_elements() -> None:
+    rng, masks = np.random.default_rng(0), Shades({0: WINDOWS})
+    parts = [masked.apply(field(rng, axes), reads.Blocked(0), masks) for axes in ((0, 2), (0, 3))]
+    together = joins.union([part for part in parts if part is not None])
+    every = Intervals(together.shape, together.lo, together.hi, {})
+
+    for steps in ([MERGE], [MERGE, reads.Reduce((2,))], [reads.Reduce((3,))], [reads.Permute((0, 1, 3, 2))]):
+        made, _, short = both(together, steps, masks)
+        assert short
+        assert_same(made, both(every, steps, masks)[1])
+
+
+def test_fields_below_different_masks_are_united_on_arrays() -> None:
+    rng, masks = np.random.default_rng(0), Shades({0: WINDOWS, 1: ~WINDOWS})
+    parts = [masked.apply(field(rng, (0, 2)), reads.Blocked(mask), masks) for mask in (0, 1)]
+    found = [part for part in parts if part is not None]
+
+    assert not isinstance(joins.union(found), Masked)
+
+
+def test_a_mask_is_looked_at_once_for_all_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    original = masked._patterns
+    monkeypatch.setattr(masked, "_patterns", lambda seen: calls.append(seen.shape) or original(seen))
+    rng, masks = np.random.default_rng(0), Shades({0: WINDOWS})
+
+    for _ in range(5):
+        both(field(rng, (0, 3)), FEW["over the keys of merged heads"], masks)
+
+    assert calls == [(12, 5, 6)]
+
+
+def test_rows_are_told_apart_by_all_their_numbers() -> None:
+    rows = np.array([[1, 2], [1, 2], [1, 3], [1, 2], [0, 2]])
+
+    first, which = masked.distinct(rows)
+
+    assert (first.tolist(), which.tolist()) == ([0, 2, 4], [0, 0, 1, 0, 2])
+
+
+def test_a_masked_field_is_broadcast_like_any() -> None:
+    masks = Shades({0: WINDOWS})
+    own = field(np.random.default_rng(1), (0, 2))
+    narrow = Intervals((4, 1, 5, 1), own.lo, own.hi, {0: (1, 2), 1: (1, 0), 3: (1, 0)})
+    made = masked.apply(narrow, reads.Blocked(0), masks)
+
+    assert isinstance(made, Masked)
+    assert_same(masked.broadcast(made, SHAPE), intervals.broadcast(made, SHAPE))
+    assert dict(masked.broadcast(made, SHAPE).tags) == {}
+
+
+@pytest.mark.parametrize(("first", "rest", "moving"), [(0, 0, False), (0, 40, True), (40, 0, True), (0, 7, False)])
+def test_positions_move_where_any_line_of_them_does(first: int, rest: int, moving: bool) -> None:
+    """Of 64 pixels, centres that travel over a quarter or more along the first line, or along another one."""
+    centers = np.arange(3)[:, None] * np.array([first, rest]) // 2
+
+    assert travel.moves(Intervals((3, 2), centers, centers, {}), 0, 64) is moving
+
+
+# --- work -------------------------------------------------------------------------------------------------------------
+
+
+class Shifted(nn.Module):
+    """Attention of two heads in windows of 8 positions that wrap around the border, with a mask between the ends."""
+
+    def __init__(self, windows: int) -> None:
+        super().__init__()
+        self.windows = windows
+        self.patches = nn.Conv1d(3, 8, 4, 4)
+        self.project = nn.Linear(8, 8)
+        place = torch.arange(8 * windows).roll(-4).reshape(windows, 8)
+        self.register_buffer("apart", (place[:, :, None] - place[:, None]).abs() > 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).transpose(1, 2).roll(-4, 1).reshape(self.windows, 8, 2, 4).transpose(1, 2)
+        scores = (x @ x.transpose(-1, -2)).masked_fill(self.apart[:, None], float("-inf"))
+        x = (scores.softmax(-1) @ x).transpose(1, 2).reshape(1, -1, 8)
+        return self.project(x.roll(4, 1))
+
+
+def sizes(windows: int, monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
+    """How many fields on arrays an analysis makes, by their elements."""
+    graph = layer_graph(Shifted(windows), torch.empty(1, 3, 32 * windows))
+    found: Counter[int] = Counter()
+    original = Intervals.__init__
+
+    def counting(self: Intervals, shape: tuple[int, ...], lo: np.ndarray, *rest: Any) -> None:
+        found[lo.size] += 1
+        original(self, shape, lo, *rest)
+
+    def asked(self: Masked, name: str) -> Any:
+        raise AssertionError(f"all scores have their {name} made")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Intervals, "__init__", counting)
+        patch.setattr(Masked, "__getattr__", asked)
+        layer = Analysis(graph)["project"]
+    # A unit of the first window, whose ends do not see each other, reads its half of four patches.
+    assert (layer.receptive_field.masked, layer.receptive_field.size_min) == (True, (16,))
+    return found
+
+
+def test_masked_attention_takes_no_array_of_all_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    few, many = sizes(8, monkeypatch), sizes(64, monkeypatch)
+
+    assert few.total() == many.total()
+    # There are 8 scores for each position. Only the layer of the scores, before any mask, is asked for its sizes.
+    assert sum(count for size, count in many.items() if size > 2 * 8 * 64) <= 2

@@ -1,0 +1,309 @@
+"""What is not worked out twice: source axes that are seen alike, and sights that come again."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from itertools import pairwise
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rfcalc import reads
+from rfcalc.analyses import fields, lines, receptive_field
+from rfcalc.analyses.along import Plans
+from rfcalc.analyses.analysis import Analysis
+from rfcalc.analyses.fields import trace_axes, trace_axis
+from rfcalc.analyses.joins import combined
+from rfcalc.analyses.states import Sight, State, Turned, can_turn
+from rfcalc.api import layer_graph
+from rfcalc.graph import LayerGraph, Ref
+from tests.randomnets.draw import draw
+
+
+class Net(nn.Module):
+    """A function of an image, in which a convolution runs first."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(4, 4, 3, padding=1)
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.stem(x))
+
+
+def graph_of(function: Callable[[Tensor], Tensor], height: int = 12, width: int = 12) -> LayerGraph:
+    return layer_graph(Net(function).to("meta").eval(), torch.empty(1, 4, height, width, device="meta"))
+
+
+def gated(x: Tensor) -> Tensor:
+    return x * functional.avg_pool2d(x, 12).sigmoid()
+
+
+def assigned(x: Tensor) -> Tensor:
+    made = torch.zeros(1, 4, 15, 15, device=x.device)
+    made[:, :, 2:14, 2:14] = x
+    return functional.max_pool2d(made, 3)
+
+
+def half_a_pixel_apart(x: Tensor) -> Tensor:
+    return functional.max_pool2d(x, 3, 2, 1) + functional.max_pool2d(x, 2, 2)
+
+
+#: Networks, and whether their output sees the columns as it sees the rows.
+NETS: dict[str, tuple[Callable[[Tensor], Tensor], bool]] = {
+    "pooling": (lambda x: functional.max_pool2d(x, 3, 2, 1), True),
+    "dilation": (lambda x: functional.max_pool2d(x, 3, 1, 1, 1) + x, True),
+    "upsampling": (lambda x: functional.interpolate(x, scale_factor=2, mode="bilinear"), True),
+    "padding": (lambda x: functional.pad(x, (2, 1, 2, 1), mode="reflect"), True),
+    "channels side by side": (lambda x: torch.cat([functional.max_pool2d(x, 3, 1, 1), x], 1), True),
+    "channels, then a window": (lambda x: functional.avg_pool2d(torch.cat([functional.relu(x), x], 1), 3), True),
+    "branches that are not aligned": (half_a_pixel_apart, True),
+    "a gate over all": (gated, True),
+    "channels last": (lambda x: x.permute(0, 2, 3, 1).softmax(-1), True),
+    "flipped both ways": (lambda x: x.flip(2, 3), True),
+    "transposed": (lambda x: x.transpose(2, 3), True),
+    "assigned, one axis after the other": (assigned, False),
+    "one of both repeated": (lambda x: functional.max_pool2d(x, 12).expand(1, 4, 1, 5), False),
+    "rows only": (lambda x: functional.max_pool2d(x, (3, 1), 1), False),
+    "rows, then columns": (lambda x: functional.max_pool2d(functional.max_pool2d(x, (3, 1), 1), (1, 3), 1), False),
+    "another stride": (lambda x: functional.max_pool2d(x, 3, (1, 2)), False),
+    "another padding": (lambda x: functional.pad(x, (2, 1, 1, 2)), False),
+    "flipped": (lambda x: x.flip(3), False),
+    "mean over columns": (lambda x: x.mean(3), False),
+    "columns side by side": (lambda x: torch.cat([x, functional.relu(x)], 3), False),
+    "with the transpose": (lambda x: x + x.transpose(2, 3), False),
+    "columns in two places": (lambda x: x.unsqueeze(4) + x.unsqueeze(3), False),
+    "tokens": (lambda x: x.flatten(2), False),
+    "prefix": (lambda x: x.cumsum(2), False),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_axes_gone_along_together_are_seen_as_each_by_itself(name: str) -> None:
+    assert_together_as_alone(graph_of(NETS[name][0]), Ref(0))
+
+
+def test_axes_of_random_networks() -> None:
+    turned = 0
+    for seed in range(60):
+        net, inputs = draw(Random(seed))
+        graph = layer_graph(net, tuple(inputs))
+        for source in graph.inputs:
+            turned += assert_together_as_alone(graph, Ref(source.node))
+
+    assert turned > 50  # axes of one extent are seen alike by chance
+
+
+def assert_together_as_alone(graph: LayerGraph, source: Ref) -> int:
+    """All axes of the source gone along at once are seen as each by itself; how often one is a turned one."""
+    axes = range(len(graph[source.node].outputs[source.output].shape))
+    alone = [[(*step[:2], dict(step[2])) for step in trace_axis(graph, source, axis)] for axis in axes]
+    turned = 0
+    for record, rows, clashes in trace_axes(graph, source, axes):
+        own = [walk.pop(0) for walk in alone]
+        assert list(clashes) == [found for _, _, found in own]
+        for number, row in enumerate(rows):
+            for state, (same, states, _) in zip(row, own, strict=True):
+                assert same is record
+                assert_same(state, states[number])
+                turned += isinstance(state, Turned)
+    return turned
+
+
+def assert_same(one: State | None, other: State | None) -> None:
+    """Both see the same, free and clipped, of the same axes, by the same layers."""
+    if one is None or other is None:
+        assert one is other
+        return
+    assert (one.context, one.inexact, one.misaligned, one.masked) == (
+        other.context,
+        other.inexact,
+        other.misaligned,
+        other.masked,
+    )
+    for parts, others in ((one.full, other.full), (one.local, other.local)):
+        assert len(parts) == len(others)
+        if parts:
+            mine, its = combined(parts), combined(others)
+            assert (mine.shape, dict(mine.tags)) == (its.shape, dict(its.tags))
+            np.testing.assert_array_equal(mine.lo, its.lo)
+            np.testing.assert_array_equal(mine.hi, its.hi)
+    assert receptive_field.summarise(one, 12) == receptive_field.summarise(other, 12)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_columns_are_not_worked_out_where_they_are_seen_as_rows(name: str) -> None:
+    function, alike = NETS[name]
+    graph = graph_of(function)
+    last = [row[0] for _, row, _ in trace_axes(graph, Ref(0), (2, 3))][-1]
+
+    assert (isinstance(last[1], Turned) and last[1].like is last[0]) is alike
+
+
+def test_columns_of_another_extent_are_worked_out() -> None:
+    for _, rows, _ in trace_axes(graph_of(torch.relu, 12, 10), Ref(0), (2, 3)):
+        assert not isinstance(rows[0][1], Turned)
+
+
+def test_clashes_are_known_of_both_axes() -> None:
+    graph = graph_of(half_a_pixel_apart)
+    *_, (_, rows, clashes) = trace_axes(graph, Ref(0), (2, 3))
+
+    assert isinstance(rows[0][1], Turned)
+    assert list(clashes[0]) == list(clashes[1])
+    assert len(clashes[0]) == 1
+
+
+WINDOWS = tuple(reads.Window(axis, 3, 2, 1, 1, 4) for axis in (2, 3))
+GROUP = reads.Group(1, 1, 8)
+
+
+@pytest.mark.parametrize(
+    ("steps", "after"),
+    [
+        ((), (2, 3)),
+        ((GROUP, *WINDOWS), (2, 3)),
+        ((*WINDOWS, GROUP), (2, 3)),
+        ((WINDOWS[0], GROUP, WINDOWS[1]), None),  # not in one order with the channels
+        ((WINDOWS[0],), None),
+        ((WINDOWS[0], reads.Window(3, 3, 2, 1, 0, 4)), None),
+        ((reads.Place(1, 4, 4, 8),), (2, 3)),
+        ((reads.Place(3, 8, 0, 16),), None),
+        ((reads.Reduce((2, 3)),), (2, 3)),
+        ((reads.Reduce((1, 3)),), None),
+        ((reads.Group(2, 1, 8),), None),
+        ((reads.Permute((0, 2, 3, 1)),), (1, 2)),
+        ((reads.Permute((0, 1, 3, 2)),), (3, 2)),
+        ((reads.Reshape((1, 4, 8, 8), (4, 8, 8)),), (1, 2)),
+        ((reads.Reshape((1, 4, 8, 8), (1, 4, 64)),), None),
+        ((reads.Erase((1, 4, 8, 8), ((2, 2, 0, 1),)),), None),
+        ((reads.Blocked(0),), None),
+    ],
+)
+def test_steps_that_treat_two_axes_alike(steps: reads.Steps, after: tuple[int, int] | None) -> None:
+    assert Plans({}).turned(steps, (1, 4, 8, 8), (2, 3)) == after
+    assert Plans({}).turned(steps, (1, 4, 8, 9), (2, 3)) is None
+
+
+def test_only_lines_are_turned() -> None:
+    line = lines.source_line(8)
+    rows = State(Sight((lines.lined((1, 8, 8), 1, line),), ()))
+
+    assert can_turn(rows, (1, 2))
+    assert not can_turn(rows, (2, 1))
+    assert not can_turn(State(Sight((lines.Lined((8, 1, 8), 2, 0, ((8, line),)),), ())), (2, 0))
+    turned = Turned(rows, (1, 2))
+    assert turned.shape == (1, 8, 8)
+    assert turned.full[0].lo.tolist() == [[[0, 1, 2, 3, 4, 5, 6, 7]]]
+
+
+# --- how much is worked out -------------------------------------------------------------------------------------------
+
+
+def chain(depth: int) -> Callable[[Tensor], Tensor]:
+    """Poolings of 3 x 3."""
+
+    def forward(x: Tensor) -> Tensor:
+        for _ in range(depth):
+            x = functional.max_pool2d(x, 3, 1, 1)
+        return x
+
+    return forward
+
+
+class Transformer(nn.Module):
+    """Tokens of an image through blocks of attention."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 4, 4)
+        self.blocks = nn.ModuleList([nn.MultiheadAttention(16, 2, batch_first=True) for _ in range(depth)])
+        self.mixers = nn.ModuleList([nn.Linear(16, 16) for _ in range(depth)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        for block, mixer in zip(self.blocks, self.mixers, strict=True):
+            x = block(x, x, x)[0] + x
+            x = x + mixer(x)
+        return x
+
+
+def worked_out(monkeypatch: pytest.MonkeyPatch, graph: LayerGraph) -> int:
+    """How often an analysis works out what is seen after an op's steps."""
+    calls, seen = [], fields._Axis._seen
+
+    def counted(self: object, *args: object) -> object:
+        calls.append(args)
+        return seen(self, *args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fields._Axis, "_seen", counted)
+        assert len(Analysis(graph).layers) > 1
+    return len(calls)
+
+
+def test_both_axes_of_a_square_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert worked_out(monkeypatch, graph_of(chain(10))) == 11  # and the convolution before
+    assert worked_out(monkeypatch, graph_of(chain(10), 12, 10)) == 22
+
+
+def test_blocks_that_see_the_same_are_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = torch.empty(1, 3, 16, 16, device="meta")
+    found = [worked_out(monkeypatch, layer_graph(Transformer(n).to("meta").eval(), image)) for n in (3, 4, 5, 9)]
+
+    assert [later - earlier for earlier, later in pairwise(found)] == [0, 0, 0]
+
+
+def test_equal_parts_of_a_tensor_are_gone_on_with_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = graph_of(lambda x: torch.stack([functional.max_pool2d(part, 3) for part in x.chunk(4, 1)]))
+    pools = {id(record.reads[0][0].steps) for record in graph if "pool" in record.op}
+
+    assert worked_out(monkeypatch, graph) == 1 + 4 + len(pools) + 4  # convolution, parts, poolings, and their places
+
+
+def test_samples_are_counted_once_for_axes_that_are_seen_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    axes: list[int] = []
+    counted = receptive_field.sample_counts
+
+    def noted(graph: LayerGraph, source: Ref, axis: int, *rest: object) -> dict[int, int]:
+        axes.append(axis)
+        return counted(graph, source, axis, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(receptive_field, "sample_counts", noted)
+    for width, expected in ((12, [2]), (10, [2, 3])):
+        axes.clear()
+        assert Analysis(graph_of(chain(3), 12, width)).layers[-1].receptive_field.samples == (9, 9)
+        assert axes == expected
+
+
+def test_samples_of_axes_that_part() -> None:
+    rows_only = Analysis(graph_of(lambda x: functional.max_pool2d(x, (3, 1), 1, (1, 0)))).layers[-1]
+
+    assert rows_only.receptive_field.size == (5, 3)
+    assert rows_only.receptive_field.samples == (5, 3)
+
+
+def test_no_garbage_is_collected_while_layers_are_made() -> None:
+    analysis, runs = Analysis(graph_of(chain(40))), []
+
+    def noted(phase: str, info: dict[str, int]) -> None:
+        runs.append(phase)
+
+    before = gc.get_threshold()
+    gc.callbacks.append(noted)
+    gc.set_threshold(5)
+    try:
+        runs.clear()
+        during = analysis.layers and list(runs)
+    finally:
+        gc.callbacks.remove(noted)
+        gc.set_threshold(*before)
+
+    assert during.count("start") < 10  # at the beginning and at the end; hundreds otherwise
+    assert gc.isenabled()
