@@ -15,7 +15,7 @@ from rfcalc.conventions.ptflops import refuses
 from rfcalc.conventions.rules import Convention, Miss, Pass, extra, missing, products
 
 _ATTENTION_OP = "torch.scaled_dot_product_attention"
-_PRODUCTS = ("aten.mm", "aten.addmm", "aten.bmm")
+_PRODUCTS = ("aten.mm", "aten.addmm", "aten.bmm", "torch.matmul")
 _RECURRENT = tuple(f"torch.{kind}{end}" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu") for end in ("", "_cell"))
 
 

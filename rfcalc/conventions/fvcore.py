@@ -81,7 +81,7 @@ def refuses(facts: Facts) -> str:
 RULES = (
     products("aten.convolution", "torch.linear", *CELLS),
     products(
-        *("aten.mm", "aten.addmm", "aten.bmm"),
+        *("aten.mm", "aten.addmm", "aten.bmm", "torch.matmul"),
         count=matrix_product,
         label=BROADCAST,
         fault=f"{TOOL} takes the batch of a matmul from its left operand alone",

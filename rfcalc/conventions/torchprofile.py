@@ -83,7 +83,9 @@ _PRODUCTS = (
         fault=f"{TOOL} counts transposed convolution as if its kernel were slid over the output",
     ),
     products("aten.convolution", "torch.scaled_dot_product_attention", "torch.linear", *CELLS),
-    products("aten.mm", "aten.addmm", "aten.bmm", "aten.baddbmm", "aten.mv", "aten.dot", count=_product),
+    products(
+        "aten.mm", "aten.addmm", "aten.bmm", "aten.baddbmm", "aten.mv", "aten.dot", "torch.matmul", count=_product
+    ),
     products(
         "torch.einsum",
         count=_einsum,

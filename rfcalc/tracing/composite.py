@@ -92,6 +92,15 @@ def _bind_einsum(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound | None
     return {"equation": args[0], "operands": tuple(operands)}
 
 
+def _bind_matmul(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound | None:
+    named = _binder(("self", "other"))(args, kwargs) or {}
+    operands = [named.get(name) for name in ("self", "other")]
+    batches = [tuple(item.shape[:-2]) for item in operands if isinstance(item, torch.Tensor) and item.ndim > 2]
+    if len(batches) < 2 or batches[0] != batches[1] or len(named) > 2:
+        return None  # vectors, matrices and what is broadcast run as other products
+    return named
+
+
 def _bind_pad(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound | None:
     named = {**dict(zip(("input", "pad", "mode", "value"), args, strict=False)), **kwargs}
     if named.get("mode") != "circular":
@@ -114,9 +123,12 @@ def whole(rule: str, named: Bound, run: Callable[[], Any]) -> Any:
 def composites() -> dict[Any, tuple[str, Binder]]:
     """The rule's name and the binder of every function that is recorded whole."""
     table: dict[Any, tuple[str, Binder]] = {
+        torch.Tensor.__rmatmul__: ("torch.matmul", lambda args, kwargs: _bind_matmul(args[::-1], kwargs)),
         torch.functional.einsum: ("torch.einsum", _bind_einsum),
         functional.pad: ("aten._pad_circular", _bind_pad),
     }
+    for function in (torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__):
+        table[function] = ("torch.matmul", _bind_matmul)  # expansions and views around bmm for the dispatcher
     for name, (functions, names) in _TABLE.items():
         for function in functions:
             table[function] = (name, _bind_recurrent if names is _RNN else _binder(names))

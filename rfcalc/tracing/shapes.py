@@ -321,6 +321,13 @@ def _linear(named: Mapping[str, Any]) -> torch.Tensor | None:
     return empty((*x.shape[:-1], weight.shape[0]), x.dtype)
 
 
+def _matmul(named: Mapping[str, Any]) -> torch.Tensor | None:
+    a, b = named["self"], named["other"]
+    if a.dtype != b.dtype or a.shape[-1] != b.shape[-2] or not (a.is_floating_point() or a.is_complex()):
+        return None
+    return empty((*a.shape[:-1], b.shape[-1]), a.dtype)
+
+
 def _typed(x: torch.Tensor, affine: Sequence[Any], shape: Sequence[int]) -> bool:
     """Whether every tensor of ``affine`` has the dtype of ``x`` and the given shape."""
     return all(item is None or (tuple(item.shape) == tuple(shape) and item.dtype == x.dtype) for item in affine)
@@ -399,6 +406,7 @@ def _recurrent(named: Mapping[str, Any]) -> tuple[torch.Tensor, ...] | None:
 
 _COMPOSITES: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "torch.linear": _linear,
+    "torch.matmul": _matmul,
     "torch.layer_norm": _layer_norm,
     "torch.rms_norm": _rms_norm,
     "torch.group_norm": _group_norm,

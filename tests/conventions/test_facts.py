@@ -17,9 +17,9 @@ from tests.conventions.nets import Function
 from tests.conventions.test_numbers import graph
 
 FUNCTIONS = {
-    "x @ y": (lambda x: x @ x, "aten.bmm", "torch.Tensor.__matmul__"),
-    "x.matmul(y)": (lambda x: x.matmul(x), "aten.bmm", "torch.Tensor.matmul"),
-    "matmul(x, y)": (lambda x: torch.matmul(x, x), "aten.bmm", "torch.matmul"),
+    "x @ y": (lambda x: x @ x, "torch.matmul", "torch.Tensor.__matmul__"),
+    "x.matmul(y)": (lambda x: x.matmul(x), "torch.matmul", "torch.Tensor.matmul"),
+    "matmul(x, y)": (lambda x: torch.matmul(x, x), "torch.matmul", "torch.matmul"),
     "x + y": (lambda x: x + x, "aten.add", "torch.Tensor.__add__"),
     "1 + x": (lambda x: 1 + x, "aten.add", "torch.Tensor.__add__"),
     "sum": (lambda x: sum([x, x]), "aten.add", "torch.Tensor.__add__"),

@@ -21,6 +21,10 @@ def _same(found, real):
     return all((a.shape, a.dtype, a.stride()) == (b.shape, b.dtype, b.stride()) and a.is_meta for a, b in pairs)
 
 
+def _matmul(**named):
+    return torch.matmul(named["self"], named["other"])
+
+
 X = torch.randn(2, 6, 4, 4)
 C = torch.ones(6)
 NORMS = {
@@ -34,6 +38,11 @@ NORMS = {
     "torch.group_norm": (functional.group_norm, {"input": X, "num_groups": 3, "weight": C, "bias": C}),
     "torch.batch_norm": (functional.batch_norm, {"input": X, "running_mean": C, "running_var": C, "weight": C}),
     "torch.linear": (functional.linear, {"input": X, "weight": torch.randn(5, 4), "bias": torch.ones(5)}),
+    "torch.matmul": (_matmul, {"self": X, "other": torch.randn(2, 6, 4, 3)}),
+    "torch.matmul of other layouts": (_matmul, {"self": X.transpose(2, 3), "other": X.permute(0, 1, 3, 2)}),
+    "torch.matmul of repeated batches": (_matmul, {"self": X[:1].expand(2, 6, 4, 4), "other": X}),
+    "torch.matmul of complex numbers": (_matmul, {"self": X + 1j, "other": X - 1j}),
+    "torch.matmul of one batch axis": (_matmul, {"self": X[0], "other": X[1]}),
 }
 
 
@@ -63,6 +72,9 @@ def test_layers_are_as_on_a_cpu(name):
         ("torch.batch_norm", {"running_var": torch.ones(5)}),
         ("torch.linear", {"weight": torch.randn(5, 3)}),
         ("torch.linear", {"bias": torch.ones(4)}),
+        ("torch.matmul", {"other": torch.randn(2, 6, 3, 4)}),
+        ("torch.matmul", {"other": X.double()}),
+        ("torch.matmul", {"self": X > 0, "other": X > 0}),
         ("torch.dropout", {}),
     ],
 )
