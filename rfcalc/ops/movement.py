@@ -360,8 +360,10 @@ def _joined(tensors: Sequence[Arg], shapes: Sequence[tuple[int, ...]], axis: int
             steps = (*steps, Place(axis, size, offset, total))
         offset += size
         reads.append((x, steps))
-        blocked = _masks.union(len(shape), blocked, _masks.carry(_masks.known_blocked(x), x.shape, steps))
-        zero = _masks.union(len(shape), zero, _masks.carry(_masks.known_zero(x), x.shape, steps))
+        if (known := _masks.known_blocked(x)) is not None:
+            blocked = _masks.union(len(shape), blocked, _masks.carry(known, x.shape, steps))
+        if (known := _masks.known_zero(x)) is not None:
+            zero = _masks.union(len(shape), zero, _masks.carry(known, x.shape, steps))
     kind = "merge" if joins(*tensors) else "reshape"
     return Effect(kind, reads, attrs={"dim": axis}, blocked=blocked, zero=zero)
 

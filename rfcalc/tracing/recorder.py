@@ -201,6 +201,9 @@ class Recorder(Slots, DispatchMode):
         fixed = schema.like or all(value.role == "const" for value in held)
         if self.meta and "device" in kwargs and tensors and any(tensor.is_meta for tensor in tensors):
             kwargs["device"] = torch.device("meta")
+        if schema.lazy:
+            self._unrepeatable()
+            self.lazy = True
         if "as_strided" in schema.name:
             self._unrepeatable()  # where in its memory a tensor begins counts
             self._layouts = {id(tensor): (tensor.stride(), int(tensor.storage_offset())) for tensor in tensors}

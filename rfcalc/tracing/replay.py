@@ -141,13 +141,15 @@ class Signature:
         for value in values:
             kind = type(value)
             if kind in _TENSORS:
-                if not self._add_tensor(value):
+                slot = self.recorder.settled(value)
+                if slot is None or not slot.value.is_plain:
                     return False
+                key += (value.shape, value.dtype, value.stride(), *self._added(slot))
+                self.tensors.append(value)
             elif kind in _ATOMS:
-                key.append(kind)
-                key.append(value)
+                key += (kind, value)
             elif kind in _LISTS:
-                key.append((kind, len(value)))
+                key += (kind, len(value))
                 if not self.add(value):
                     return False
             elif kind is slice:
@@ -158,24 +160,17 @@ class Signature:
                 return False
         return True
 
-    def _add_tensor(self, tensor: torch.Tensor) -> bool:
-        slot = self.recorder.settled(tensor)
-        if slot is None or tensor.is_neg() or tensor.is_conj():
-            return False
-        held = slot.value
-        if not held.is_plain:
-            return False
-        if held.role != "const":
-            self.depends = True
-        at, ties = len(self.slots), self.ties
-        same: Any = ties.setdefault(id(slot), at), ties.setdefault(held.ref or held.params, at)
-        if len(held.params) > 1:
-            same = *same, *[ties.setdefault((name,), (at, place)) for place, name in enumerate(held.params)]
-        known = held.ref is None, held.real is None
-        self.key.append((tensor.shape, tensor.dtype, tensor.stride(), held.role, known, same))
-        self.tensors.append(tensor)
+    def _added(self, slot: Slot) -> tuple[Any, ...]:
+        """What counts of a tensor's content: its kind, and which arguments before it have the same."""
+        held, at, ties = slot.value, len(self.slots), self.ties
+        role, ref, names = held.role, held.ref, held.params
         self.slots.append(slot)
-        return True
+        if role != "const":
+            self.depends = True
+        same: Any = ties.setdefault(ref or names, at)
+        if len(names) > 1:
+            same = same, *[ties.setdefault((name,), (at, place)) for place, name in enumerate(names)]
+        return role, ref is None, held.real is None, ties.setdefault(id(slot), at), same
 
 
 @lru_cache(4096)
@@ -186,7 +181,7 @@ def _is_torchs(func: Any) -> bool:
 
 def signature(recorder: Recorder, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Signature | None:
     """The signature of a call; None for a call whose outcome may follow from something else."""
-    if not _is_torchs(func) or torch.is_grad_enabled() or torch._C._is_any_autocast_enabled():
+    if recorder.lazy or not _is_torchs(func) or torch.is_grad_enabled() or torch._C._is_any_autocast_enabled():
         return None
     made = Signature(recorder, func)
     if not made.add(args):
@@ -319,7 +314,9 @@ class _Keeping:
 
     def __init__(self, recorder: Recorder, found: Signature, values: Sequence[Value], base: int, watch: Watch) -> None:
         self.recorder, self.found, self.values, self.base, self.watch = recorder, found, values, base, watch
-        self.slots = _first_places(found.slots)
+        self.slots: dict[int, int] = {}
+        for at, slot in enumerate(found.slots):
+            self.slots.setdefault(id(slot), at)
         self.refs: dict[Ref, int] = {}  #: the first argument that holds a node's output
         self.names: dict[str, Name] = {}  #: the first argument that is a parameter, or a view of it
         for at, value in enumerate(values):
@@ -373,7 +370,7 @@ class _Keeping:
 
     def _tensors(self, outs: Sequence[torch.Tensor]) -> tuple[tuple[KeptTensor, ...], dict[int, int]]:
         """The tensors given back, each after what it is a view of, and the number of each result."""
-        results = {ident: -1 - at for ident, at in _first_places(self.found.tensors).items()}
+        results = {id(out): -1 - at for out in outs if (at := _place(out, self.found.tensors)) is not None}
         places = dict(self.slots)
         bound = {id(slot.tensor): slot for slot in self.watch.bound}
         kept: list[KeptTensor] = []
@@ -419,8 +416,6 @@ class _Keeping:
         while root.parent is not None and id(root) not in self.slots:
             root = root.parent
         at = self.slots.get(id(root), -1)
-        if out.is_neg() or out.is_conj():
-            raise _OddError
         if at < 0:
             if out.storage_offset() or _storage(out) in map(_storage, self.found.tensors):
                 raise _OddError
@@ -443,12 +438,12 @@ class _Keeping:
         return at, role, source
 
 
-def _first_places(items: Sequence[Any]) -> dict[int, int]:
-    """Where each object stands first, by its id."""
-    found: dict[int, int] = {}
-    for at, item in enumerate(items):
-        found.setdefault(id(item), at)
-    return found
+def _place(tensor: torch.Tensor, tensors: Sequence[torch.Tensor]) -> int | None:
+    """Where a tensor itself stands first, if it is among them."""
+    for at, other in enumerate(tensors):
+        if other is tensor:
+            return at
+    return None
 
 
 def _chain(slot: Slot, known: Mapping[int, int]) -> list[Slot]:

@@ -24,6 +24,11 @@ _RESHAPES = frozenset(
 )
 
 
+#: Ops that only note that numbers are conjugated or negated.
+_LAZY = frozenset(
+    {"aten._conj", "aten._neg_view", "aten.conj", "aten.adjoint", "aten.mH", "aten.matrix_H", "aten.imag"}
+)
+
 #: Stands for a default that there is not: None is one.
 _NONE: Any = object()
 
@@ -43,6 +48,7 @@ class Schema:
     scalar: bool
     like: bool  #: reads only the shape of its tensors
     reshapes: bool  #: changes the shape of its first argument in place
+    lazy: bool  #: gives a view whose numbers are changed when they are read
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments by name, defaults filled in."""
@@ -85,4 +91,5 @@ def schema_of(func: Any) -> Schema:
         full in _SCALAR,
         full in _LIKE,
         full in _RESHAPES,
+        full in _LAZY,
     )

@@ -20,6 +20,7 @@ class Slots(ABC):
     def __init__(self, *, meta: bool) -> None:
         self.meta = meta
         self.watch: Watch | None = None  #: what follows the call under way
+        self.lazy = False  #: whether tensors may be conjugated or negated without their layout showing it
         self._slots: dict[int, Slot] = {}
         self._places: dict[Any, Slot] = {}
         self._unplaced: list[Slot] = []
