@@ -100,7 +100,7 @@ def _peak() -> float:
 
 
 #: Functions that rfcalc records whole, and that end in products for which torch has a formula.
-WHOLE = {"torch.linear", "torch.einsum", "torch.scaled_dot_product_attention", "torch.bilinear"}
+WHOLE = {"torch.linear", "torch.matmul", "torch.einsum", "torch.scaled_dot_product_attention", "torch.bilinear"}
 
 
 def _without_formula(analysis: Analysis) -> dict[str, int]:
