@@ -14,11 +14,13 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from rfcalc import reads
-from rfcalc.analyses import intervals, masked
-from rfcalc.analyses.intervals import NOTHING, Array, Intervals, runs_of
+from rfcalc.analyses import folded, intervals, masked
+from rfcalc.analyses.folded import Folded
+from rfcalc.analyses.intervals import NOTHING, Array, Intervals
 from rfcalc.analyses.joins import Parts
 from rfcalc.analyses.lines import Even, Line, Lined, Runs, hull, line_of, narrowed
 from rfcalc.analyses.masked import Masked, Shades
+from rfcalc.analyses.tags import runs_of, tag_after
 from rfcalc.reads import Place
 
 Shape: TypeAlias = tuple[int, ...]
@@ -88,14 +90,16 @@ class Plans:
         self.masks = Shades(masks)
         self._stretches: dict[int, tuple[reads.Steps, Sequence[reads.Steps]]] = {}  # keeps the steps, so that ids stay
         self._harmless: dict[int, bool] = {}
+        self._continued: dict[int, bool] = {}
         self._heads: dict[int, tuple[reads.Steps, reads.Steps]] = {}
+        self._cuts: dict[tuple[int, int, reads.Steps], reads.Steps] = {}
         self._turns: dict[tuple[int, Shape, tuple[int, int]], tuple[int, int] | None] = {}
         self._plans: dict[tuple[int, int, Shape, int, int, bool, bool], _Plan] = {}
         self._arrays: dict[tuple[int, int, bool, bool], tuple[Intervals, reads.Step, Intervals]] = {}
 
     def after(self, field: Intervals, steps: reads.Steps, free: bool, alone: bool = False) -> Intervals:
         """The field after steps; ``alone`` as in `intervals.place_alone`."""
-        at, end = 0, len(steps)
+        at, end, free = 0, len(steps), free and self._continue(steps)
         while at < end:
             before = at
             if isinstance(field, Lined):
@@ -121,6 +125,14 @@ class Plans:
             found = self._harmless[id(steps)] = _HARMLESS.issuperset(map(type, steps))
         return found
 
+    def same(self, parts: Parts, steps: reads.Steps) -> reads.Steps:
+        """Steps that do as these, which begin with a cut, to the fields: the first that cut as much out of an axis that
+        does not matter, wherever. Queries, keys and values are cut out so."""
+        cut: Any = steps[0]
+        if any(part.depends(cut.axis) for part in parts):
+            return steps
+        return self._cuts.setdefault((cut.axis, cut.out, steps[1:]), steps)
+
     def without_last(self, steps: reads.Steps) -> reads.Steps:
         """All steps but the last, one object for one read."""
         found = self._heads.get(id(steps))
@@ -141,6 +153,13 @@ class Plans:
         """Forget what was made of arrays, which are large."""
         if self._arrays:
             self._arrays.clear()
+
+    def _continue(self, steps: reads.Steps) -> bool:
+        """Whether any of the steps knows the pattern beyond the borders."""
+        found = self._continued.get(id(steps))
+        if found is None:
+            found = self._continued[id(steps)] = not _CONTINUED.isdisjoint(map(type, steps))
+        return found
 
     def _on_lines(self, field: Lined, steps: reads.Steps, at: int, free: bool, alone: bool) -> tuple[Intervals, int]:
         """The field after as many steps as are a matter of single lines, and the number of the next."""
@@ -165,12 +184,14 @@ class Plans:
         key = (id(field), id(step), free, alone)
         found = self._arrays.get(key)
         if found is None:
-            if alone:
-                made = intervals.place_alone(field, step)  # type: ignore[arg-type]
-            else:
-                made = masked.apply(field, step, self.masks) or intervals.apply(field, step, self.masks, free=free)
-            found = self._arrays[key] = field, step, narrowed(made)
+            found = self._arrays[key] = field, step, narrowed(self._on_elements(field, step, free, alone))
         return found[2]
+
+    def _on_elements(self, field: Intervals, step: reads.Step, free: bool, alone: bool) -> Intervals:
+        if alone:
+            return intervals.place_alone(field, step)  # type: ignore[arg-type]
+        made = masked.apply(field, step, self.masks) or folded.apply(field, step)
+        return made or intervals.apply(field, step, self.masks, free=free)
 
 
 def _stretches(steps: reads.Steps) -> list[reads.Steps]:
@@ -369,7 +390,7 @@ def _slid(line: Line, kernel: int, stride: int, dilation: int, before: int, out:
     for j in range(dilation, dilation * kernel, dilation):
         ends = np.minimum(ends, wide[:, j : j + reach : stride])
     period, shift = line.tags.get(0, (0, 0))
-    after = intervals.tag_after((period, shift), stride) if period else None
+    after = tag_after((period, shift), stride) if period else None
     return Line(out, ends[0], -ends[1], after if after is not None and after[0] <= out else None)
 
 
@@ -379,6 +400,8 @@ def broadcast(field: Intervals, shape: tuple[int, ...]) -> Intervals:
         return field
     if isinstance(field, Masked):
         return masked.broadcast(field, shape)
+    if isinstance(field, Folded):
+        return folded.broadcast(field, shape)
     if not isinstance(field, Lined):
         return narrowed(intervals.broadcast(field, shape))
     for axis in (field.axis, field.across):

@@ -21,7 +21,6 @@ from rfcalc.analyses import along, intervals, lines, travel
 from rfcalc.analyses.intervals import Intervals
 from rfcalc.analyses.joins import Parts, combined
 from rfcalc.analyses.lines import Lined
-from rfcalc.analyses.masked import Masked
 from rfcalc.analyses.states import Sight, State, Turn, Turned, can_turn
 from rfcalc.graph import LayerGraph, Node, Ref
 
@@ -261,19 +260,27 @@ class _Axis:
         if not (steps or record.inexact or record.masked) and state.shape == shape:
             return state
         bit, sight = 1 << record.id, state.sight
-        key = (id(steps), shape, alone)
-        known: tuple[Sight | None, bool] | None = sight.known.get(key)
-        if known is None:
-            known = self._seen(record, sight, steps, shape, alone)
-            if known[0] is None or known[0].is_short:
-                sight.known[key] = known
-        made, mixes = known
+        made, mixes = self._remembered(record, sight, steps, shape, alone)
         context = state.context | bit if mixes else state.context
         inexact = state.inexact | bit if record.inexact else state.inexact
         masked = state.masked | bit if record.masked else state.masked
         if made is None and (context, inexact, masked) == (state.context, state.inexact, state.masked):
             return state
         return State(made or sight, context, inexact, state.misaligned, masked)
+
+    def _remembered(
+        self, record: Node, sight: Sight, steps: reads.Steps, shape: tuple[int, ...], alone: bool
+    ) -> tuple[Sight | None, bool]:
+        """As `_seen`, worked out once for steps that do the same."""
+        key = (id(steps), shape, alone)
+        known: tuple[Sight | None, bool] | None = sight.known.get(key)
+        if known is None:
+            cut = steps and type(steps[0]) is reads.Slice
+            same = self.plans.same(sight.full + sight.local, steps) if cut else steps
+            known = (self._seen if same is steps else self._remembered)(record, sight, same, shape, alone)
+            if known[0] is None or known[0].is_short:
+                sight.known[key] = known
+        return known
 
     def _seen(
         self, record: Node, sight: Sight, steps: reads.Steps, shape: tuple[int, ...], alone: bool
@@ -323,7 +330,7 @@ class _Axis:
         """Whether every unit sees the whole source axis in all parts together; most often the first unit does not."""
         if any(lines.covers(part, self.extent) for part in full):
             return True
-        if len(full) == 1 or min([part.lo.flat[0] for part in full]) > 0:
+        if len(full) == 1 or min([lines.start(part) for part in full]) > 0:
             return False
         return lines.covers(combined(full), self.extent)
 
@@ -380,8 +387,6 @@ def _clash(sights: Sequence[Sight]) -> Paces:
 
 def moves(local: Intervals, axis: int, extent: int) -> bool:
     """Whether the positions of an axis lie in different places: `travel.moves`."""
-    if isinstance(local, Masked):
-        return local.moves(axis, extent)
     if not isinstance(local, Lined):
         return travel.moves(local, axis, extent)
     if axis not in (local.axis, local.across):

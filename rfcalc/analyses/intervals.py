@@ -13,20 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from math import gcd, prod
+from math import gcd
 from typing import TypeAlias
 
 import numpy as np
 
 from rfcalc import reads
-from rfcalc.reads import groups_of
+from rfcalc.analyses.tags import Tag, runs_of, tag_after, tags_after
 
-runs_of = lru_cache(maxsize=4096)(groups_of)  # networks reshape few shapes, and often
 #: lo of a unit that sees nothing; its hi is -NOTHING. Larger than any coordinate, far from overflow.
 NOTHING = 1 << 40
 
 Array: TypeAlias = np.ndarray
-Tag: TypeAlias = tuple[int, int]
 
 
 class Intervals:
@@ -52,6 +50,10 @@ class Intervals:
     def depends(self, axis: int) -> bool:
         """Whether what is seen depends on the position along the axis."""
         return self.extents[axis] > 1 or axis in self.tags
+
+    def different(self) -> Intervals:
+        """A field that sees all that this one does, where it is kept so without one of as many elements."""
+        return self
 
 
 def source(shape: Sequence[int], axis: int) -> Intervals:
@@ -122,15 +124,6 @@ def _extended(field: Intervals, axis: int, first: int, last: int, free: bool) ->
         lo = np.pad(lo, widths, constant_values=NOTHING)
         hi = np.pad(hi, widths, constant_values=-NOTHING)
     return lo, hi
-
-
-def tag_after(tag: Tag | None, step: int) -> Tag | None:
-    """The tag of an axis of which every ``step``-th position is kept."""
-    if tag is None:
-        return None
-    period, shift = tag
-    turns = period // gcd(period, abs(step))
-    return turns, shift * step * turns // period
 
 
 def _with(field: Intervals, axis: int, extent: int, lo: Array, hi: Array, tag: Tag | None) -> Intervals:
@@ -358,7 +351,7 @@ def _reshape(field: Intervals, shape_in: tuple[int, ...], shape_out: tuple[int, 
         return Intervals(tuple(shape_out), nothing, -nothing, {})
     wide, extents, runs = regrouped(field.extents, shape_in, shape_out)
     lo, hi = spread(field.lo, wide).reshape(extents), spread(field.hi, wide).reshape(extents)
-    made = Intervals(tuple(shape_out), lo, hi, tags_after(field, shape_in, shape_out))
+    made = Intervals(tuple(shape_out), lo, hi, tags_after(field.extents, field.tags, shape_in, shape_out))
     if runs:
         made = shrunk(made, [axis for _, right in runs for axis in right])
     for axis in [axis for left, right in runs if field.tags.keys() & left for axis in right]:
@@ -391,54 +384,6 @@ def regrouped(
             for axis in right:
                 after[axis] = shape_out[axis]
     return tuple(wide), tuple(after), mixed
-
-
-def tags_after(field: Intervals, shape_in: tuple[int, ...], shape_out: tuple[int, ...]) -> dict[int, Tag]:
-    """The tags of a field after a reshape."""
-    tags: dict[int, Tag] = {}
-    for left, right in runs_of(shape_in, shape_out):
-        if len(left) == len(right) == 1:
-            if left[0] in field.tags:
-                tags[right[0]] = field.tags[left[0]]
-        elif any(field.extents[axis] > 1 for axis in left):
-            tags.update(_tags_of_run(field, left, right, shape_in, shape_out))
-    return tags
-
-
-def _tags_of_run(
-    field: Intervals, left: list[int], right: list[int], shape_in: Sequence[int], shape_out: Sequence[int]
-) -> dict[int, Tag]:
-    """Tags of a run of axes that is split or merged."""
-    if len(left) == 1 and left[0] in field.tags:  # split: an outer position is as many inner ones as the rest holds
-        tags: dict[int, Tag] = {}
-        for at, axis in enumerate(right[:-1]):
-            after = tag_after(field.tags[left[0]], prod(shape_out[k] for k in right[at + 1 :]))
-            if after is not None and after[0] <= shape_out[axis]:
-                tags[axis] = after
-        return tags
-    if len(right) == 1:  # merge: the outermost axis that moves sets the period
-        wide = [axis for axis in left if shape_in[axis] > 1]
-        outer = _tag_of(field, wide[0]) if wide else None
-        if outer is not None:
-            merged = _merged_tag(field, wide, shape_in, outer)
-            return {right[0]: merged} if merged[0] <= shape_out[right[0]] else {}
-    return {}
-
-
-def _tag_of(field: Intervals, axis: int) -> Tag | None:
-    """The tag of an axis; along one that does not matter the same is seen at every position."""
-    return field.tags.get(axis) if field.depends(axis) else (1, 0)
-
-
-def _merged_tag(field: Intervals, wide: list[int], shape_in: Sequence[int], outer: Tag) -> Tag:
-    """The tag of merged axes: that of the outermost, or the finer one of the innermost where they continue evenly."""
-    inner = field.tags.get(wide[-1])
-    extent = shape_in[wide[-1]]
-    if inner is not None and len(wide) == 2 and outer[0] == 1 and extent % inner[0] == 0:
-        period, shift = inner
-        if extent // period * shift == outer[1]:
-            return inner
-    return outer[0] * prod(shape_in[axis] for axis in wide[1:]), outer[1]
 
 
 # --- steps ------------------------------------------------------------------------------------------------------------

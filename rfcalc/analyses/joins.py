@@ -10,8 +10,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from rfcalc.analyses.intervals import NOTHING, Intervals, Tag, shrunk
+from rfcalc.analyses import folded
+from rfcalc.analyses.intervals import NOTHING, Intervals, shrunk
 from rfcalc.analyses.masked import Masked, distinct
+from rfcalc.analyses.tags import Tag
 from rfcalc.analyses.travel import differs
 from rfcalc.reads import Place
 
@@ -22,7 +24,7 @@ Parts: TypeAlias = tuple[Intervals, ...]
 
 def union(fields: Sequence[Intervals]) -> Intervals:
     """What fields of one shape see together."""
-    return _below_one_shade(fields) or _of_arrays(fields)
+    return _below_one_shade(fields) or folded.union(fields, common_tags(fields, fields[0].shape)) or _of_arrays(fields)
 
 
 def _of_arrays(fields: Sequence[Intervals]) -> Intervals:
@@ -105,7 +107,10 @@ def _places(field: Intervals, axes: frozenset[int]) -> frozenset[int]:
 
 def sees_everywhere(field: Intervals) -> bool:
     """Whether every element sees something."""
-    return not isinstance(field, Masked) and bool((field.lo <= field.hi).all())
+    if isinstance(field, Masked):
+        return False
+    field = field.different()
+    return bool((field.lo <= field.hi).all())
 
 
 def combined(parts: Parts) -> Intervals:
@@ -124,7 +129,11 @@ def kinds(parts: Parts) -> Intervals:
     Sizes are those of the whole field. Scores of attention over n positions have n x n elements but few kinds.
     """
     if len(parts) == 1:
-        return parts[0].different() if isinstance(parts[0], Masked) else parts[0]
+        return parts[0].different()
+    return folded.kinds(parts) or _kinds(parts)
+
+
+def _kinds(parts: Parts) -> Intervals:
     arrays = [array for part in parts for array in (part.lo, part.hi)]
     for axis in range(parts[0].rank):
         moving = [array.swapaxes(axis, 0) for array in arrays if array.shape[axis] > 1]

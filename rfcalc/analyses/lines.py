@@ -16,9 +16,11 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from rfcalc.analyses import joins
-from rfcalc.analyses.intervals import Array, Intervals, Tag, is_nothing
+from rfcalc.analyses.folded import Folded
+from rfcalc.analyses.intervals import Array, Intervals, is_nothing
 from rfcalc.analyses.joins import Parts
 from rfcalc.analyses.masked import Masked
+from rfcalc.analyses.tags import Tag
 from rfcalc.reads import Place
 
 T = TypeVar("T")
@@ -223,12 +225,12 @@ def lined(shape: tuple[int, ...], axis: int, line: Line) -> Lined:
 
 def narrowed(field: Intervals) -> Intervals:
     """The field as a line where it depends on one axis at most."""
-    if isinstance(field, Lined | Masked) or field.lo.shape != field.hi.shape:
+    if isinstance(field, Lined | Masked) or not field.shape:
         return field
-    wide = {axis for axis, extent in enumerate(field.lo.shape) if extent > 1} | set(field.tags)
-    if len(wide) > 1 or not field.shape:
+    wide = [axis for axis, extent in enumerate(field.extents) if extent > 1]
+    if len(wide) > 1 or len(field.tags) > 1 or len({*wide, *field.tags}) > 1 or field.lo.shape != field.hi.shape:
         return field
-    axis = wide.pop() if wide else 0
+    axis = [*wide, *field.tags, 0][0]
     lo, hi = field.lo.reshape(-1), field.hi.reshape(-1)
     if len(lo) == 1:  # a view would keep the array that it is cut from
         lo, hi = lo.copy(), hi.copy()
@@ -242,7 +244,12 @@ def sees_nothing(field: Intervals) -> bool:
     """Whether no element sees anything."""
     if isinstance(field, Lined):
         return field.line.sees_nothing() and all(line.sees_nothing() for _, line in field.runs[1:])
-    return not isinstance(field, Masked) and is_nothing(field)
+    return not isinstance(field, Masked) and is_nothing(field.different())
+
+
+def start(field: Intervals) -> int:
+    """lo of the first element."""
+    return field.start() if isinstance(field, Folded) else int(field.lo.flat[0])
 
 
 def covers(field: Intervals, extent: int) -> bool:
@@ -253,6 +260,7 @@ def covers(field: Intervals, extent: int) -> bool:
 
 
 def _covers(field: Intervals, extent: int) -> bool:
+    field = field.different()
     first, last = field.lo.flat[0] <= 0, field.hi.flat[0] >= extent - 1  # most fields miss an end at the first unit
     return bool(first and last and (field.lo <= 0).all() and (field.hi >= extent - 1).all())
 

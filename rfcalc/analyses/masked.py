@@ -16,7 +16,8 @@ import numpy as np
 
 from rfcalc import reads
 from rfcalc.analyses import intervals, travel
-from rfcalc.analyses.intervals import NOTHING, Array, Intervals, Tag, spread
+from rfcalc.analyses.intervals import NOTHING, Array, Intervals, spread
+from rfcalc.analyses.tags import Tag, tags_after
 
 T = TypeVar("T")
 
@@ -125,8 +126,10 @@ class Shades(dict[int, Array]):
         """What the mask leaves; ``least`` without the axes that turn out not to matter."""
         key = mask, rank, least
         if key not in self._found:
-            seen = ~self[mask].reshape(self.extents(mask, rank))
-            self._found[key] = Shade(_least(seen) if least else seen)
+            extents = self.extents(mask, rank)
+            seen = ~self[mask].reshape(extents)
+            shade = Shade(_least(seen)) if least else self.over(mask, rank)
+            self._found[key] = shade if least or shade.seen.shape == extents else Shade(seen)
         return self._found[key]
 
 
@@ -170,12 +173,6 @@ class Masked(Intervals):
         field = self.different()
         return frozenset(axis for axis in range(self.rank) if field.extents[axis] > 1 and travel.differs(field, axis))
 
-    def moves(self, axis: int, extent: int) -> bool:
-        """As `travel.moves`."""
-        if self.tags.get(axis, (1, 0))[1]:
-            return True
-        return travel.moves(self.different(), axis, extent)
-
     def different(self) -> Intervals:
         """The same elements, each different one once: the last axis stands for those that only the shade is about."""
         if self._different is None:
@@ -209,7 +206,7 @@ def apply(field: Intervals, step: reads.Step, shades: Shades) -> Intervals | Non
             tags = {step.axes.index(axis): tag for axis, tag in field.tags.items()}
             return _moved_field(field, step, tuple([field.shape[axis] for axis in step.axes]), tags)
         case reads.Reshape():
-            tags = intervals.tags_after(field, step.shape_in, step.shape_out)
+            tags = tags_after(field.extents, field.tags, step.shape_in, step.shape_out)
             return _moved_field(field, step, step.shape_out, tags) if 0 not in step.shape_in else None
         case reads.Reduce():
             return _reduced(field, step.axes)

@@ -208,7 +208,10 @@ def _seen(sight: Sight, extent: int) -> tuple[int, int, bool, Window | None, fro
         varies = frozenset([k for part in sight.local for k, length in enumerate(part.extents) if length > 1])
         if len(sight.local) == 1 or joins.moves(sight.local):
             window = fields.window_of(joins.combined(sight.local))
-        local = max(window.sizes) if window is not None else fields.span_of(lines.kinds(sight.local), extent)
+        if window is not None:
+            local = max(window.sizes)
+        else:
+            local = fields.span_of(full if sight.local is sight.full else lines.kinds(sight.local), extent)
     return size, size_min, lines.covers(full, extent), window, varies, local
 
 

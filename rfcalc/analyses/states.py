@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any, TypeAlias
 
 from rfcalc.analyses import lines
+from rfcalc.analyses.folded import Folded
 from rfcalc.analyses.intervals import Intervals
 from rfcalc.analyses.joins import Parts
 from rfcalc.analyses.lines import Lined
@@ -69,7 +70,7 @@ _SHORT = 1 << 13
 
 
 def _is_short(part: Intervals) -> bool:
-    return isinstance(part, Lined) or (not isinstance(part, Masked) and part.lo.size + part.hi.size <= _SHORT)
+    return isinstance(part, Lined) or (not isinstance(part, Masked | Folded) and part.lo.size + part.hi.size <= _SHORT)
 
 
 _ages = count()

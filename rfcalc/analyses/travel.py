@@ -9,8 +9,13 @@ from rfcalc.analyses.intervals import NOTHING, Array, Intervals
 
 def differs(field: Intervals, axis: int) -> bool:
     """Whether elements that see anything see different things along an axis."""
-    seen = field.lo <= field.hi
-    for array in (field.lo, field.hi):
+    field = field.different()
+    return any(_differs(field.lo[part], field.hi[part], axis) for part in (_line(field, axis), ()))
+
+
+def _differs(lo: Array, hi: Array, axis: int) -> bool:
+    seen = lo <= hi
+    for array in (lo, hi):
         first, last = np.where(seen, array, NOTHING).min(axis), np.where(seen, array, -NOTHING).max(axis)
         if (first < last).any():
             return True
@@ -22,10 +27,15 @@ def moves(field: Intervals, axis: int, extent: int) -> bool:
     the centres travel over a quarter of the source. Along channels or branches sizes differ, centres hardly do."""
     if field.tags.get(axis, (1, 0))[1]:
         return True
-    if field.lo.shape[axis] == 1:
+    field = field.different()
+    if field.extents[axis] == 1:
         return False
-    line = tuple([slice(None) if k == axis else slice(0, 1) for k in range(field.rank)])  # most often enough to tell
-    return any(_travels(field.lo[part], field.hi[part], axis, extent) for part in (line, ()))
+    return any(_travels(field.lo[part], field.hi[part], axis, extent) for part in (_line(field, axis), ()))
+
+
+def _line(field: Intervals, axis: int) -> tuple[slice, ...]:
+    """One line along the axis, which is most often enough to tell."""
+    return tuple([slice(None) if k == axis else slice(0, 1) for k in range(field.rank)])
 
 
 def _travels(lo: Array, hi: Array, axis: int, extent: int) -> bool:

@@ -395,3 +395,11 @@ def test_a_gather_has_no_window_unless_it_moves_evenly():
     even = window_of(intervals.apply(source, reads.Take(0, (1, 3, 5, 7)), {}, free=True))
     assert even is not None
     assert (even.stride, even.lo, even.hi) == (2, (1,), (1,))
+
+
+def test_what_differs_within_windows_repeats_from_window_to_window():
+    line = np.arange(3, dtype=np.int64).reshape(1, 3)
+    made = intervals.apply(Intervals((4, 3), line, line, {1: (1, 1)}), reads.Reshape((4, 3), (12,)), {}, free=True)
+
+    assert made.lo.tolist() == [0, 1, 2] * 4
+    assert made.tags == {0: (3, 0)}

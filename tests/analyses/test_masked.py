@@ -141,7 +141,7 @@ def test_questions_about_scores_are_those_of_all_elements(seed: int, holes: bool
 
     for one, all_of_it in zip(found, every, strict=True):
         assert one.places() == frozenset(axis for axis in (0, 2, 3) if travel.differs(all_of_it, axis))
-        assert [one.moves(axis, extent) for axis in range(4)] == [
+        assert [travel.moves(one, axis, extent) for axis in range(4)] == [
             travel.moves(all_of_it, axis, extent) for axis in range(4)
         ]
     if len(found) == 2:
@@ -152,12 +152,19 @@ def test_questions_about_scores_are_those_of_all_elements(seed: int, holes: bool
         assert {*zip(few.lo.flat, few.hi.flat, strict=True)} == {*zip(together.lo.flat, together.hi.flat, strict=True)}
 
 
+def test_a_mask_all_axes_of_which_matter_has_one_shade() -> None:
+    masks = Shades({0: WINDOWS, 1: np.broadcast_to(HALVES, (4, 1, 5, 6))})
+
+    assert masks.over(0, 4, least=False) is masks.over(0, 4)
+    assert [masks.over(1, 4, least=least).seen.shape for least in (False, True)] == [(4, 1, 5, 6), (1, 1, 5, 6)]
+
+
 def test_an_axis_of_one_position_moves_by_its_tag() -> None:
     own = Intervals((4, 1, 5, 1), np.arange(4).reshape(4, 1, 1, 1), np.arange(4).reshape(4, 1, 1, 1), {1: (1, 8)})
     made = masked.apply(own, reads.Blocked(0), Shades({0: WINDOWS}))
 
     assert isinstance(made, Masked)
-    assert [made.moves(axis, 64) for axis in range(4)] == [False, True, False, False]
+    assert [travel.moves(made, axis, 64) for axis in range(4)] == [False, True, False, False]
 
 
 def test_a_constant_below_a_mask_is_of_two_kinds() -> None:
@@ -166,7 +173,7 @@ def test_a_constant_below_a_mask_is_of_two_kinds() -> None:
     assert isinstance(made, Masked)
     few = joins.kinds((made,))
     assert sorted(zip(few.lo.flat, few.hi.flat, strict=True)) == sorted({*zip(made.lo.flat, made.hi.flat, strict=True)})
-    assert (made.places(), made.moves(0, 2)) == (frozenset(), False)
+    assert (made.places(), travel.moves(made, 0, 2)) == (frozenset(), False)
 
 
 def test_both_fields_are_merged_at_once_where_they_stay_alike() -> None:

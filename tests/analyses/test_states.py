@@ -264,7 +264,14 @@ def test_equal_parts_of_a_tensor_are_gone_on_with_once(monkeypatch: pytest.Monke
     graph = graph_of(lambda x: torch.stack([functional.max_pool2d(part, 3) for part in x.chunk(4, 1)]))
     pools = {id(record.reads[0][0].steps) for record in graph if "pool" in record.op}
 
-    assert worked_out(monkeypatch, graph) == 1 + 4 + len(pools) + 4  # convolution, parts, poolings, and their places
+    assert worked_out(monkeypatch, graph) == 1 + 1 + len(pools) + 4  # convolution, a part, poolings, and their places
+
+
+def test_parts_of_an_axis_that_matters_are_not_alike() -> None:
+    graph = graph_of(lambda x: torch.stack([x[:, :, start : start + 4] for start in (0, 4, 8)]))
+    found = [states[0] for record, states, _ in trace_axis(graph, Ref(0, 0), 2) if record.op == "aten.slice"]
+
+    assert [int(state.full[0].lo.min()) for state in found if state is not None] == [0, 3, 7]
 
 
 def test_samples_are_counted_once_for_axes_that_are_seen_alike(monkeypatch: pytest.MonkeyPatch) -> None:
