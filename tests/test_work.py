@@ -119,7 +119,7 @@ def test_one_block_of_vit_is_traced(monkeypatch: pytest.MonkeyPatch) -> None:
     seen, nodes = dispatched("vit_b_16", monkeypatch)
 
     # nn.MultiheadAttention splits and moves its three projections in about forty ops; the 11 blocks that follow the
-    # first repeat it but for the dropouts, which hand on what they get and are asked each time.
+    # first repeat it.
     assert seen <= 100
     assert nodes > 12 * 40
 

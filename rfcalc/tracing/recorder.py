@@ -30,7 +30,6 @@ from rfcalc.tracing.tensors import (
     info,
     is_plain,
     numbers,
-    place_of,
     relabels,
     replaced,
     tensors_in_args,
@@ -227,9 +226,9 @@ class Recorder(Slots, DispatchMode):
 
     def _relabel(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """A tensor gets other strides and shows what it did: torch notes a memory format so after it has pooled."""
-        slot, places = self._slot(args[0]), self._placed()
+        slot = self._slot(args[0])
         result = func(*args, **kwargs)
-        places[place_of(args[0])] = slot
+        self._moved(slot)
         return result
 
     def fail(self, op: str, tensors: Iterable[torch.Tensor]) -> None:
@@ -299,7 +298,8 @@ class Recorder(Slots, DispatchMode):
         for number, (out, numbers_) in enumerate(zip(outs, real, strict=True)):
             if not any(out is tensor for tensor in written):
                 slot = self.bind(out, Value("const", real=numbers_, borrowed=lent and schema.views))
-                self._link(slot, schema, schema.bind(args, kwargs), outs, number)
+                if schema.views:
+                    self._link(slot, schema, schema.bind(args, kwargs), outs, number)
 
     def _forget(self, slot: Slot | None) -> None:
         """The numbers of a constant are not known any more, nor those of what it is a view of."""

@@ -37,6 +37,9 @@ _ATOMS = frozenset(
     | {torch.dtype, torch.device, torch.memory_format, torch.layout}
 )
 
+#: Functions that do nothing besides where they give back their argument.
+_HANDS_ON = frozenset({torch.nn.functional.dropout, torch.Tensor.contiguous, torch.Tensor.to, torch.Tensor.float})
+
 Key: TypeAlias = tuple[Any, ...]
 
 
@@ -336,7 +339,7 @@ class _Keeping:
         try:
             records = tuple([self._record(record) for record in self.recorder.tape.records[self.base :]])
             tensors, numbers = self._tensors(outs)
-            if not records and not tensors:
+            if not records and not tensors and self.found.key[0] not in _HANDS_ON:
                 return None  # it gave back its argument, or changed what is not for a recorder to see
             results = tuple([None if part is None else numbers[id(part)] for part in parts])
             return Kept(records, tensors, self._written(len(records)), results, kind if several else None)

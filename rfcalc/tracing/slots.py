@@ -54,6 +54,10 @@ class Slots(ABC):
         self._unplaced.clear()
         return self._places
 
+    def _moved(self, slot: Slot) -> None:
+        """A tensor shows what it did in another way, which is where it is to be found from now on."""
+        self._unplaced.append(slot)
+
     def value_of(self, tensor: torch.Tensor) -> Value:
         """What the tensor holds now."""
         slot = self._slot(tensor)
