@@ -81,6 +81,8 @@ class CompositeMode(TorchFunctionMode):
             rule, given, run = args
             depends = self._recorder.depends(tensors_in_args(given.values()))
             return self._recorder.whole(rule, given, run) if depends else run()
+        if func is torch.Tensor.__setitem__ and self._recorder.fill(*args):
+            return None
         if func == _SET_DATA:
             return self._recorder.take_over(*self._recorder.twinned(tuple(args)))
         if self._recorder.meta:

@@ -43,6 +43,9 @@ _VIEW_KINDS = frozenset({"reshape", "copy", "cast"})
 
 _NO_LAYOUT = (None, 0)
 
+_NUMBERS = frozenset({int, float, bool})
+_CUTS = frozenset({slice, int, type(Ellipsis)})  #: what an index of a view is made of
+
 #: What a tensor holds.
 Holds: TypeAlias = Callable[[torch.Tensor], Value]
 
@@ -266,6 +269,18 @@ class Recorder(Slots, DispatchMode):
         twin = without_storage(real)
         self.bind(twin, Value("const", real=real))
         return twin
+
+    def fill(self, tensor: torch.Tensor, index: Any, number: Any) -> bool:
+        """``tensor[index] = number`` where that is a matter of a known constant alone; False where it is more."""
+        parts = index if isinstance(index, tuple) else (index,)
+        if not self.meta or type(number) not in _NUMBERS or any(type(part) not in _CUTS for part in parts):
+            return False
+        held = self.value_of(tensor)
+        if held.role != "const" or held.real is None or held.borrowed:
+            return False
+        with torch._C._DisableTorchDispatch():  # the views of it see that: theirs are views of its numbers
+            held.real[index] = number
+        return True
 
     def _fold(self, schema: Schema, func: Any, args: Any, kwargs: dict[str, Any], result: Any) -> None:
         """An op on constants: compute it for real beside its meta twin, where that is small and not random."""

@@ -61,7 +61,7 @@ def result(schema: Schema, args: Sequence[Any], kwargs: Mapping[str, Any]) -> An
         return None
     if shortcut is _clone:
         return _clone(args[0], **kwargs)
-    if kwargs:
+    if kwargs and kwargs != {"pin_memory": False}:  # the default, which some functions write down
         return None
     if shortcut is _itself:
         return _itself(args)
@@ -76,6 +76,10 @@ def _itself(args: Sequence[Any]) -> torch.Tensor:
     """An op in place gives back its argument, of whatever dtype and layout."""
     x: torch.Tensor = args[0]
     return x
+
+
+def _of_a_size(args: Sequence[Any]) -> torch.Tensor | None:
+    return empty(args[1], args[0].dtype) if len(args) == 2 and min(args[1], default=0) >= 0 else None
 
 
 def _unary(args: Sequence[Any]) -> torch.Tensor | None:
@@ -269,6 +273,7 @@ _OPS: dict[str, Callable[..., Any]] = {
     **{f"aten.{name}": _binary for name in _ARITHMETIC},
     **{f"aten.{name}_": _in_place for name in _ARITHMETIC},
     "aten.clone": _clone,
+    "aten.new_zeros": _of_a_size,
     "aten._unsafe_view": _unsafe_view,
     "aten.index": _indexed,
     "aten._softmax": _softmax,
@@ -286,10 +291,10 @@ _OPS: dict[str, Callable[..., Any]] = {
     "aten.upsample_bilinear2d": _bilinear,
 }
 
-#: Those that take arguments of any layout: products are written contiguously, the others follow their first argument.
+#: Those that take arguments of any layout: products and zeros are contiguous, the others follow their first argument.
 _ANY_LAYOUT = frozenset(
     {f"aten.{name}{end}" for name in (*_ACTIVATIONS, *_ARITHMETIC) for end in ("", "_")}
-    | {"aten.mm", "aten.bmm", "aten.addmm"}
+    | {"aten.mm", "aten.bmm", "aten.addmm", "aten.new_zeros"}
 )
 
 #: Ops of the dispatcher that have a shortcut.

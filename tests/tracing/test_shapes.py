@@ -168,6 +168,7 @@ CALLS = [
     ("clone.default", (A,), {}), ("clone.default", (A,), KEEP),
     *(("clone.default", (x,), {"memory_format": torch.contiguous_format}) for x in (A, A.transpose(1, 2), LAST)),
     ("_unsafe_view.default", (A, [6, 20]), {}),
+    ("new_zeros.default", (A, [7, 2]), {}), ("new_zeros.default", (LAST.half(), [2, 3, 4, 5]), {"pin_memory": False}),
     ("index.Tensor", (A, [torch.tensor([1, 0, 1])]), {}), ("index.Tensor", (A, [torch.ones(4, 5).long()]), {}),
     ("_softmax.default", (A, -1, False), {}), ("_safe_softmax.default", (A, -1), {}),
     *(("mean.dim", (A, axes, keep), {}) for axes in ([2, 3], [-1], [1], [0, 2]) for keep in (True, False)),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import rfcalc
+from rfcalc.tracing.recorder import Recorder
 from tests.poison import check, plain_kernels, poisoned
 
 CASES: dict[str, Callable[[Any, Tensor], Tensor]] = {}
@@ -460,3 +461,39 @@ def test_constants_stay_known_until_something_unknown_is_written_into_them():
 
     assert known.ops[-1].receptive_field.size_min == (0,)
     assert unknown.ops[-1].receptive_field.size_min == (1,)  # not what is masked by the ones that were there
+
+
+def filled(m: Any, x: Tensor) -> list[Tensor]:
+    """Numbers are written into a constant before and after a view of it is taken."""
+    mask = torch.zeros(6, 6, device=x.device)
+    row = mask[2]
+    mask[:3, 3:] = 1
+    mask[..., 5] = 1.0
+    row[4] = 0
+    mask[-1][:2] = True
+    return [x.masked_fill(mask[number] != 0, 0.0) for number in (0, 2, 4, 5)]
+
+
+def test_numbers_written_into_a_constant_are_known(monkeypatch):
+    seen: list[str] = []
+    original = Recorder.__torch_dispatch__
+    monkeypatch.setattr(
+        Recorder, "__torch_dispatch__", lambda self, func, *rest: seen.append(str(func)) or original(self, func, *rest)
+    )
+
+    check(Model(filled), torch.rand(1, 4, 6))
+
+    assert "aten.masked_fill.Scalar" in seen
+    assert "aten.fill_.Scalar" not in seen
+
+
+def test_numbers_written_into_a_tensor_of_the_users_stay_in_the_pass():
+    own = torch.zeros(6)
+
+    def writing(m: Any, x: Tensor) -> Tensor:
+        own[1] = 7
+        return x * own
+
+    rfcalc.analyze(Model(writing), torch.rand(1, 4, 6))
+
+    assert own.tolist() == [0] * 6
