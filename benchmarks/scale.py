@@ -11,7 +11,6 @@ the logarithms; ``last`` is the one between the two largest sizes, where fixed c
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,15 +19,11 @@ from typing import Any
 
 import click
 import torch
+from measuring import RESULTS, interleaved, machine, ms, save, table  # beside this file
 from torch import nn
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from measuring import RESULTS, interleaved, machine, ms, save, table  # noqa: E402  # beside this file
-
-from rfcalc.analyses.analysis import Analysis  # noqa: E402
-from rfcalc.api import layer_graph  # noqa: E402
+from rfcalc.analyses.analysis import Analysis
+from rfcalc.api import layer_graph
 
 Made = tuple[nn.Module, tuple[int, ...]]
 

@@ -87,17 +87,13 @@ def counted(name: str) -> dict[str, Any]:
     return {"model": name, "params": params, "gmacs": count(graph, "timm").total, "macts": activations(graph)}
 
 
-_PRODUCTS = (
-    *("aten.convolution", "torch.linear", "torch.einsum"),
-    *("torch.matmul", "aten.mm", "aten.addmm", "aten.bmm"),
-)
-
-
 def activations(graph: Iterable[Node]) -> int:
     """fvcore's activations: the elements that convolutions, linear layers and matrix products give."""
+    from rfcalc.conventions.names import PRODUCTS
+
     total = 0
     for node in graph:
-        if node.op in _PRODUCTS:
+        if node.op in ("aten.convolution", "torch.linear", "torch.einsum", *PRODUCTS):
             total += prod(node.shape)
         elif node.op == "torch.scaled_dot_product_attention":  # the scores, and the weighted values
             total += prod(node.shape) + prod(node.shape[:-1]) * int(node.attrs["keys"])

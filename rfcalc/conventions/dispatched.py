@@ -15,7 +15,6 @@ from rfcalc.conventions.ptflops import refuses
 from rfcalc.conventions.rules import Convention, Miss, Pass, extra, missing, products
 
 _ATTENTION_OP = "torch.scaled_dot_product_attention"
-_PRODUCTS = ("aten.mm", "aten.addmm", "aten.bmm", "torch.matmul")
 _RECURRENT = tuple(f"torch.{kind}{end}" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu") for end in ("", "_cell"))
 
 
@@ -114,7 +113,7 @@ def _flop_counter(name: str, version: str, attention: bool) -> Convention:
         products("torch.linear", count=product),
         _EINSUM,
         products(*_RECURRENT, count=_recurrent),
-        products(*_PRODUCTS, "aten.baddbmm", _ATTENTION_OP, count=product),
+        products(*names.PRODUCTS, "aten.baddbmm", _ATTENTION_OP, count=product),
     )
     fast = products(
         *names.ENCODER_LAYER,
@@ -150,7 +149,7 @@ PTFLOPS_ATEN = Convention(
                 products("aten.convolution", "torch.linear"),
                 _EINSUM,
                 products(*_RECURRENT, count=_recurrent),
-                products(*_PRODUCTS, _ATTENTION_OP, count=_with_gradient),
+                products(*names.PRODUCTS, _ATTENTION_OP, count=_with_gradient),
             ),
         ),
         Pass(
@@ -178,7 +177,7 @@ TORCHVISION = Convention(
         Pass(
             "ops",
             (
-                products("aten.convolution", "torch.linear", *_PRODUCTS, _ATTENTION_OP),
+                products("aten.convolution", "torch.linear", *names.PRODUCTS, _ATTENTION_OP),
                 _EINSUM,
             ),
         ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from rfcalc.conventions.facts import Facts, OpSite
-from rfcalc.conventions.names import BROADCAST, CELLS, left_times_columns
+from rfcalc.conventions.names import BROADCAST, CELLS, PRODUCTS, left_times_columns
 from rfcalc.conventions.rules import Convention, Pass, extra, missing, products
 
 VERSION = "0.1.5.post20221221"
@@ -81,7 +81,7 @@ def refuses(facts: Facts) -> str:
 RULES = (
     products("aten.convolution", "torch.linear", *CELLS),
     products(
-        *("aten.mm", "aten.addmm", "aten.bmm", "torch.matmul"),
+        *PRODUCTS,
         count=matrix_product,
         label=BROADCAST,
         fault=f"{TOOL} takes the batch of a matmul from its left operand alone",

@@ -66,6 +66,9 @@ POOL_FUNCTIONS = functional(
 #: Single steps of recurrent layers, which torch's tracer shows as the ops that they are made of.
 CELLS = ("torch.rnn_tanh_cell", "torch.rnn_relu_cell", "torch.gru_cell", "torch.lstm_cell")
 
+#: Products of matrices and of batches of them, as the tracer records them.
+PRODUCTS = ("aten.mm", "aten.addmm", "aten.bmm", "torch.matmul")
+
 BROADCAST = "matmul whose left operand is broadcast: its batch counted as the left operand's"
 VECTOR = "product with a vector: counted once for each element of the vector"
 

@@ -6,7 +6,7 @@ from math import prod
 
 from rfcalc.conventions.facts import ATTENTION, OpSite
 from rfcalc.conventions.fvcore import SAME_PADDING
-from rfcalc.conventions.names import CELLS, Recurrent
+from rfcalc.conventions.names import CELLS, PRODUCTS, Recurrent
 from rfcalc.conventions.rules import Convention, Pass, extra, missing, products
 
 VERSION = "0.1.0"
@@ -83,9 +83,7 @@ _PRODUCTS = (
         fault=f"{TOOL} counts transposed convolution as if its kernel were slid over the output",
     ),
     products("aten.convolution", "torch.scaled_dot_product_attention", "torch.linear", *CELLS),
-    products(
-        "aten.mm", "aten.addmm", "aten.bmm", "aten.baddbmm", "aten.mv", "aten.dot", "torch.matmul", count=_product
-    ),
+    products(*PRODUCTS, "aten.baddbmm", "aten.mv", "aten.dot", count=_product),
     products(
         "torch.einsum",
         count=_einsum,
