@@ -282,79 +282,108 @@ def groups_of(shape_in: Sequence[int], shape_out: Sequence[int]) -> list[tuple[l
 
 
 def shape_after(shape: Sequence[int], step: Step, masks: Mapping[int, Sequence[int]]) -> tuple[int, ...]:
-    """The shape of a tensor after a step; ``masks`` are the shapes of the stored masks.
-
-    Raises `ValueError` for a step that cannot be made on a tensor of this shape.
+    """The shape of a tensor after a step that can be made on it; ``masks`` are the shapes of the stored masks.
 
     >>> shape_after((1, 3, 8, 8), Window(2, 3, 2, 1, 1, 4), {})
     (1, 3, 4, 8)
     """
-    made, fits = _made(tuple(shape), step, masks)
-    if not fits:
+    match step:
+        case Reshape(_, after):
+            return after
+        case Permute(axes):
+            return tuple([shape[axis] for axis in axes])
+        case Reduce(axes):
+            return tuple([1 if axis in axes else extent for axis, extent in enumerate(shape)])
+        case Erase():
+            return tuple(shape)
+        case Blocked(mask):
+            return tuple(map(max, shape, _over(masks[mask], shape)))
+        case Contract(mask):
+            return (*shape[:-2], masks[mask][-2], shape[-1])
+        case _:
+            return (*shape[: step.axis], _extent_after(step), *shape[step.axis + 1 :])
+
+
+def _over(mask: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
+    return (1,) * (len(shape) - len(mask)) + tuple(mask)
+
+
+def _extent_after(step: Step) -> int:
+    """The extent of the axis that a step is about."""
+    match step:
+        case Window() | Transposed() | Group() | Slice() | Place():
+            return step.out
+        case Spans():
+            return len(step.first)
+        case Take():
+            return len(step.indices)
+        case Pad():
+            return step.size + step.before + step.after
+        case Prefix():
+            return step.size
+    raise TypeError(f"{step!r} is about more than one axis")
+
+
+def checked_shape_after(shape: Sequence[int], step: Step, masks: Mapping[int, Sequence[int]]) -> tuple[int, ...]:
+    """As `shape_after`. Raises `ValueError` for a step that cannot be made on a tensor of this shape."""
+    if not _fits(tuple(shape), step, masks):
         raise ValueError(f"{step} on a tensor of shape {tuple(shape)}")
-    return made
+    return shape_after(shape, step, masks)
 
 
-def _made(shape: tuple[int, ...], step: Step, masks: Mapping[int, Sequence[int]]) -> tuple[tuple[int, ...], bool]:
-    """The shape after a step, and whether the step can be made."""
+def _fits(shape: tuple[int, ...], step: Step, masks: Mapping[int, Sequence[int]]) -> bool:
+    """Whether a step can be made on a tensor of this shape."""
     match step:
         case Reshape(before, after):
-            return after, before == shape and prod(before) == prod(after) and min(after, default=0) >= 0
+            return before == shape and prod(before) == prod(after) and min(after, default=0) >= 0
         case Permute(axes):
-            fits = sorted(axes) == list(range(len(shape)))
-            return (tuple(shape[axis] for axis in axes), True) if fits else (shape, False)
+            return sorted(axes) == list(range(len(shape)))
         case Reduce(axes):
-            fits = len(set(axes)) == len(axes) and all(0 <= axis < len(shape) for axis in axes)
-            return tuple(1 if axis in axes else extent for axis, extent in enumerate(shape)), fits
+            return len(set(axes)) == len(axes) and all(0 <= axis < len(shape) for axis in axes)
         case Erase(whole, box):
             inside = all(0 <= axis < len(shape) and _inside(shape[axis], *rest) for axis, *rest in box)
-            return shape, whole == shape and inside
+            return whole == shape and inside
         case Blocked(mask):
-            over = (1,) * (len(shape) - len(masks.get(mask, ()))) + tuple(masks.get(mask, ()))
-            fits = len(over) == len(shape) and all(a == b or 1 in (a, b) for a, b in zip(shape, over, strict=True))
-            return tuple(map(max, shape, over)), mask in masks and fits
+            if mask not in masks or len(masks[mask]) > len(shape):
+                return False
+            return all(a == b or 1 in (a, b) for a, b in zip(shape, _over(masks[mask], shape), strict=True))
         case Contract(mask):
             if len(shape) < 2 or len(masks.get(mask, ())) < 2 or masks[mask][-1] != shape[-2]:
-                return shape, False
-            made = (*shape[:-2], masks[mask][-2], shape[-1])
-            return made, _spreads(masks[mask][:-2], shape[:-2])
+                return False
+            return _spreads(masks[mask][:-2], shape[:-2])
         case _:
-            if not 0 <= step.axis < len(shape):
-                return shape, False
-            out, fits = _extent_after(shape[step.axis], step)
-            return (*shape[: step.axis], out, *shape[step.axis + 1 :]), fits and out >= 0
+            return 0 <= step.axis < len(shape) and _extent_after(step) >= 0 and _fits_along(shape[step.axis], step)
 
 
-def _extent_after(extent: int, step: Step) -> tuple[int, bool]:
-    """The extent of the axis that a step is about, and whether the step can be made along it."""
+def _fits_along(extent: int, step: Step) -> bool:
+    """Whether a step can be made along an axis of this extent."""
     match step:
         case Window(_, kernel, stride, dilation, before, out):
             fits = _slides(extent, kernel, stride, dilation, before, out)
-            return out, fits and abs(before) <= extent + stride * out + dilation * kernel
+            return fits and abs(before) <= extent + stride * out + dilation * kernel
         case Transposed(_, kernel, stride, dilation, before, out):
             fits = _slides(out, kernel, stride, dilation, before, extent)
-            return out, fits and abs(before) + out <= 4 * (stride * (extent + 1) + dilation * kernel)
+            return fits and abs(before) + out <= 4 * (stride * (extent + 1) + dilation * kernel)
         case Spans(_, first, last, period, _, free_first, free_last):
             fits = len(first) == len(last) and period in (0, len(free_first)) and len(free_first) == len(free_last)
             inside = all(0 <= a <= extent and -1 <= b < extent for a, b in zip(first, last, strict=False))
             far = 4 * (extent + len(first)) + 64
-            return len(first), fits and inside and all(
-                -far <= a <= b <= far for a, b in zip(free_first, free_last, strict=False)
-            )
+            free = all(-far <= a <= b <= far for a, b in zip(free_first, free_last, strict=False))
+            return fits and inside and free
         case Group(_, groups, out):
-            return out, groups > 0 and extent % groups == 0 and out % groups == 0
+            return groups > 0 and extent % groups == 0 and out % groups == 0
         case Slice(_, start, stride, out):
-            return out, out <= 0 or (0 <= start < extent and 0 <= start + stride * (out - 1) < extent)
+            return out <= 0 or (0 <= start < extent and 0 <= start + stride * (out - 1) < extent)
         case Take(_, indices):
-            return len(indices), all(-1 <= index < extent for index in indices)
+            return all(-1 <= index < extent for index in indices)
         case Pad(_, size, before, after, mode):
             most = {"zero": max(before, after), "reflect": size - 1, "circular": size, "replicate": max(before, after)}
-            return size + before + after, size == extent and max(before, after) <= most.get(mode, -1)
+            return size == extent and max(before, after) <= most.get(mode, -1)
         case Place(_, size, offset, out, stride):
-            return out, size == extent and _inside(out, size, offset, stride)
+            return size == extent and _inside(out, size, offset, stride)
         case Prefix(_, size):
-            return size, size == extent
-    return extent, False
+            return size == extent
+    return False
 
 
 def _slides(extent: int, kernel: int, stride: int, dilation: int, before: int, steps: int) -> bool:

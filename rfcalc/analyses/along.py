@@ -44,6 +44,7 @@ _CONTINUED = frozenset({reads.Window, reads.Transposed, reads.Spans, reads.Pad})
 _HARMLESS = frozenset({reads.Reshape, reads.Permute, reads.Reduce, reads.Group})
 #: Steps that read several positions along an axis wherever they are.
 MIXING = frozenset({reads.Reduce, reads.Contract})
+_OFTEN = MIXING | {reads.Blocked}
 
 
 class Act:
@@ -92,8 +93,7 @@ class Plans:
         self._harmless: dict[int, bool] = {}
         self._continued: dict[int, bool] = {}
         self._heads: dict[int, tuple[reads.Steps, reads.Steps]] = {}
-        self._cuts: dict[tuple[int, int, reads.Steps], reads.Steps] = {}
-        self._turns: dict[tuple[int, Shape, tuple[int, int]], tuple[int, int] | None] = {}
+        self._firsts: dict[tuple[Any, ...], reads.Steps] = {}
         self._plans: dict[tuple[int, int, Shape, int, int, bool, bool], _Plan] = {}
         self._arrays: dict[tuple[int, int, bool, bool], tuple[Intervals, reads.Step, Intervals]] = {}
 
@@ -126,12 +126,13 @@ class Plans:
         return found
 
     def same(self, parts: Parts, steps: reads.Steps) -> reads.Steps:
-        """Steps that do as these, which begin with a cut, to the fields: the first that cut as much out of an axis that
-        does not matter, wherever. Queries, keys and values are cut out so."""
-        cut: Any = steps[0]
-        if any(part.depends(cut.axis) for part in parts):
-            return steps
-        return self._cuts.setdefault((cut.axis, cut.out, steps[1:]), steps)
+        """Steps that do as these to the fields: the first that are equal or cut as much out of an axis that does not
+        matter, wherever. Queries, keys and values are cut out so, and masks lie over blocks."""
+        first: Any = steps[0] if steps else None
+        kind = type(first)
+        if kind is reads.Slice and not any(part.depends(first.axis) for part in parts):
+            return self._firsts.setdefault((first.axis, first.out, steps[1:]), steps)
+        return self._firsts.setdefault(steps, steps) if kind in _OFTEN else steps
 
     def without_last(self, steps: reads.Steps) -> reads.Steps:
         """All steps but the last, one object for one read."""
@@ -139,15 +140,6 @@ class Plans:
         if found is None:
             found = self._heads[id(steps)] = steps, steps[:-1]
         return found[1]
-
-    def turned(self, steps: reads.Steps, shape: Shape, turn: tuple[int, int]) -> tuple[int, int] | None:
-        """Where lines along two axes of a tensor lie after steps that treat both alike; None where they do not."""
-        if not steps or (len(steps) == 1 and type(steps[0]) is Place and steps[0].axis not in turn):  # side by side
-            return turn if shape[turn[0]] == shape[turn[1]] else None
-        key = (id(steps), shape, turn)
-        if key not in self._turns:
-            self._turns[key] = _turned(steps, shape, *turn)
-        return self._turns[key]
 
     def forget(self) -> None:
         """Forget what was made of arrays, which are large."""
@@ -301,35 +293,6 @@ def _reshaped(axis: int, across: int, shape_in: Shape, shape_out: Shape) -> _Mov
     if axis not in places or across not in places:
         return None
     return _Moved(shape_out, places[axis], places[across])
-
-
-def _turned(steps: reads.Steps, shape: Shape, one: int, other: int) -> tuple[int, int] | None:
-    """Where two axes lie after steps that say of both the same, in one order with what is about the axes beside."""
-    if shape[one] != shape[other]:
-        return None
-    said: tuple[list[Any], list[Any]] = [], []
-    for step in steps:
-        kind, axis = type(step), getattr(step, "axis", -1)
-        if kind in _ALONG and axis in (one, other):
-            said[axis == other].append((kind, *_ALONG[kind](step)))
-            continue
-        match step:
-            case reads.Reduce(axes):
-                alike = (one in axes) == (other in axes)
-            case reads.Group():
-                alike = axis not in (one, other)
-            case reads.Permute(axes):
-                alike, one, other = True, axes.index(one), axes.index(other)
-            case reads.Reshape(shape_in, shape_out):
-                places = _kept(shape_in, shape_out)
-                alike, one, other = one in places and other in places, places.get(one, one), places.get(other, other)
-            case _:
-                alike = kind in _ALONG
-        if not alike:
-            return None
-        for half in said:
-            half.append(step)
-    return (one, other) if said[0] == said[1] else None
 
 
 # --- on lines ---------------------------------------------------------------------------------------------------------

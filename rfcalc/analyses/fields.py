@@ -9,52 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import partial
 from operator import attrgetter
-from typing import NamedTuple, TypeAlias
-
-import numpy as np
+from typing import TypeAlias
 
 from rfcalc import reads
-from rfcalc.analyses import along, intervals, lines, travel
+from rfcalc.analyses import along, intervals, lines
 from rfcalc.analyses.intervals import Intervals
 from rfcalc.analyses.joins import Parts, combined
 from rfcalc.analyses.lines import Lined
-from rfcalc.analyses.states import Sight, State, Turn, Turned, can_turn
+from rfcalc.analyses.states import Sight, State, Turned, can_turn, turn_between
+from rfcalc.analyses.turns import Turns, exchange
+from rfcalc.analyses.windows import Pace, Paces, moves, pace_of
 from rfcalc.graph import LayerGraph, Node, Ref
-
-
-class Window(NamedTuple):
-    """The free field of a layer along one source axis, over one period of positions."""
-
-    axis: int  #: the tensor's axis that moves with the source axis
-    lo: tuple[int, ...]
-    hi: tuple[int, ...]
-    shift: int
-    sizes: tuple[int, ...]
-
-    @property
-    def period(self) -> int:
-        return len(self.lo)
-
-    @property
-    def stride(self) -> Fraction:
-        return Fraction(self.shift, self.period)
-
-    @property
-    def offset(self) -> Fraction | None:
-        """Mean distance of the centres from an even grid that starts at source pixel 0."""
-        seen = [u for u, size in enumerate(self.sizes) if size]
-        if not seen:
-            return None
-        doubled = sum([self.lo[u] + self.hi[u] for u in seen])
-        return Fraction(doubled, 2 * len(seen)) - self.stride * Fraction(sum(seen), len(seen))
-
-
-#: How a field moves: source pixels per position, and where its centres begin.
-Pace: TypeAlias = tuple[Fraction, Fraction | None]
-Paces: TypeAlias = tuple[Pace, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +59,7 @@ def trace_axes(graph: LayerGraph, source: Ref, axes: Sequence[int], keep: Collec
     row: list[State] = []
     for axis, extent in zip(axes, extents, strict=True):
         if extent in starts:
-            row.append(Turned(starts[extent], (axes[extents.index(extent)], axis)))
+            row.append(Turned(starts[extent], exchange(shape, axes[extents.index(extent)], axis)))
         else:
             start = lines.lined(shape, axis, lines.source_line(extent))
             row.append(starts.setdefault(extent, State(Sight((start,), (start,)))))
@@ -129,7 +95,9 @@ class _Walk:
         self.start = [tuple(starts)]  # taken at the source, so that it is forgotten like all others
         self.nothing: Row = (None,) * len(starts)
         self.plans = along.Plans(graph.masks)
-        self.axes = [_Axis(extent, self.plans) for extent in extents]
+        self.turns = Turns(self.plans.masks)
+        settled = {extent: _Settled(extent) for extent in extents}
+        self.axes = [_Axis(extent, self.plans, settled[extent]) for extent in extents]
         self.leads = [extents.index(extent) for extent in extents]  # the first axis that may be seen alike
 
     def run(self) -> Walks:
@@ -172,7 +140,8 @@ class _Walk:
                 made.append(like)
                 continue
             found = [(state, steps) for row, steps in held if (state := row[at]) is not None]
-            made.append(axis.output(record, found, shape, alone) if found else None)
+            own = axis.output(record, found, shape, alone) if found else None
+            made.append(_again(made[lead], own) if lead < at and own else own)
         return tuple(made) if any(made) else self.nothing
 
     def _turned(
@@ -184,18 +153,26 @@ class _Walk:
         shape: tuple[int, ...],
     ) -> State | None:
         """The state along one axis where it is that along the leading one, turned; None where it is not known to be."""
-        turn: Turn | None = None
+        if like is None or not can_turn(like):
+            return None
+        found, alike = [], True
         for row, steps in held:
             own = row[at]
             if not isinstance(own, Turned) or own.like is not row[lead]:
                 return None
-            after = self.plans.turned(steps, own.shape, own.turn)
-            if after is None or turn not in (None, after):
+            after = self.turns.after(steps, own.turn, shape)
+            if after is None:
                 return None
-            turn = after
-        if like is None or turn is None or shape[turn[0]] != shape[turn[1]] or not can_turn(like, turn):
-            return None
-        return Turned(like, turn)
+            found.append(after)
+            alike = alike and own.alike
+        turn = self.turns.together(tuple(found))
+        return None if turn is None else Turned(like, turn, alike)
+
+
+def _again(like: State | None, own: State) -> State:
+    """The state along one axis as that along the leading one, turned, where it has come to be so."""
+    turn = turn_between(like, own) if like is not None else None
+    return own if like is None or turn is None else Turned(like, turn, alike=False)
 
 
 def _have_shape(row: Row, shape: tuple[int, ...]) -> bool:
@@ -212,14 +189,36 @@ def _ends(records: Sequence[Node]) -> dict[int, list[int]]:
     return ends
 
 
+class _Settled:
+    """What is the same for all elements, of which there is one sight for all tensors of a shape: deep networks come to
+    see the whole image again and again, each time by another way."""
+
+    def __init__(self, extent: int) -> None:
+        self.everything = lines.line_of(intervals.everything((1,), extent))
+        self._sights: dict[tuple[int, ...], Sight] = {}
+
+    def one(self, sight: Sight) -> Sight:
+        """The sight, or the one before that is equal, where all elements see the same."""
+        parts = sight.full + sight.local
+        if len(parts) != 2:
+            return sight
+        key = sight.shape
+        for part in parts:
+            if not isinstance(part, Lined) or not part.is_constant:
+                return sight
+            key = (*key, int(part.line.lo[0]), int(part.line.hi[0]))
+        return self._sights.setdefault(key, sight)
+
+
 class _Axis:
     """How states become those of the next node, along one axis of the source."""
 
-    def __init__(self, extent: int, plans: along.Plans) -> None:
+    def __init__(self, extent: int, plans: along.Plans, settled: _Settled) -> None:
         self.extent = extent
         self.plans = plans
         self.clashes: dict[int, Clash] = {}
-        self.everything = lines.line_of(intervals.everything((1,), extent))
+        self.settled = settled
+        self.everything = settled.everything
 
     def output(self, record: Node, found: Sequence[Found], shape: tuple[int, ...], alone: bool) -> State | None:
         """The state of an output of that shape; ``alone`` where it reads one tensor only."""
@@ -253,7 +252,9 @@ class _Axis:
         full = self._merged((lines.concatenate([(state.full[0], place) for state, place in pairs], shape, axis),))
         own = [(state.local[0], place) for state, place in pairs if state.local]
         local = (lines.concatenate(own, shape, axis),) if own else ()
-        return self._flagged(record, arrived, Sight(full, local), _clash([state.sight for state in arrived]))
+        return self._flagged(
+            record, arrived, Sight(full, local), _clash([state.sight for state in arrived], self.extent)
+        )
 
     def _through(self, record: Node, state: State, steps: reads.Steps, shape: tuple[int, ...], alone: bool) -> State:
         """The state of one input after the steps by which it is read, as a part of an output of that shape."""
@@ -275,8 +276,7 @@ class _Axis:
         key = (id(steps), shape, alone)
         known: tuple[Sight | None, bool] | None = sight.known.get(key)
         if known is None:
-            cut = steps and type(steps[0]) is reads.Slice
-            same = self.plans.same(sight.full + sight.local, steps) if cut else steps
+            same = self.plans.same(sight.full + sight.local, steps)
             known = (self._seen if same is steps else self._remembered)(record, sight, same, shape, alone)
             if known[0] is None or known[0].is_short:
                 sight.known[key] = known
@@ -300,7 +300,8 @@ class _Axis:
             raise AssertionError(f"rule of {record.op}: reads have rank {full[0].rank}, the output {len(shape)}")
         wide = _broadcast(full, shape)
         local = wide if local == full else _broadcast(local, shape)
-        return sight.after(self._merged(wide), local), mixes
+        made = sight.after(self._merged(wide), local)
+        return made and self.settled.one(made), mixes
 
     def _stepped(self, parts: Parts, steps: reads.Steps, free: bool = False, alone: bool = False) -> Parts:
         if len(parts) == 1:
@@ -354,7 +355,7 @@ class _Axis:
         full = self._merged(merged)
         alike = [number for number, sight in enumerate(sights) if sight.is_as(full, local)]
         made = min(alike, key=lambda number: sights[number].age) if alike else Sight(full, local)
-        return made, _clash(sights)
+        return made, _clash(sights, self.extent)
 
     def _flagged(self, record: Node, arrived: Sequence[State], sight: Sight, clash: Paces) -> State:
         """The state with what is known of the branches it joins."""
@@ -373,27 +374,16 @@ class _Axis:
 _age = attrgetter("age")
 
 
-def _clash(sights: Sequence[Sight]) -> Paces:
-    """The paces of branches that do not move alike; () where all do."""
+def _clash(sights: Sequence[Sight], extent: int) -> Paces:
+    """The paces of branches that do not move alike along one axis; () where all do."""
     branches = [sight.local[0] for sight in sights if len(sight.local) == 1]
     if len(branches) < 2 or lines.are_in_step(branches) or len(lines.distinct(tuple(branches))) < 2:
         return ()
-    paces = tuple([pace for item in branches if (pace := pace_of(item)) is not None])
-    return paces if len(set(paces)) > 1 else ()
-
-
-# --- what a state says ------------------------------------------------------------------------------------------------
-
-
-def moves(local: Intervals, axis: int, extent: int) -> bool:
-    """Whether the positions of an axis lie in different places: `travel.moves`."""
-    if not isinstance(local, Lined):
-        return travel.moves(local, axis, extent)
-    if axis not in (local.axis, local.across):
-        return False
-    if local.across >= 0:
-        return travel.moves(local.condensed(), axis, extent)
-    return local.line.remembered(("moves", extent), lambda own: travel.moves(own, 0, extent))
+    by_axis: dict[int, list[Pace]] = {}
+    for found in [pace_of(item, extent) for item in branches]:
+        if found is not None:
+            by_axis.setdefault(found[0], []).append(found[1])
+    return next((tuple(paces) for paces in by_axis.values() if len(set(paces)) > 1), ())
 
 
 def _broadcast(parts: Parts, shape: tuple[int, ...]) -> Parts:
@@ -402,94 +392,9 @@ def _broadcast(parts: Parts, shape: tuple[int, ...]) -> Parts:
     return tuple([along.broadcast(part, shape) for part in parts])
 
 
-def window_of(local: Intervals) -> Window | None:
-    """The window of a free field: None where it does not move along exactly one axis in a repeating pattern."""
-    if isinstance(local, Lined):
-        line = local.line if local.across < 0 else lines.hull(local)
-        if line.tag is None or not line.tag[1]:
-            return None
-        found: tuple[Window | None] = line.remembered("window", _window_of_line)
-        return found[0] and Window(local.axis, *found[0][1:])
-    moving = [axis for axis, tag in local.tags.items() if tag[1]]
-    return _window_along(local, moving[0]) if len(moving) == 1 else None
-
-
-def _window_of_line(line: lines.Line) -> tuple[Window | None]:
-    if isinstance(line, lines.Even):
-        return (_window(0, (line.first,), (line.last,), line.shift),)
-    return (_window_along(line, 0),)
-
-
-def _window(axis: int, lo: tuple[int, ...], hi: tuple[int, ...], shift: int) -> Window:
-    return Window(axis, lo, hi, shift, tuple([max(0, b - a + 1) for a, b in zip(lo, hi, strict=True)]))
-
-
-def pace_of(local: Intervals) -> Pace | None:
-    """How the window of a free field moves, None without window."""
-    if isinstance(local, Lined):
-        found: tuple[Pace | None] = lines.hull(local).remembered("pace", lambda own: (_pace(window_of(local)),))
-        return found[0]
-    return _pace(window_of(local))
-
-
-def _pace(window: Window | None) -> Pace | None:
-    return None if window is None else (window.stride, window.offset)
-
-
-def _window_along(local: Intervals, axis: int) -> Window | None:
-    period, shift = local.tags[axis]
-    others = tuple(k for k in range(local.rank) if k != axis)
-    lo, hi = local.lo.min(axis=others)[:period], local.hi.max(axis=others)[:period]
-    if len(lo) < period:  # one stored position stands for all of them
-        return None
-    period, shift = _least_period(lo, hi, shift)
-    return _window(axis, tuple(map(int, lo[:period])), tuple(map(int, hi[:period])), shift)
-
-
-def _least_period(lo: np.ndarray, hi: np.ndarray, shift: int) -> tuple[int, int]:
-    full = len(lo)
-    for period in range(1, full):
-        if full % period or shift * period % full:
-            continue
-        part = shift * period // full
-        if all(
-            (row[period:] - row[:-period] == part).all() and row[:period][-1] - row[-1] + shift == part
-            for row in (lo, hi)
-        ):
-            return period, part
-    return full, shift
-
-
-def span_of(local: Intervals, extent: int) -> int:
-    """The largest local field of a layer without window; clipped to the source where its pattern is not known."""
-    if isinstance(local, Lined) and local.across < 0:
-        return local.line.remembered(("span", extent), partial(_span_of, extent))
-    return _span_of(extent, local)
-
-
-def _span_of(extent: int, local: Intervals) -> int:
-    lo, hi = local.lo, local.hi
-    if not all(axis in local.tags for axis, length in enumerate(lo.shape) if length > 1):
-        lo, hi = np.maximum(lo, 0), np.minimum(hi, extent - 1)
-    return int(np.maximum(hi - lo + 1, 0).max())
-
-
 def bits(flags: int) -> Iterator[int]:
     """The node ids of a bit set, ascending."""
     while flags:
         low = flags & -flags
         yield low.bit_length() - 1
         flags ^= low
-
-
-__all__ = [
-    "Clash",
-    "State",
-    "Window",
-    "bits",
-    "span_of",
-    "trace_axes",
-    "trace_axis",
-    "trace_point",
-    "window_of",
-]

@@ -16,7 +16,7 @@ import numpy as np
 from rfcalc import reads
 from rfcalc.analyses import intervals
 from rfcalc.analyses.intervals import NOTHING, Array, Intervals
-from rfcalc.analyses.tags import Tag, runs_of, tag_after, tags_after
+from rfcalc.analyses.tags import Tag, runs_of, tag_after, tags_after, telling
 
 #: Elements from which on arrays are worth folding.
 LARGE = 1 << 14
@@ -230,8 +230,7 @@ def _shrunk(field: Folded) -> Folded:
     """As `intervals.shrunk`: the field without axes that turn out not to matter."""
     kinds, shape = field.table.shape, field.shape
     places = tuple([None if kinds[axis] == 1 else place for axis, place in enumerate(field.places)])
-    tags = {axis: tag for axis, tag in field.tags.items() if kinds[axis] > 1 or shape[axis] == 1 or not tag[1]}
-    return Folded(shape, field.table, places, tags)
+    return Folded(shape, field.table, places, telling(field.tags, kinds, shape))
 
 
 def _reduced(field: Folded, axes: Sequence[int]) -> Folded:

@@ -19,7 +19,7 @@ from typing import TypeAlias
 import numpy as np
 
 from rfcalc import reads
-from rfcalc.analyses.tags import Tag, runs_of, tag_after, tags_after
+from rfcalc.analyses.tags import Tag, runs_of, tag_after, tags_after, telling
 
 #: lo of a unit that sees nothing; its hi is -NOTHING. Larger than any coordinate, far from overflow.
 NOTHING = 1 << 40
@@ -314,8 +314,7 @@ def shrunk(field: Intervals, axes: Sequence[int] | None = None) -> Intervals:
             head = _cut(axis, 0, 1)
             if all(repeats(array, array[head], axis) for array in (lo, hi)):
                 lo, hi = lo[head], hi[head]
-    tags = {axis: tag for axis, tag in field.tags.items() if lo.shape[axis] > 1 or field.shape[axis] == 1 or not tag[1]}
-    return Intervals(field.shape, lo, hi, tags)
+    return Intervals(field.shape, lo, hi, telling(field.tags, lo.shape, field.shape))
 
 
 def repeats(array: Array, head: Array, axis: int) -> bool:

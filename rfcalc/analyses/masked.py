@@ -17,7 +17,7 @@ import numpy as np
 from rfcalc import reads
 from rfcalc.analyses import intervals, travel
 from rfcalc.analyses.intervals import NOTHING, Array, Intervals, spread
-from rfcalc.analyses.tags import Tag, tags_after
+from rfcalc.analyses.tags import Tag, tags_after, telling
 
 T = TypeVar("T")
 
@@ -149,8 +149,7 @@ class Masked(Intervals):
         self.below = below
         self.shade = shade
         self._different: Intervals | None = None
-        extents = shade.seen.shape
-        self.tags = {axis: tag for axis, tag in tags.items() if extents[axis] > 1 or shape[axis] == 1 or not tag[1]}
+        self.tags = telling(tags, shade.seen.shape, shape)
 
     def __getattr__(self, name: str) -> Array:
         if name not in ("lo", "hi"):
@@ -261,11 +260,11 @@ def _reduced(field: Masked, axes: tuple[int, ...]) -> Intervals | None:
     ends = [_along(part, field.shade, axes) for part in field.below]
     if None in ends:
         return None
-    extents = tuple([1 if axis in axes else extent for axis, extent in enumerate(field.extents)])
     lo, hi = zip(*[end for end in ends if end is not None], strict=True)
-    low, high = spread(reduce(np.minimum, lo), extents), spread(reduce(np.maximum, hi), extents)
+    low, high = reduce(np.minimum, lo), reduce(np.maximum, hi)
     shape = tuple([1 if axis in axes else extent for axis, extent in enumerate(field.shape)])
-    return Intervals(shape, low, high, {axis: tag for axis, tag in field.tags.items() if axis not in axes})
+    tags = {axis: tag for axis, tag in field.tags.items() if axis not in axes}
+    return Intervals(shape, low, high, telling(tags, low.shape, shape))
 
 
 def _along(part: Intervals, shade: Shade, axes: tuple[int, ...]) -> tuple[Array, Array] | None:

@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from rfcalc.analyses import fields, joins, lines
-from rfcalc.analyses.fields import Clash, Window
+from rfcalc.analyses.fields import Clash
 from rfcalc.analyses.results import Misalignment, Number, ReceptiveField, Region
 from rfcalc.analyses.samples import Pattern, sample_counts, single
 from rfcalc.analyses.states import Sight, State, Turned
+from rfcalc.analyses.windows import Window, span_of, window_of
 from rfcalc.graph import LayerGraph, Node, Ref
 
 
@@ -168,7 +169,7 @@ def analyse_source(
         for state, (found, likes, extent) in zip(rows[0], places, strict=True):
             if state is not None:
                 found[record.id] = summarise(state, extent)
-            if isinstance(state, Turned) and state.like in rows[0]:
+            if isinstance(state, Turned) and state.alike and state.like in rows[0]:
                 likes[record.id] = along[rows[0].index(state.like)]
     return SourceFields(source, axes, alike, dict(zip(axes, clashes, strict=True)), graph)
 
@@ -182,10 +183,12 @@ def summarise(state: State, extent: int) -> AxisSummary:
 
 
 def _turned(state: Turned, extent: int) -> AxisSummary:
-    """The summary of the state that it is like, with the other axis of the tensor."""
-    found, (before, after) = summarise(state.like, extent), state.turn
-    window = found.window and Window(after, *found.window[1:])
-    varies = frozenset([after if axis == before else axis for axis in found.varies])
+    """The summary of the state that it is like, at other places of the tensor."""
+    found, turn = summarise(state.like, extent), state.turn
+    window = found.window
+    if window is not None:  # the columns of tokens have none: they lie in one order with the rows
+        window = None if window.axis in turn.inside else Window(turn.axes[window.axis], *window[1:])
+    varies = frozenset([turn.axes[axis] for axis in found.varies])
     return AxisSummary(*found[:3], window, varies, *found[5:])
 
 
@@ -207,11 +210,11 @@ def _seen(sight: Sight, extent: int) -> tuple[int, int, bool, Window | None, fro
     if sight.local:
         varies = frozenset([k for part in sight.local for k, length in enumerate(part.extents) if length > 1])
         if len(sight.local) == 1 or joins.moves(sight.local):
-            window = fields.window_of(joins.combined(sight.local))
+            window = window_of(joins.combined(sight.local), extent)
         if window is not None:
             local = max(window.sizes)
         else:
-            local = fields.span_of(full if sight.local is sight.full else lines.kinds(sight.local), extent)
+            local = span_of(full if sight.local is sight.full else lines.kinds(sight.local), extent)
     return size, size_min, lines.covers(full, extent), window, varies, local
 
 

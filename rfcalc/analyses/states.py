@@ -1,25 +1,26 @@
 """What one tensor sees of one source axis, and of another one that is seen alike.
 
-Most networks treat the rows and the columns of a square image alike: what a unit sees of the columns are then the same
-lines as of the rows, along another axis of its tensor. Such a state is `Turned`, and not worked out a second time.
+Most networks treat the rows and the columns of a square image alike: what a unit sees of the columns is then what one
+at another place sees of the rows (`analyses.turns`). Such a state is `Turned`, and not worked out a second time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, TypeAlias
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
 
 from rfcalc.analyses import lines
 from rfcalc.analyses.folded import Folded
-from rfcalc.analyses.intervals import Intervals
+from rfcalc.analyses.intervals import Array, Intervals
 from rfcalc.analyses.joins import Parts
 from rfcalc.analyses.lines import Lined
-from rfcalc.analyses.masked import Masked
-
-#: The axis of a tensor that lines lie along, and the one that the same lines lie along for another axis of the source.
-Turn: TypeAlias = tuple[int, int]
+from rfcalc.analyses.masked import Masked, Shade
+from rfcalc.analyses.tags import Tag
+from rfcalc.analyses.turns import Turn, exchange
 
 
 class Sight:
@@ -70,7 +71,9 @@ _SHORT = 1 << 13
 
 
 def _is_short(part: Intervals) -> bool:
-    return isinstance(part, Lined) or (not isinstance(part, Masked | Folded) and part.lo.size + part.hi.size <= _SHORT)
+    if isinstance(part, Masked):
+        return all(map(_is_short, part.below))
+    return isinstance(part, Lined) or (not isinstance(part, Folded) and part.lo.size + part.hi.size <= _SHORT)
 
 
 _ages = count()
@@ -107,13 +110,14 @@ class State:
 
 
 class Turned(State):
-    """The same lines as in another state, along another axis of the tensor; its sight is made when asked for."""
+    """What another state sees, at other places of the tensor; its sight is made when asked for."""
 
-    __slots__ = ("like", "turn")
+    __slots__ = ("alike", "like", "turn")
 
-    def __init__(self, like: State, turn: Turn) -> None:
+    def __init__(self, like: State, turn: Turn, alike: bool = True) -> None:
         self.like = like
         self.turn = turn
+        self.alike = alike  #: whether all that is read is as in the other one, and not only the regions are
         self.context = like.context
         self.inexact = like.inexact
         self.misaligned = like.misaligned
@@ -133,17 +137,63 @@ class Turned(State):
 
 
 def _turned(parts: Parts, turn: Turn) -> Parts:
-    found = [part for part in parts if isinstance(part, Lined)]
-    return tuple([Lined(part.shape, turn[1], part.across, part.runs) for part in found])
+    return tuple([_of_lines(part, turn) if isinstance(part, Lined) else _of_arrays(part, turn) for part in parts])
 
 
-def can_turn(state: State, turn: Turn) -> bool:
-    """Whether all that is seen are lines along the first of the axes, so that they may lie along the other as well."""
-    return _can_turn(state.full, turn) and (state.local is state.full or _can_turn(state.local, turn))
+def _of_lines(field: Lined, turn: Turn) -> Intervals:
+    axes = (field.axis, field.across)
+    if not turn.inside.isdisjoint(axes):
+        return lines.narrowed(_of_arrays(field, turn))
+    axis, across = [turn.axes[axis] if axis >= 0 else axis for axis in axes]
+    return Lined(field.shape, axis, across, field.runs)
 
 
-def _can_turn(parts: Sequence[Any], turn: Turn) -> bool:
-    for part in parts:
-        if not isinstance(part, Lined) or part.axis not in (turn[0], -1) or part.across in turn:
-            return False
-    return True
+def _of_arrays(field: Intervals, turn: Turn) -> Intervals:
+    if isinstance(field, Masked):
+        shade, tags = Shade(turn.of(field.shade.seen)), _tags(field, turn)
+        return Masked(field.shape, _turned(field.below, turn), shade, tags)
+    made = Intervals(field.shape, turn.of(field.lo), turn.of(field.hi), _tags(field, turn))
+    for axis in turn.inside & field.tags.keys():  # what moves with the outer digits of rows stays with those of columns
+        period = field.tags[axis][0]
+        if made.extents[axis] > period and all(_repeats(ends, axis, period) for ends in (made.lo, made.hi)):
+            made.tags = {**made.tags, axis: (period, 0)}
+    return made
+
+
+def _tags(field: Intervals, turn: Turn) -> dict[int, Tag]:
+    return {turn.axes[axis]: tag for axis, tag in field.tags.items() if axis not in turn.inside}
+
+
+def _repeats(ends: Array, axis: int, period: int) -> bool:
+    moved = ends.swapaxes(0, axis)
+    return np.array_equal(moved[period:], moved[:-period])
+
+
+def can_turn(state: State) -> bool:
+    """Whether what is seen can be turned."""
+    return all(map(_can_turn, state.full)) and (state.local is state.full or all(map(_can_turn, state.local)))
+
+
+def _can_turn(part: Intervals) -> bool:
+    return all(map(_can_turn, part.below)) if isinstance(part, Masked) else not isinstance(part, Folded)
+
+
+def turn_between(one: State, other: State) -> Turn | None:
+    """The turn that makes one state the other, where all that both see are the same lines along different axes."""
+    if _flags(one) != _flags(other) or (len(one.full), len(one.local)) != (len(other.full), len(other.local)):
+        return None
+    pairs = set(map(_axes_between, one.full + one.local, other.full + other.local)) - {(-1, -1)}
+    axes = pairs.pop() if pairs else (0, 0)
+    if pairs or axes is None or one.shape[axes[0]] != one.shape[axes[1]]:
+        return None
+    return exchange(one.shape, *axes)
+
+
+_flags = attrgetter("context", "inexact", "misaligned", "masked")
+
+
+def _axes_between(one: Intervals, other: Intervals) -> tuple[int, int] | None:
+    """The axes that two fields are the same lines along, -1 and -1 where all elements see the same."""
+    if not (isinstance(one, Lined) and isinstance(other, Lined)) or one.across >= 0 or other.across >= 0:
+        return None
+    return (one.axis, other.axis) if one.line.tag == other.line.tag and one.line.sees_as(other.line) else None

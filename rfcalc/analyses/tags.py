@@ -15,6 +15,11 @@ runs_of = lru_cache(maxsize=4096)(groups_of)  # networks reshape few shapes, and
 Tag: TypeAlias = tuple[int, int]
 
 
+def telling(tags: Mapping[int, Tag], extents: Sequence[int], shape: Sequence[int]) -> dict[int, Tag]:
+    """The tags without those of axes that turn out not to matter to a field kept in arrays of these extents."""
+    return {axis: tag for axis, tag in tags.items() if extents[axis] > 1 or (shape[axis] == 1 and tag[1])}
+
+
 def tag_after(tag: Tag | None, step: int) -> Tag | None:
     """The tag of an axis of which every ``step``-th position is kept."""
     if tag is None:
@@ -58,7 +63,8 @@ def _tags_of_run(
         tags: dict[int, Tag] = {}
         for at, axis in enumerate(right[:-1]):
             after = tag_after(before[left[0]], prod(shape_out[k] for k in right[at + 1 :]))
-            if after is not None and after[0] <= shape_out[axis]:
+            inner = at > 0  # of which a whole turn further on is the next outer position
+            if after is not None and after[0] <= shape_out[axis] - inner:
                 tags[axis] = after
         return tags
     if len(right) == 1:  # merge: the outermost axis that moves sets the period

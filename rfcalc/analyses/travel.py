@@ -43,4 +43,9 @@ def _travels(lo: Array, hi: Array, axis: int, extent: int) -> bool:
     first, last = centers, centers
     if not seen.all():
         first, last = np.where(seen, centers, 2 * NOTHING), np.where(seen, centers, -2 * NOTHING)
-    return bool((2 * (last.max(axis) - first.min(axis)) >= extent).any())
+    return is_far(int((last.max(axis) - first.min(axis)).max()), extent)
+
+
+def is_far(doubled: int, extent: int) -> bool:
+    """Whether as much as that between twice the centres is movement: a quarter of the source."""
+    return 2 * doubled >= extent

@@ -11,10 +11,11 @@ import numpy as np
 
 from rfcalc.analyses import fields, joins
 from rfcalc.analyses.analysis import Analysis
-from rfcalc.analyses.fields import State, Window
 from rfcalc.analyses.receptive_field import Source, separate_windows, summarise, unit_region
 from rfcalc.analyses.results import Layer, Region
 from rfcalc.analyses.samples import Stencil, stencils
+from rfcalc.analyses.states import State
+from rfcalc.analyses.windows import Window
 
 
 @dataclass(frozen=True, slots=True)

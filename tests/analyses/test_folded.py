@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from rfcalc import reads
-from rfcalc.analyses import fields, folded, intervals, joins, lines, travel
+from rfcalc.analyses import folded, intervals, joins, lines, travel
 from rfcalc.analyses.analysis import Analysis
 from rfcalc.analyses.folded import Folded
 from rfcalc.analyses.intervals import Intervals
+from rfcalc.analyses.windows import span_of
 from rfcalc.api import layer_graph
 from rfcalc.graph import LayerGraph
 
@@ -135,18 +136,21 @@ def test_sizes_are_clipped_where_no_pattern_is_known_although_all_see_the_same()
     assert isinstance(every, Folded)
 
     assert (every.extents, np.unique(every.lo).tolist()) == ((1, 200), [-3])
-    assert fields.span_of(joins.kinds((every,)), 9) == 4  # 0 to 3, and not -3 to 3
+    assert span_of(joins.kinds((every,)), 9) == 4  # 0 to 3, and not -3 to 3
 
 
 @pytest.mark.usefixtures("everything_is_large")
 def test_what_is_placed_whole_repeats_as_before() -> None:
-    lo = np.array([0, 5, 1], dtype=np.int64).reshape(3, 1, 1)
-    own = Intervals((3, 4, 5), lo, lo, {1: (1, 0)})
+    lo = 2 * np.arange(4, dtype=np.int64).reshape(1, 4, 1)
+    own = Intervals((3, 4, 5), lo, lo, {1: (1, 2)})
+    halves = [both(own, [reads.Erase((3, 4, 5), ((2, size, at, 1),))]) for size, at in ((2, 0), (3, 2))]
+    whole = joins.union([made for made, _ in halves])
+    assert isinstance(whole, Folded)
 
-    made, expected = both(own, [reads.Erase((3, 4, 5), ((2, 2, 0, 1),)), reads.Place(1, 4, 0, 4)])
+    made, expected = both(whole, [reads.Place(1, 4, 0, 4)])
 
     assert_same(made, expected)
-    assert made.tags == {1: (1, 0)}
+    assert made.tags == {1: (1, 2)}
 
 
 class Scores(nn.Module):

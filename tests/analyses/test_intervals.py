@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from rfcalc import reads
 from rfcalc.analyses import intervals
-from rfcalc.analyses.fields import window_of
 from rfcalc.analyses.intervals import Intervals
 from rfcalc.analyses.joins import combined, merge, union
+from rfcalc.analyses.windows import window_of
 from tests.ops.oracle import support
 
 MAX_ELEMENTS = 60
@@ -350,7 +350,7 @@ def test_free_windows_are_the_regions_of_interior_units(flips):
     @given(st.lists(chain_parts(flips), min_size=1, max_size=4), st.integers(40, 90))
     def check(parts, short):
         (exact, fitted), (free, _) = (run_chain(parts, LONG, free=free) for free in (False, True))
-        found = window_of(free)
+        found = window_of(free, LONG)
         assert fitted
         assert found is not None
         assert found.stride == expected_stride(parts)
@@ -368,7 +368,7 @@ def test_free_windows_are_the_regions_of_interior_units(flips):
         shorter = run_chain(parts, short, free=True)
         if shorter and not flips:  # the window is the same on a short axis, where a whole period fits
             less, fitted = shorter
-            window = window_of(less)
+            window = window_of(less, short)
             assert (window is not None) == fitted
             if window is not None:
                 assert (window.sizes, window.shift) == (found.sizes, found.shift)
@@ -382,7 +382,7 @@ def test_free_windows_are_the_regions_of_interior_units(flips):
 def test_stride_larger_than_the_kernel_leaves_units_that_see_nothing():
     field = intervals.apply(intervals.source((20,), 0), reads.Transposed(0, 2, 3, 1, 0, 59), {}, free=True)
 
-    found = window_of(field)
+    found = window_of(field, 20)
 
     assert found is not None
     assert (found.period, found.shift, found.sizes, found.lo[:2]) == (3, 1, (1, 1, 0), (0, 0))
@@ -391,8 +391,8 @@ def test_stride_larger_than_the_kernel_leaves_units_that_see_nothing():
 def test_a_gather_has_no_window_unless_it_moves_evenly():
     source = intervals.source((8,), 0)
 
-    assert window_of(intervals.apply(source, reads.Take(0, (0, 3, 1, 2)), {}, free=True)) is None
-    even = window_of(intervals.apply(source, reads.Take(0, (1, 3, 5, 7)), {}, free=True))
+    assert window_of(intervals.apply(source, reads.Take(0, (0, 3, 1, 2)), {}, free=True), 8) is None
+    even = window_of(intervals.apply(source, reads.Take(0, (1, 3, 5, 7)), {}, free=True), 8)
     assert even is not None
     assert (even.stride, even.lo, even.hi) == (2, (1,), (1,))
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from rfcalc import reads
 from rfcalc.analyses import along, intervals, joins, lines
-from rfcalc.analyses.fields import pace_of, window_of
 from rfcalc.analyses.intervals import Intervals
 from rfcalc.analyses.lines import Even, Lined, covers, largest_region, lined, sees_nothing, source_line
+from rfcalc.analyses.windows import pace_of, window_of
 
 Shape = tuple[int, ...]
 
@@ -61,8 +61,8 @@ def assert_same(one: Intervals, other: Intervals) -> None:
     assert covers(one, 6) == covers(other, 6)
     assert largest_region(one) == largest_region(other)
     if not nothing[1].any():
-        assert window_of(one) == window_of(other)
-        assert pace_of(one) == pace_of(other)
+        assert window_of(one, 6) == window_of(other, 6)
+        assert pace_of(one, 6) == pace_of(other, 6)
 
 
 def applied(field: Intervals, step: reads.Step, *, free: bool, alone: bool = False) -> Intervals:

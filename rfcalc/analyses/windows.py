@@ -1,0 +1,146 @@
+"""What a free field says: the window that slides over the source, how it moves, and the span where there is none."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import partial
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from rfcalc.analyses import lines, travel
+from rfcalc.analyses.intervals import Intervals
+from rfcalc.analyses.lines import Even, Lined
+
+
+class Window(NamedTuple):
+    """The free field of a layer along one source axis, over one period of positions."""
+
+    axis: int  #: the tensor's axis that moves with the source axis
+    lo: tuple[int, ...]
+    hi: tuple[int, ...]
+    shift: int
+    sizes: tuple[int, ...]
+
+    @property
+    def period(self) -> int:
+        return len(self.lo)
+
+    @property
+    def stride(self) -> Fraction:
+        return Fraction(self.shift, self.period)
+
+    @property
+    def offset(self) -> Fraction | None:
+        """Mean distance of the centres from an even grid that starts at source pixel 0."""
+        seen = [u for u, size in enumerate(self.sizes) if size]
+        if not seen:
+            return None
+        doubled = sum([self.lo[u] + self.hi[u] for u in seen])
+        return Fraction(doubled, 2 * len(seen)) - self.stride * Fraction(sum(seen), len(seen))
+
+
+#: How a field moves: source pixels per position, and where its centres begin.
+Pace: TypeAlias = tuple[Fraction, Fraction | None]
+Paces: TypeAlias = tuple[Pace, ...]
+
+
+def moves(local: Intervals, axis: int, extent: int) -> bool:
+    """Whether the positions of an axis lie in different places: `travel.moves`."""
+    if not isinstance(local, Lined):
+        return travel.moves(local, axis, extent)
+    if axis not in (local.axis, local.across):
+        return False
+    if local.across == axis:
+        return _runs_move(local, extent)
+    if local.across >= 0:
+        return travel.moves(local.condensed(), axis, extent)
+    return local.line.remembered(("moves", extent), lambda own: travel.moves(own, 0, extent))
+
+
+def _runs_move(local: Lined, extent: int) -> bool:
+    """Whether runs of channels lie in different places."""
+    found = [line for _, line in local.runs]
+    even = [line for line in found if isinstance(line, Even) and not line.sees_nothing()]
+    if len(even) < len(found):
+        return travel.moves(local.condensed(), local.across, extent)
+    centers = [line.first + line.last for line in even]  # twice the centres, and as far apart at every position
+    return travel.is_far(max(centers) - min(centers), extent)
+
+
+def window_of(local: Intervals, extent: int) -> Window | None:
+    """The window of a free field in a source of that extent: None where it does not move along exactly one axis in a
+    repeating pattern."""
+    if isinstance(local, Lined):
+        line = local.line if local.across < 0 else lines.hull(local)
+        if line.tag is None or not line.tag[1] or (local.across >= 0 and _runs_move(local, extent)):
+            return None
+        found: tuple[Window | None] = line.remembered("window", _window_of_line)
+        return found[0] and Window(local.axis, *found[0][1:])
+    moving = [axis for axis, tag in local.tags.items() if tag[1]]
+    others = [axis for axis, length in enumerate(local.extents) if length > 1 and axis not in moving]
+    if len(moving) != 1 or any(travel.moves(local, axis, extent) for axis in others):
+        return None
+    return _window_along(local, moving[0])
+
+
+def _window_of_line(line: lines.Line) -> tuple[Window | None]:
+    if isinstance(line, lines.Even):
+        return (_window(0, (line.first,), (line.last,), line.shift),)
+    return (_window_along(line, 0),)
+
+
+def _window(axis: int, lo: tuple[int, ...], hi: tuple[int, ...], shift: int) -> Window:
+    return Window(axis, lo, hi, shift, tuple([max(0, b - a + 1) for a, b in zip(lo, hi, strict=True)]))
+
+
+def pace_of(local: Intervals, extent: int) -> tuple[int, Pace] | None:
+    """The tensor's axis that the window of a free field moves along and how it does, None without window."""
+    if isinstance(local, Lined):
+        found: tuple[Pace | None] = lines.hull(local).remembered("pace", lambda own: (_pace(window_of(local, extent)),))
+        return found[0] and (local.axis, found[0])
+    window = window_of(local, extent)
+    pace = _pace(window)
+    return (window.axis, pace) if window and pace else None
+
+
+def _pace(window: Window | None) -> Pace | None:
+    return None if window is None else (window.stride, window.offset)
+
+
+def _window_along(local: Intervals, axis: int) -> Window | None:
+    period, shift = local.tags[axis]
+    others = tuple(k for k in range(local.rank) if k != axis)
+    lo, hi = local.lo.min(axis=others)[:period], local.hi.max(axis=others)[:period]
+    if len(lo) < period:  # one stored position stands for all of them
+        return None
+    period, shift = _least_period(lo, hi, shift)
+    return _window(axis, tuple(map(int, lo[:period])), tuple(map(int, hi[:period])), shift)
+
+
+def _least_period(lo: np.ndarray, hi: np.ndarray, shift: int) -> tuple[int, int]:
+    full = len(lo)
+    for period in range(1, full):
+        if full % period or shift * period % full:
+            continue
+        part = shift * period // full
+        if all(
+            (row[period:] - row[:-period] == part).all() and row[:period][-1] - row[-1] + shift == part
+            for row in (lo, hi)
+        ):
+            return period, part
+    return full, shift
+
+
+def span_of(local: Intervals, extent: int) -> int:
+    """The largest local field of a layer without window; clipped to the source where its pattern is not known."""
+    if isinstance(local, Lined) and local.across < 0:
+        return local.line.remembered(("span", extent), partial(_span_of, extent))
+    return _span_of(extent, local)
+
+
+def _span_of(extent: int, local: Intervals) -> int:
+    lo, hi = local.lo, local.hi
+    if not all(axis in local.tags for axis, length in enumerate(lo.shape) if length > 1):
+        lo, hi = np.maximum(lo, 0), np.minimum(hi, extent - 1)
+    return int(np.maximum(hi - lo + 1, 0).max())
