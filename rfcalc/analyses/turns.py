@@ -32,7 +32,7 @@ class Turn:
     as a whole changes places with another one, or its digits do so among themselves.
     """
 
-    __slots__ = ("axes", "digits", "inside", "shape", "staying", "to")
+    __slots__ = ("axes", "digits", "inside", "shape", "to")
 
     def __init__(self, digits: tuple[Shape, ...], to: tuple[int, ...]) -> None:
         self.digits = digits
@@ -43,7 +43,6 @@ class Turn:
         self.axes = tuple([found[axis] for axis in range(len(digits))])  #: where each axis goes
         places = enumerate(zip(owners, to, strict=True))
         self.inside = frozenset([own for k, (own, at) in places if at != k and owners[at] == own])  #: turned in itself
-        self.staying = frozenset([axis for axis, to in enumerate(self.axes) if axis == to and axis not in self.inside])
 
     def of(self, array: Array) -> Array:
         """An array over the tensor, with extent 1 along axes that do not matter, turned."""
@@ -95,8 +94,8 @@ class Turns:
         what it exchanges."""
         if not steps and turn.shape == shape:
             return turn, _NONE
-        beside = len(steps) == 1 and type(steps[0]) is reads.Place and steps[0].axis in turn.staying
-        key = (-1 if beside else id(steps), turn, shape)  # wherever it is put, all else is as before
+        beside = len(steps) == 1 and type(steps[0]) is reads.Place  # where it is put makes no difference
+        key = (-1 if beside else id(steps), turn, shape)
         if key not in self._known:
             self._known[key] = self._after(steps, turn, shape)
         return self._known[key]
@@ -127,12 +126,9 @@ def _together(found: Sequence[Found]) -> Turn | None:
     for axis, (sizes, _, _) in said.items():
         digits.axes[axis] = [digits.add(size) for size in sizes]
     for axis, (_, to, order) in said.items():
-        if len(digits.axes[to]) != len(order):
-            return None
         for digit, place in zip(digits.axes[axis], order, strict=True):
             digits.partner[digit] = digits.axes[to][place]
-    digits_agree = all(digits.partner[digits.partner[digit]] == digit for group in digits.axes for digit in group)
-    return digits.turn() if digits_agree else None
+    return digits.turn()
 
 
 class _Digits:
@@ -169,16 +165,14 @@ class _Digits:
         """The only digits of two axes change places."""
         self.partner[self.axes[one][0]] = self.axes[other][0]
 
-    def reduce(self, axes: Sequence[int]) -> bool:
-        """Axes get extent 1; False where some change places with others."""
-        gone = {digit for axis in axes for digit in self.axes[axis]}
+    def reduce(self, axes: Sequence[int]) -> None:
+        """Axes get extent 1."""
         others = {axis: self.opposite(axis) for axis in axes}
         for axis in axes:
             self.put(axis, 1)
         for axis, other in others.items():
             if other is not None and other in others:
                 self.pair(axis, other)
-        return all(self.partner[digit] in gone for digit in gone)
 
     def split(self, digit: int, inner: int) -> None:
         """A digit as two, and so the one that it changes places with."""
@@ -222,8 +216,7 @@ class _Digits:
                     made[axis].append(next(digits))
                 made[axis] = made[axis] or [self.add(1)]
         self.axes = made
-        present = {digit for group in made for digit in group}
-        return all(self.partner[digit] in present for digit in present)
+        return True
 
     def _cut(self, axes: Sequence[int], extents: Sequence[int]) -> bool:
         """Split the digits of axes so that they can make up axes of these extents; False where they cannot."""
@@ -240,7 +233,8 @@ class _Digits:
         return True
 
     def turn(self) -> Turn | None:
-        """What the digits say, in as few of them as possible; None where an axis goes neither as a whole nor stays."""
+        """What the digits say, in as few of them as possible; None where an axis neither stays nor goes as a whole, or
+        where something would change places with what is gone."""
         self._join()
         for axis, group in enumerate(self.axes):
             if {self.partner[digit] for digit in group} != {*group} and self.opposite(axis) is None:
@@ -288,8 +282,6 @@ class _Steps:
         if not self._settle():
             return None
         free = {axis for axis, (extent, whole) in enumerate(zip(self._shape, shape, strict=True)) if extent != whole}
-        if any(self._digits.opposite(axis) not in {None, *free} for axis in free):
-            return None
         for axis in free:
             self._digits.put(axis, shape[axis])
         turn = self._digits.turn()
@@ -320,7 +312,8 @@ class _Steps:
                 return digits.regroup(self._shape, shape)
             case reads.Reduce(axes):
                 self._gone = {axis: digits.axes[axis] for axis in axes}
-                return digits.reduce(axes)
+                digits.reduce(axes)
+                return True
             case reads.Erase(_, box):
                 cut = {axis: rest for axis, *rest in box}
                 others = {axis: digits.opposite(axis) for axis in cut if not digits.stays(axis)}
@@ -328,8 +321,6 @@ class _Steps:
             case reads.Blocked(mask):
                 for axis, (extent, whole) in enumerate(zip(self._shape, after, strict=True)):
                     if extent != whole:  # the mask goes over what was reduced, most often as it was before
-                        if not digits.stays(axis):
-                            return False
                         digits.put(axis, whole)
                         digits.restore(axis, gone.get(axis, []))
                 turn = digits.turn()

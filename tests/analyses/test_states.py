@@ -13,14 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from rfcalc import reads
 from rfcalc.analyses import fields, lines, receptive_field
 from rfcalc.analyses.analysis import Analysis
 from rfcalc.analyses.fields import trace_axes, trace_axis
 from rfcalc.analyses.folded import Folded
 from rfcalc.analyses.intervals import Intervals
 from rfcalc.analyses.joins import combined
+from rfcalc.analyses.masked import Masked, Shade, Shades
 from rfcalc.analyses.states import Sight, State, Turned, can_turn
-from rfcalc.analyses.turns import exchange
+from rfcalc.analyses.tags import Tag
+from rfcalc.analyses.turns import Turns, exchange
 from rfcalc.api import layer_graph
 from rfcalc.graph import LayerGraph, Ref
 from tests.randomnets.draw import draw
@@ -80,8 +83,9 @@ def whole(x: Tensor) -> Tensor:
 
 def shifted(x: Tensor) -> Tensor:
     """Which pixels of a window were neighbours before rows and columns went round by two."""
-    number = torch.arange(12, device=x.device) // 2
-    part = (number[:, None] * 6 + number).expand(1, 4, 12, 12)
+    place = torch.arange(12, device=x.device)
+    number = (place >= 8).long() + (place >= 10)
+    part = (number[:, None] * 3 + number).expand(1, 4, 12, 12)
     flat = windows(part)[:, :, 0]
     return flat[:, :, None] == flat[:, None]
 
@@ -113,9 +117,9 @@ NETS: dict[str, tuple[Callable[[Tensor], Tensor], bool]] = {
     "attention over tokens": (lambda x: attention(tokens(x)), True),
     "back to an image": (lambda x: functional.max_pool2d(image(attention(tokens(x)), 12), 3, 2, 1), True),
     "attention in windows": (lambda x: whole(attention(windows(x))), True),
-    "attention in shifted windows": (lambda x: whole(attention(windows(x.roll((2, 2), (2, 3))), shifted(x))), True),
-    "windows, the columns shifted by less": (lambda x: attention(windows(x.roll((2, 1), (2, 3))), shifted(x)), False),
-    "windows, only the columns shifted": (lambda x: attention(windows(x.roll(2, 3)), shifted(x)), False),
+    "attention in shifted windows": (lambda x: whole(attention(windows(x.roll((-2, -2), (2, 3))), shifted(x))), True),
+    "windows, the columns shifted by less": (lambda x: attention(windows(x.roll((-2, -1), (2, 3))), shifted(x)), False),
+    "windows, only the columns shifted": (lambda x: attention(windows(x.roll(-2, 3)), shifted(x)), False),
     "earlier tokens only": (lambda x: attention(tokens(x), earlier(x)), False),
     "a token more": (lambda x: attention(functional.pad(tokens(x), (0, 0, 1, 0))), False),
     "rows, then columns": (lambda x: functional.max_pool2d(functional.max_pool2d(x, (3, 1), 1), (1, 3), 1), True),
@@ -219,9 +223,51 @@ def test_what_is_kept_as_a_table_is_not_turned() -> None:
     assert can_turn(rows)
     assert not can_turn(State(Sight((table,), ())))
     assert not can_turn(State(Sight(rows.full, (table,))))
+    below = Masked((8, 8), (table,), Shade(np.eye(8, dtype=bool)), {})
+    assert not can_turn(State(Sight((below,), ())))
+
+
+def test_lines_are_turned_to_lines() -> None:
+    rows = State(Sight((lines.lined((1, 8, 8), 1, lines.source_line(8)),), ()))
     turned = Turned(rows, exchange((1, 8, 8), 1, 2))
+
     assert turned.shape == (1, 8, 8)
+    assert isinstance(turned.full[0], lines.Lined)
     assert turned.full[0].lo.tolist() == [[[0, 1, 2, 3, 4, 5, 6, 7]]]
+
+
+def turned_tokens(field: Intervals) -> Intervals:
+    """A field of nine tokens, rows and columns exchanged."""
+    turn = Turns(Shades({})).after((reads.Reshape((3, 3), (9,)),), exchange((3, 3), 0, 1), (9,))
+    assert turn is not None
+    return Turned(State(Sight((field,), ())), turn[0]).full[0]
+
+
+@pytest.mark.parametrize(
+    ("first", "tags"),
+    [
+        ([0, 0, 0, 4, 4, 4, 8, 8, 8], {0: (3, 0)}),  # the row; turned, the column
+        ([0, 1, 0, 4, 5, 4, 8, 9, 8], {}),  # the column shows too
+    ],
+)
+def test_patterns_of_tokens(first: list[int], tags: dict[int, Tag]) -> None:
+    lo = np.array(first)
+    made = turned_tokens(Intervals((9,), lo, lo, {0: (3, 4)}))
+
+    assert made.lo.tolist() == lo.reshape(3, 3).T.ravel().tolist()
+    assert dict(made.tags) == tags
+
+
+def test_masks_are_turned_with_what_is_below() -> None:
+    shade = np.tri(3, dtype=bool)
+    lo = np.arange(3).reshape(3, 1)
+    rows = Masked((3, 3), (Intervals((3, 3), lo, lo, {0: (1, 1)}),), Shade(shade), {0: (1, 1)})
+    made = Turned(State(Sight((rows,), ())), exchange((3, 3), 0, 1)).full[0]
+
+    assert isinstance(made, Masked)
+    np.testing.assert_array_equal(made.lo, rows.lo.T)
+    np.testing.assert_array_equal(made.hi, rows.hi.T)
+    assert dict(made.tags) == {1: (1, 1)}
 
 
 # --- how much is worked out -------------------------------------------------------------------------------------------
@@ -335,3 +381,26 @@ def test_no_garbage_is_collected_while_layers_are_made() -> None:
 
     assert during.count("start") < 10  # at the beginning and at the end; hundreds otherwise
     assert gc.isenabled()
+
+
+class Windows(nn.Module):
+    """Attention in windows, every other time in shifted ones, beside the image that it is added to."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.depth = depth
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in range(self.depth):
+            if block % 2:
+                x = x + whole(attention(windows(x.roll((-2, -2), (2, 3))), shifted(x))).roll((2, 2), (2, 3))
+            else:
+                x = x + whole(attention(windows(x)))
+        return x
+
+
+def test_windows_that_see_the_whole_image_are_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = torch.empty(1, 4, 12, 12, device="meta")
+    found = [worked_out(monkeypatch, layer_graph(Windows(n).eval(), image)) for n in (4, 6, 8, 10)]
+
+    assert found[3] - found[2] <= 4 < found[1] - found[0]  # free of borders, fields go on growing

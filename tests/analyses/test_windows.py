@@ -1,0 +1,112 @@
+"""What a free field says: windows of images that were tokens, patches or videos in between, and of branches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rfcalc import analyze
+from rfcalc.analyses import lines, travel
+from rfcalc.analyses.intervals import Intervals
+from rfcalc.analyses.windows import moves, window_of
+
+
+class Net(nn.Module):
+    """A convolution with stride 4, and a function of what it makes."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor], dimensions: int = 2) -> None:
+        super().__init__()
+        convolution: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dimensions - 1]
+        self.stem = convolution(2, 4, 3, 4, 1)
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.stem(x))
+
+
+def last_field(function: Callable[[Tensor], Tensor], *size: int) -> Any:
+    found = analyze(Net(function, len(size)).to("meta"), torch.empty(1, 2, *size, device="meta"))
+    return found.layers[-1].receptive_field
+
+
+def as_tokens(x: Tensor) -> Tensor:
+    """Through a layer that sees tokens only, and back."""
+    return functional.layer_norm(x.flatten(2).transpose(1, 2), (x.shape[1],)).transpose(1, 2).reshape(x.shape)
+
+
+@pytest.mark.parametrize("size", [(48,), (48, 48), (48, 32), (16, 48, 32), (16, 32, 32)])
+def test_a_window_over_what_were_tokens(size: tuple[int, ...]) -> None:
+    pool = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[len(size) - 1]
+    found = last_field(lambda x: pool(as_tokens(x), 2), *size)
+    plain = last_field(lambda x: pool(x, 2), *size)
+
+    assert replace(found, samples=None) == replace(plain, samples=None)  # what is read is not followed through tokens
+    assert (found.size, found.stride, found.start) == ((7,) * len(size), (8,) * len(size), (-1,) * len(size))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 32)])
+def test_patches_that_lie_far_apart_have_no_window_together(size: tuple[int, int]) -> None:
+    """Patches as a batch, as the inner transformer of TNT sees them: a position in a patch is one in every patch."""
+
+    def inside(x: Tensor) -> Tensor:
+        height, width = x.shape[2] // 4, x.shape[3] // 4
+        patches = x.reshape(1, 4, height, 4, width, 4).permute(0, 2, 4, 1, 3, 5).reshape(height * width, 4, 4, 4)
+        return functional.max_pool2d(patches, 2)
+
+    found = last_field(inside, *size)
+
+    assert (found.size, found.stride) == ((7, 7), None)
+
+
+def test_a_clash_is_one_along_one_axis() -> None:
+    """Queries and keys lie along different axes of their scores, which nothing aligns."""
+
+    def scores(x: Tensor) -> Tensor:
+        return x.transpose(1, 2) @ functional.max_pool1d(x, 3, 2)
+
+    def branches(x: Tensor) -> Tensor:
+        return functional.max_pool1d(x, 2, 2) + functional.max_pool1d(x, 3, 2, 1)
+
+    assert last_field(scores, 48).misaligned == ()
+    assert len(last_field(branches, 48).misaligned) == 1
+
+
+def test_positions_that_are_read_are_counted_by_axis() -> None:
+    """3 x 5 with dilation 2 x 1 sees as much of the rows as of the columns, but reads every other row."""
+    with torch.device("meta"):
+        net = nn.Sequential(nn.Conv2d(1, 1, (3, 5), padding=2, dilation=(2, 1)), nn.ReLU(), nn.Conv2d(1, 1, 1))
+        found = analyze(net, torch.empty(1, 1, 16, 16))
+
+    for layer in found.layers[1:]:
+        assert (layer.receptive_field.size, layer.receptive_field.samples) == ((5, 5), (3, 5))
+
+
+# --- runs of channels -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("apart", "far"), [(3, False), (4, True), (-4, True)])
+@pytest.mark.parametrize("is_even", [True, False])
+def test_channels_that_see_places_far_apart(apart: int, far: bool, is_even: bool) -> None:
+    """A quarter of a source of 16 pixels."""
+    even = [lines.Even(8, first, first + 2, 1) for first in (0, apart)]
+    own = even if is_even else [lines.Line(8, line.lo, line.hi, line.tag) for line in even]
+    local = lines.Lined((4, 8), 1, 0, tuple([(2, line) for line in own]))
+    arrays = Intervals((4, 8), local.lo, local.hi, local.tags)
+
+    assert moves(local, 0, 16) is travel.moves(arrays, 0, 16) is far
+    assert (window_of(local, 16) is None) is (window_of(arrays, 16) is None) is far
+
+
+def test_channels_that_see_nothing_lie_nowhere() -> None:
+    runs = ((2, lines.Even(8, 0, 2, 1)), (2, lines.Even(8, 30, 20, 1)))
+    local = lines.Lined((4, 8), 1, 0, runs)
+
+    assert not moves(local, 0, 16)
+    assert np.array_equal(local.lo[0], range(8))
