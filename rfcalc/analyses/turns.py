@@ -190,10 +190,8 @@ class _Digits:
             self.partner |= {number: to, number + 1: to + 1}
 
     def restore(self, axis: int, group: list[int]) -> None:
-        """An axis has the digits again that it had, where these go nowhere else."""
-        if {self.partner[digit] for digit in group} == {*group} and self._extent(group) == self._extent(
-            self.axes[axis]
-        ):
+        """An axis has the digits again that it had, where it has that extent again."""
+        if self._extent(group) == self._extent(self.axes[axis]):
             self.axes[axis] = group
 
     def _extent(self, group: Sequence[int]) -> int:
