@@ -196,7 +196,7 @@ def _read_problems(graph: LayerGraph, record: Node) -> Iterator[str]:
             shape = graph[ref.node].outputs[ref.output].shape
             try:
                 for step in read.steps:
-                    shape = reads.checked_shape_after(shape, step, masks)
+                    shape = reads.shape_after(shape, step, masks)
             except ValueError as error:
                 yield f"cannot read by {error}"
             if len(shape) != len(out.shape) or any(a not in (1, b) for a, b in zip(shape, out.shape, strict=True)):

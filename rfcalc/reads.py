@@ -10,9 +10,10 @@ The steps are plain data: they are stored in the graph, saved as JSON, and under
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from math import prod
+from operator import attrgetter
 from typing import Any, ClassVar, TypeAlias
 
 
@@ -231,6 +232,19 @@ _STEPS: tuple[type[Step], ...] = (
 _BY_CODE: dict[str, type[Step]] = {step.code: step for step in _STEPS}
 
 
+#: Steps along one axis: what else they say.
+ALONG: Mapping[type, Callable[[Any], Any]] = {
+    Window: attrgetter("kernel", "stride", "dilation", "before", "out"),
+    Transposed: attrgetter("kernel", "stride", "dilation", "before", "out"),
+    Spans: attrgetter("first", "last", "period", "shift", "free_first", "free_last"),
+    Slice: attrgetter("start", "step", "out"),
+    Take: lambda step: (step.indices,),
+    Pad: attrgetter("size", "before", "after", "mode"),
+    Place: attrgetter("size", "offset", "out", "step"),
+    Prefix: attrgetter("size", "reverse"),
+}
+
+
 def encode(steps: Steps) -> list[list[Any]]:
     """Steps as JSON lists, ``[code, field, ...]``.
 
@@ -282,11 +296,15 @@ def groups_of(shape_in: Sequence[int], shape_out: Sequence[int]) -> list[tuple[l
 
 
 def shape_after(shape: Sequence[int], step: Step, masks: Mapping[int, Sequence[int]]) -> tuple[int, ...]:
-    """The shape of a tensor after a step that can be made on it; ``masks`` are the shapes of the stored masks.
+    """The shape of a tensor after a step; ``masks`` are the shapes of the stored masks.
+
+    Raises `ValueError` for a step that cannot be made on a tensor of this shape.
 
     >>> shape_after((1, 3, 8, 8), Window(2, 3, 2, 1, 1, 4), {})
     (1, 3, 4, 8)
     """
+    if not _fits(tuple(shape), step, masks):
+        raise ValueError(f"{step} on a tensor of shape {tuple(shape)}")
     match step:
         case Reshape(_, after):
             return after
@@ -301,14 +319,14 @@ def shape_after(shape: Sequence[int], step: Step, masks: Mapping[int, Sequence[i
         case Contract(mask):
             return (*shape[:-2], masks[mask][-2], shape[-1])
         case _:
-            return (*shape[: step.axis], _extent_after(step), *shape[step.axis + 1 :])
+            return (*shape[: step.axis], extent_after(step), *shape[step.axis + 1 :])
 
 
 def _over(mask: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
     return (1,) * (len(shape) - len(mask)) + tuple(mask)
 
 
-def _extent_after(step: Step) -> int:
+def extent_after(step: Step) -> int:
     """The extent of the axis that a step is about."""
     match step:
         case Window() | Transposed() | Group() | Slice() | Place():
@@ -322,13 +340,6 @@ def _extent_after(step: Step) -> int:
         case Prefix():
             return step.size
     raise TypeError(f"{step!r} is about more than one axis")
-
-
-def checked_shape_after(shape: Sequence[int], step: Step, masks: Mapping[int, Sequence[int]]) -> tuple[int, ...]:
-    """As `shape_after`. Raises `ValueError` for a step that cannot be made on a tensor of this shape."""
-    if not _fits(tuple(shape), step, masks):
-        raise ValueError(f"{step} on a tensor of shape {tuple(shape)}")
-    return shape_after(shape, step, masks)
 
 
 def _fits(shape: tuple[int, ...], step: Step, masks: Mapping[int, Sequence[int]]) -> bool:
@@ -352,7 +363,7 @@ def _fits(shape: tuple[int, ...], step: Step, masks: Mapping[int, Sequence[int]]
                 return False
             return _spreads(masks[mask][:-2], shape[:-2])
         case _:
-            return 0 <= step.axis < len(shape) and _extent_after(step) >= 0 and _fits_along(shape[step.axis], step)
+            return 0 <= step.axis < len(shape) and extent_after(step) >= 0 and _fits_along(shape[step.axis], step)
 
 
 def _fits_along(extent: int, step: Step) -> bool:

@@ -6,9 +6,8 @@ no line. `Plans` finds that out once for all equal reads, so that a layer is one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from operator import attrgetter
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -25,17 +24,6 @@ from rfcalc.reads import Place
 
 Shape: TypeAlias = tuple[int, ...]
 
-#: Steps along one axis: what else they say.
-_ALONG: Mapping[type, Callable[[Any], Any]] = {
-    reads.Window: attrgetter("kernel", "stride", "dilation", "before", "out"),
-    reads.Transposed: attrgetter("kernel", "stride", "dilation", "before", "out"),
-    reads.Spans: attrgetter("first", "last", "period", "shift", "free_first", "free_last"),
-    reads.Slice: attrgetter("start", "step", "out"),
-    reads.Take: lambda step: (step.indices,),
-    reads.Pad: attrgetter("size", "before", "after", "mode"),
-    Place: attrgetter("size", "offset", "out", "step"),
-    reads.Prefix: attrgetter("size", "reverse"),
-}
 #: Those of the steps that know the pattern beyond the borders.
 _CONTINUED = frozenset({reads.Window, reads.Transposed, reads.Spans, reads.Pad})
 
@@ -219,8 +207,8 @@ def _plan(steps: reads.Steps, at: int, field: Lined, free: bool, alone: bool) ->
 def _moved(step: reads.Step, shape: Shape, axis: int, across: int, free: bool, alone: bool) -> _Moved | None:
     """What one step does to lines along an axis of a tensor; None where that is no matter of single lines."""
     kind: type = type(step)
-    if kind in _ALONG:
-        act = _act(kind, _ALONG[kind](step), free and kind in _CONTINUED, alone and kind is Place)
+    if kind in reads.ALONG:
+        act = _act(kind, reads.ALONG[kind](step), free and kind in _CONTINUED, alone and kind is Place)
         return _along(step, shape, axis, across, act)
     match step:
         case reads.Reduce(axes):

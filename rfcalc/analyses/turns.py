@@ -8,12 +8,11 @@ the left), and a turn exchanges digits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from math import prod
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -25,60 +24,61 @@ from rfcalc.analyses.tags import runs_of
 Shape: TypeAlias = tuple[int, ...]
 
 
+class Route(NamedTuple):
+    """Where the digits of one axis go: the sizes of the digits, the outermost first, the axis that all of them go to,
+    and which digit of that each becomes. Digits that stay, or go to another axis side by side, are one."""
+
+    sizes: Shape
+    axis: int
+    order: Shape = (0,)
+
+
 class Turn:
     """Exchanges digits of positions; done twice, it changes nothing. There is one object for all equal ones.
 
-    ``digits`` are the sizes of the digits of each axis, the outermost first; digit k of all goes to ``to[k]``. An axis
-    as a whole changes places with another one, or its digits do so among themselves.
+    An axis as a whole changes places with another one, or its digits do so among themselves.
     """
 
-    __slots__ = ("axes", "digits", "inside", "shape", "to")
+    __slots__ = ("axes", "inside", "routes", "shape")
 
-    def __init__(self, digits: tuple[Shape, ...], to: tuple[int, ...]) -> None:
-        self.digits = digits
-        self.to = to
-        self.shape: Shape = tuple(map(prod, digits))
-        owners = [axis for axis, sizes in enumerate(digits) for _ in sizes]
-        found = dict(enumerate(range(len(digits)))) | {owner: owners[k] for owner, k in zip(owners, to, strict=True)}
-        self.axes = tuple([found[axis] for axis in range(len(digits))])  #: where each axis goes
-        places = enumerate(zip(owners, to, strict=True))
-        self.inside = frozenset([own for k, (own, at) in places if at != k and owners[at] == own])  #: turned in itself
+    def __init__(self, routes: tuple[Route, ...]) -> None:
+        self.routes = routes
+        self.shape: Shape = tuple([prod(route.sizes) for route in routes])
+        self.axes = tuple([route.axis for route in routes])  #: where each axis goes
+        self.inside = frozenset([k for k, (sizes, to, _) in enumerate(routes) if to == k and len(sizes) > 1])
 
     def of(self, array: Array) -> Array:
         """An array over the tensor, with extent 1 along axes that do not matter, turned."""
-        extents = zip(array.shape, self.digits, strict=True)
-        wide = [size if extent > 1 else 1 for extent, sizes in extents for size in sizes]
-        shape = [array.shape[axis] for axis in self.axes]
-        return array.reshape(wide).transpose(self.to).reshape(shape)
-
-    def along(self, axis: int) -> tuple[Shape, int, Shape]:
-        """The sizes of the digits of one axis, the axis that they go to, and which digit of that each goes to."""
-        starts = np.cumsum([0, *map(len, self.digits)]).tolist()
-        to = self.axes[axis]
-        places = self.to[starts[axis] : starts[axis] + len(self.digits[axis])]
-        return self.digits[axis], to, tuple([place - starts[to] for place in places])
+        extents = zip(array.shape, self.routes, strict=True)
+        wide = [size if extent > 1 else 1 for extent, route in extents for size in route.sizes]
+        starts = _starts([route.sizes for route in self.routes])
+        to = [starts[axis] + at for _, axis, order in self.routes for at in order]
+        return array.reshape(wide).transpose(to).reshape([array.shape[axis] for axis in self.axes])
 
     def keeps(self, array: Array) -> bool:
         """Whether an array over the tensor is the same when it is turned."""
         return np.array_equal(self.of(array), array)
 
 
+def _starts(groups: Sequence[Shape]) -> list[int]:
+    """The number of the first digit of each axis."""
+    found: list[int] = np.cumsum([0, *map(len, groups)]).tolist()
+    return found
+
+
 _turn = lru_cache(maxsize=1 << 12)(Turn)
-_NONE: frozenset[int] = frozenset()
 
 
 def exchange(shape: Sequence[int], one: int, other: int) -> Turn:
     """Two axes of one extent change places."""
-    digits = _Digits(shape)
-    digits.pair(one, other)
-    digits.pair(other, one)
-    turn = digits.turn()
-    assert turn is not None
-    return turn
+    to = {one: other, other: one}
+    return _turn(tuple([Route((extent,), to.get(axis, axis)) for axis, extent in enumerate(shape)]))
 
 
 #: A turn, and the axes along which nothing depends on the position, so that any turn of these is as good.
 Found: TypeAlias = tuple[Turn, frozenset[int]]
+
+_NONE: frozenset[int] = frozenset()
 
 
 class Turns:
@@ -97,14 +97,8 @@ class Turns:
         beside = len(steps) == 1 and type(steps[0]) is reads.Place  # where it is put makes no difference
         key = (-1 if beside else id(steps), turn, shape)
         if key not in self._known:
-            self._known[key] = self._after(steps, turn, shape)
+            self._known[key] = self._after(steps, turn, shape) if 0 not in turn.shape and 0 not in shape else None
         return self._known[key]
-
-    def _after(self, steps: reads.Steps, turn: Turn, shape: Shape) -> Found | None:
-        if 0 in turn.shape or 0 in shape:
-            return None
-        walk = _Steps(turn, self._shades)
-        return walk.end(shape) if all(map(walk.take, steps)) else None
 
     def together(self, found: tuple[Found, ...]) -> Turn | None:
         """The one turn of an output that reads all of these; None where there is none."""
@@ -114,94 +108,138 @@ class Turns:
             self._joined[found] = _together(found)
         return self._joined[found]
 
+    def _after(self, steps: reads.Steps, turn: Turn, shape: Shape) -> Found | None:
+        whole = turn  # before what was reduced last
+        for run in _runs(steps):
+            made = self._taken(run, turn, whole)
+            if made is None:
+                return None
+            if not isinstance(run[0], reads.Blocked):
+                whole = turn if isinstance(run[0], reads.Reduce) else made
+            turn = made
+        free = frozenset([axis for axis, extent in enumerate(shape) if turn.shape[axis] != extent])
+        repeated = _replaced(turn, [(axis, Route((shape[axis],), axis)) for axis in free])
+        return None if repeated is None else (repeated, free)
+
+    def _taken(self, run: Sequence[reads.Step], turn: Turn, whole: Turn) -> Turn | None:
+        """The turn after one step, or after several along single axes."""
+        match run[0]:
+            case reads.Permute(axes):
+                return _turn(tuple([turn.routes[k]._replace(axis=axes.index(turn.axes[k])) for k in axes]))
+            case reads.Reshape(before, shape):
+                return _Digits(turn).regrouped(before, shape)
+            case reads.Reduce(axes):
+                if {turn.axes[k] for k in axes} != {*axes}:
+                    return None
+                return _replaced(turn, [(k, Route((1,), turn.axes[k])) for k in axes])
+            case reads.Group(axis, _, out):
+                return _replaced(turn, [(axis, Route((out,), axis))]) if turn.routes[axis][1:] == (axis, (0,)) else None
+            case reads.Erase(_, box):
+                cut = {axis: rest for axis, *rest in box}
+                alike = all(axis not in turn.inside and cut.get(turn.axes[axis]) == rest for axis, rest in cut.items())
+                return turn if alike else None
+            case reads.Blocked(mask):
+                return self._masked(turn, mask, whole)
+            case reads.Contract(mask):
+                square = _of_scores(turn) if self._shades.extents(mask, len(turn.shape))[-2] == turn.shape[-2] else None
+                return turn if square is not None and self._keeps(square, mask, least=False) else None
+        return _along(run, turn)
+
+    def _masked(self, turn: Turn, mask: int, whole: Turn) -> Turn | None:
+        """Under a mask, which goes over what was reduced, most often as it was before."""
+        extents, restored = self._shades.extents(mask, len(turn.shape)), []
+        for axis, extent in enumerate(turn.shape):
+            if extent < extents[axis]:
+                known = whole.shape[axis] == extents[axis] and whole.axes[axis] == axis
+                restored.append((axis, whole.routes[axis] if known else Route((extents[axis],), axis)))
+        made = _replaced(turn, restored)
+        return made if made is not None and self._keeps(made, mask, least=True) else None
+
+    def _keeps(self, turn: Turn, mask: int, *, least: bool) -> bool:
+        shade = self._shades.over(mask, len(turn.shape), least=least)
+        return shade.remembered(("kept", turn), lambda: turn.keeps(shade.seen))
+
+
+def _runs(steps: reads.Steps) -> Iterator[list[reads.Step]]:
+    """Steps along single axes that follow on each other together, all others by themselves."""
+    run: list[reads.Step] = []
+    for step in steps:
+        if run and not (type(step) in reads.ALONG and type(run[0]) in reads.ALONG):
+            yield run
+            run = []
+        run.append(step)
+    if run:
+        yield run
+
+
+def _along(run: Iterable[reads.Step], turn: Turn) -> Turn | None:
+    """After steps along axes: the same along each as along the one that it changes places with."""
+    said: dict[int, list[object]] = {}
+    extents: dict[int, int] = {}
+    for step in run:
+        said.setdefault(step.axis, []).append((type(step), reads.ALONG[type(step)](step)))  # type: ignore[union-attr]
+        extents[step.axis] = reads.extent_after(step)  # type: ignore[union-attr]
+    if any(axis in turn.inside or said.get(turn.axes[axis]) != own for axis, own in said.items()):
+        return None
+    return _replaced(turn, [(axis, Route((extent,), turn.axes[axis])) for axis, extent in extents.items()])
+
+
+def _replaced(turn: Turn, routes: Sequence[tuple[int, Route]]) -> Turn | None:
+    """The turn with other routes of some axes; None where another axis would change places with what is gone."""
+    if not routes:
+        return turn
+    made = list(turn.routes)
+    for axis, route in routes:
+        made[axis] = route
+    return _made(made)
+
+
+def _made(routes: Sequence[Route]) -> Turn | None:
+    """The turn of these routes; None where they do not lead back and forth."""
+    for axis, (sizes, to, _) in enumerate(routes):
+        if to != axis and (routes[to].axis != axis or routes[to].sizes != sizes):
+            return None
+    return _turn(tuple(routes))
+
 
 def _together(found: Sequence[Found]) -> Turn | None:
-    shape = found[0][0].shape
-    digits = _Digits(shape)
-    said: dict[int, tuple[Shape, int, Shape]] = {}
+    """The turn that each of several is along the axes that matter to it."""
+    routes = [Route((extent,), axis) for axis, extent in enumerate(found[0][0].shape)]
+    said: dict[int, Route] = {}
     for turn, free in found:
-        for axis in {*range(len(shape))} - free:
-            if said.setdefault(axis, turn.along(axis)) != turn.along(axis):
+        for axis, route in enumerate(turn.routes):
+            if axis not in free and said.setdefault(axis, route) != route:
                 return None
-    for axis, (sizes, _, _) in said.items():
-        digits.axes[axis] = [digits.add(size) for size in sizes]
-    for axis, (_, to, order) in said.items():
-        for digit, place in zip(digits.axes[axis], order, strict=True):
-            digits.partner[digit] = digits.axes[to][place]
-    return digits.turn()
+    for axis, route in said.items():
+        routes[axis] = route
+    return _made(routes)
+
+
+def _of_scores(turn: Turn) -> Turn | None:
+    """The turn of scores, of which the last axis but one is the queries and the last the keys, where a tensor with as
+    many rows in that place has this one; None where rows change places with anything else."""
+    last = len(turn.axes) - 1
+    if turn.axes[:-1] != tuple(range(last)):
+        return None
+    return _turn((*turn.routes[:-1], turn.routes[-2]._replace(axis=last)))
 
 
 class _Digits:
-    """The digits of a tensor's positions, by number, while steps change them."""
+    """The digits of a tensor's positions, by number, while a reshape splits and joins them."""
 
-    def __init__(self, shape: Sequence[int], turn: Turn | None = None) -> None:
-        groups = turn.digits if turn else [(extent,) for extent in shape]
-        sizes = [size for group in groups for size in group]
-        self.size: dict[int, int] = dict(enumerate(sizes))
-        self.partner: dict[int, int] = dict(enumerate(turn.to if turn else range(len(sizes))))
-        numbers = iter(range(len(sizes)))
-        self.axes: list[list[int]] = [[next(numbers) for _ in group] for group in groups]
+    def __init__(self, turn: Turn) -> None:
+        groups = [route.sizes for route in turn.routes]
+        starts = _starts(groups)
+        self.size = dict(enumerate([size for sizes in groups for size in sizes]))
+        to = [starts[axis] + at for _, axis, order in turn.routes for at in order]
+        self.partner = dict(enumerate(to))  #: the digit that each one changes places with, itself where it stays
+        self.axes = [[*range(start, start + len(sizes))] for start, sizes in zip(starts, groups, strict=False)]
 
-    def stays(self, axis: int) -> bool:
-        """Whether no digit of an axis goes anywhere."""
-        return all(self.partner[digit] == digit for digit in self.axes[axis])
-
-    def opposite(self, axis: int) -> int | None:
-        """The axis that this one changes places with as a whole."""
-        there = [self.partner[digit] for digit in self.axes[axis]]
-        return self.axes.index(there) if there and there != self.axes[axis] and there in self.axes else None
-
-    def put(self, axis: int, extent: int) -> None:
-        """One new digit for an axis."""
-        self.axes[axis] = [self.add(extent)]
-
-    def add(self, size: int) -> int:
-        """A new digit, which stays."""
-        number = len(self.size)
-        self.size[number], self.partner[number] = size, number
-        return number
-
-    def pair(self, one: int, other: int) -> None:
-        """The only digits of two axes change places."""
-        self.partner[self.axes[one][0]] = self.axes[other][0]
-
-    def reduce(self, axes: Sequence[int]) -> None:
-        """Axes get extent 1."""
-        others = {axis: self.opposite(axis) for axis in axes}
-        for axis in axes:
-            self.put(axis, 1)
-        for axis, other in others.items():
-            if other is not None and other in others:
-                self.pair(axis, other)
-
-    def split(self, digit: int, inner: int) -> None:
-        """A digit as two, and so the one that it changes places with."""
-        halves = {}
-        for each in {digit, self.partner[digit]}:
-            number = len(self.size)
-            self.size[number], self.size[number + 1] = self.size[each] // inner, inner
-            halves[each] = number
-            for group in self.axes:
-                if each in group:
-                    at = group.index(each)
-                    group[at : at + 1] = [number, number + 1]
-        for each, number in halves.items():
-            to = halves[self.partner[each]]
-            self.partner |= {number: to, number + 1: to + 1}
-
-    def restore(self, axis: int, group: list[int]) -> None:
-        """An axis has the digits again that it had, where it has that extent again."""
-        if self._extent(group) == self._extent(self.axes[axis]):
-            self.axes[axis] = group
-
-    def _extent(self, group: Sequence[int]) -> int:
-        return prod([self.size[digit] for digit in group])
-
-    def regroup(self, before: Shape, shape: Shape) -> bool:
-        """Other axes for the same digits, some of them split; False where they fall between digits."""
+    def regrouped(self, before: Shape, shape: Shape) -> Turn | None:
+        """The turn of the same digits in other axes, some of them split; None where these fall between digits."""
         runs = runs_of(before, shape)
         if not all(self._cut(left, [shape[axis] for axis in right]) for left, right in runs):
-            return False
+            return None
         made: list[list[int]] = [[] for _ in shape]
         for left, right in runs:
             flat = [digit for axis in left for digit in self.axes[axis]]
@@ -210,11 +248,17 @@ class _Digits:
                 continue
             digits = iter([digit for digit in flat if self.size[digit] > 1])
             for axis in right:
-                while self._extent(made[axis]) < shape[axis]:
+                while prod([self.size[digit] for digit in made[axis]]) < shape[axis]:
                     made[axis].append(next(digits))
-                made[axis] = made[axis] or [self.add(1)]
+                made[axis] = made[axis] or [self._new(1)]
         self.axes = made
-        return True
+        self._join()
+        return self._turn()
+
+    def _new(self, size: int) -> int:
+        number = len(self.size)
+        self.size[number], self.partner[number] = size, number
+        return number
 
     def _cut(self, axes: Sequence[int], extents: Sequence[int]) -> bool:
         """Split the digits of axes so that they can make up axes of these extents; False where they cannot."""
@@ -225,21 +269,23 @@ class _Digits:
                 if inner < cut < inner * size:
                     if cut % inner or inner * size % cut:
                         return False
-                    self.split(digit, cut // inner)
+                    self._split(digit, cut // inner)
                     break
                 inner *= size
         return True
 
-    def turn(self) -> Turn | None:
-        """What the digits say, in as few of them as possible; None where an axis neither stays nor goes as a whole, or
-        where something would change places with what is gone."""
-        self._join()
-        for axis, group in enumerate(self.axes):
-            if {self.partner[digit] for digit in group} != {*group} and self.opposite(axis) is None:
-                return None
-        order = {digit: k for k, digit in enumerate([digit for group in self.axes for digit in group])}
-        digits = tuple([tuple([self.size[digit] for digit in group]) for group in self.axes])
-        return _turn(digits, tuple([order[self.partner[digit]] for digit in order]))
+    def _split(self, digit: int, inner: int) -> None:
+        """A digit as two, and so the one that it changes places with."""
+        halves = {}
+        for each in {digit, self.partner[digit]}:
+            pair = [self._new(self.size[each] // inner), self._new(inner)]
+            halves[each] = pair
+            for group in self.axes:
+                if each in group:
+                    at = group.index(each)
+                    group[at : at + 1] = pair
+        for each, pair in halves.items():
+            self.partner.update(zip(pair, halves[self.partner[each]], strict=True))
 
     def _join(self) -> None:
         """Digits that lie and go side by side become one."""
@@ -253,100 +299,14 @@ class _Digits:
                     made.append(digit)
             self.axes[axis] = made
 
-
-class _Steps:
-    """The digits while an input is read in steps."""
-
-    def __init__(self, turn: Turn, shades: Shades) -> None:
-        self._digits = _Digits(turn.shape, turn)
-        self._shape = turn.shape
-        self._gone: dict[int, list[int]] = {}  #: the digits of axes that were reduced
-        self._shades = shades
-        self._masks = {key: mask.shape for key, mask in shades.items()}
-        self._said: dict[int, list[reads.Step]] = {}  #: what steps do along axes that change places with another one
-
-    def take(self, step: reads.Step) -> bool:
-        """Whether a step treats alike what changes places, as far as can be told before the next one."""
-        after = reads.shape_after(self._shape, step, self._masks)
-        if not isinstance(step, _NOT_ALONG) and self._digits.opposite(step.axis) is not None:
-            self._said.setdefault(step.axis, []).append(replace(step, axis=-1))
-        elif not (self._settle() and self._taken(step, after)):
-            return False
-        self._shape = after
-        return True
-
-    def end(self, shape: Shape) -> Found | None:
-        """The turn of the output, which repeats what was read to its own shape."""
-        if not self._settle():
-            return None
-        free = {axis for axis, (extent, whole) in enumerate(zip(self._shape, shape, strict=True)) if extent != whole}
-        for axis in free:
-            self._digits.put(axis, shape[axis])
-        turn = self._digits.turn()
-        return None if turn is None else (turn, frozenset(free))
-
-    def _settle(self) -> bool:
-        """Whether the same was said along each axis as along the one that it changes places with."""
-        others = {axis: self._digits.opposite(axis) for axis in self._said}
-        for axis, other in others.items():
-            if other is None or self._said.get(other) != self._said[axis]:
-                return False
-            self._digits.put(axis, self._shape[axis])
-        for axis, other in others.items():
-            if other is not None:
-                self._digits.pair(axis, other)
-        self._said = {}
-        return True
-
-    def _taken(self, step: reads.Step, after: Shape) -> bool:
-        digits, gone = self._digits, self._gone
-        if not isinstance(step, reads.Blocked):
-            self._gone = {}
-        match step:
-            case reads.Permute(axes):
-                digits.axes = [digits.axes[axis] for axis in axes]
-                return True
-            case reads.Reshape(_, shape):
-                return digits.regroup(self._shape, shape)
-            case reads.Reduce(axes):
-                self._gone = {axis: digits.axes[axis] for axis in axes}
-                digits.reduce(axes)
-                return True
-            case reads.Erase(_, box):
-                cut = {axis: rest for axis, *rest in box}
-                others = {axis: digits.opposite(axis) for axis in cut if not digits.stays(axis)}
-                return all(other in cut and cut[other] == cut[axis] for axis, other in others.items())
-            case reads.Blocked(mask):
-                for axis, (extent, whole) in enumerate(zip(self._shape, after, strict=True)):
-                    if extent != whole:  # the mask goes over what was reduced, most often as it was before
-                        digits.put(axis, whole)
-                        digits.restore(axis, gone.get(axis, []))
-                turn = digits.turn()
-                return turn is not None and self._keeps(turn, mask, least=True)
-            case reads.Contract(mask):
-                turn = digits.turn()
-                square = turn and after == self._shape and _of_scores(turn)
-                return isinstance(square, Turn) and self._keeps(square, mask, least=False)
-            case _:
-                if not digits.stays(step.axis):
-                    return False
-                digits.put(step.axis, after[step.axis])
-                return True
-
-    def _keeps(self, turn: Turn, mask: int, *, least: bool) -> bool:
-        shade = self._shades.over(mask, len(turn.shape), least=least)
-        return shade.remembered(("kept", turn), lambda: turn.keeps(shade.seen))
-
-
-#: Steps that are not about one axis, or are about one as far as its positions are in groups.
-_NOT_ALONG = reads.Permute | reads.Reshape | reads.Reduce | reads.Erase | reads.Blocked | reads.Contract | reads.Group
-
-
-def _of_scores(turn: Turn) -> Turn | None:
-    """The turn of scores, of which the last axis but one is the queries and the last the keys, where a tensor with as
-    many rows in that place has this one; None where rows change places with anything else."""
-    if turn.axes[:-1] != tuple(range(len(turn.axes) - 1)):
-        return None
-    rows, start = turn.digits[-2], sum(map(len, turn.digits[:-2]))
-    to = turn.to[: start + len(rows)]
-    return _turn((*turn.digits[:-1], rows), (*to, *[place + len(rows) for place in to[start:]]))
+    def _turn(self) -> Turn | None:
+        """What the digits say; None where those of one axis do not all go to one."""
+        owner = {digit: (axis, at) for axis, group in enumerate(self.axes) for at, digit in enumerate(group)}
+        routes = []
+        for group in self.axes:
+            there = [owner.get(self.partner[digit], (-1, -1)) for digit in group]
+            axes, order = {axis for axis, _ in there}, tuple([at for _, at in there])
+            if len(axes) > 1 or -1 in axes:
+                return None
+            routes.append(Route(tuple([self.size[digit] for digit in group]), axes.pop(), order))
+        return _made(routes)

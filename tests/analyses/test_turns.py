@@ -51,7 +51,7 @@ def test_digits_of_one_axis_change_places() -> None:
 
     assert turn is not None
     assert turn.of(tokens).ravel().tolist() == [0, 3, 6, 1, 4, 7, 2, 5, 8]
-    assert (turn.axes, turn.inside, turn.digits) == ((0, 1, 2), frozenset({2}), ((1,), (2,), (3, 3)))
+    assert (turn.axes, turn.inside, turn.routes[2]) == ((0, 1, 2), frozenset({2}), ((3, 3), 2, (1, 0)))
     assert turn.keeps(np.eye(3).reshape(1, 1, 9))
     assert not turn.keeps(np.arange(9).reshape(1, 1, 9))
 
@@ -64,7 +64,7 @@ def test_windows_and_their_positions_change_places_and_come_back() -> None:
     cut, turned = (seen(array, shape, steps)[0] for array in (image, image.swapaxes(1, 2)))
 
     assert turn is not None
-    assert turn.digits == ((4, 4), (3, 3), (5,))
+    assert [route.sizes for route in turn.routes] == [(4, 4), (3, 3), (5,)]
     np.testing.assert_array_equal(turn.of(cut), turned)
     back = (
         reads.Reshape((16, 9, 5), (1, 4, 4, 3, 3, 5)),
@@ -120,6 +120,16 @@ STAYS = exchange((1, 8, 4, 4), 0, 0)
 )
 def test_steps_that_treat_two_axes_alike(steps: reads.Steps, shape: Shape, expected: Turn | None) -> None:
     assert after(steps, SWAP, shape, {0: DIAGONAL, 1: BELOW}) is expected
+
+
+def test_axes_of_extent_one_change_places_too() -> None:
+    """Free of borders a window moves along them, and what is read of one of them is not read of the other."""
+    swap = exchange((1, 4, 1), 0, 2)
+
+    assert swap.axes == (2, 1, 0)
+    assert after((reads.Reduce((2,)),), swap, (1, 4, 1)) is None
+    assert after((reads.Reduce((0, 2)),), swap, (1, 4, 1)) is swap
+    assert after((reads.Window(2, 1, 1, 1, 0, 1),), swap, (1, 4, 1)) is None
 
 
 def test_masks_over_tokens() -> None:
@@ -240,7 +250,7 @@ def test_any_steps() -> None:
                 steps.append(step)
         found = after(tuple(steps), turn, at, masks)
         if found is not None:
-            kept += found.to != tuple(range(len(found.to)))
+            kept += any(route.axis != axis or len(route.order) > 1 for axis, route in enumerate(found.routes))
             ours, its = (seen(array, shape, tuple(steps), masks) for array in (rows, turn.of(rows)))
-            np.testing.assert_array_equal([found.of(ends) for ends in ours], its, str((steps, turn.digits)))
+            np.testing.assert_array_equal([found.of(ends) for ends in ours], its, str((steps, turn.routes)))
     assert kept > 400
