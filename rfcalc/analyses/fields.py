@@ -35,24 +35,16 @@ class Clash:
 Row: TypeAlias = tuple[State | None, ...]
 #: What reaches an output along one axis: the state of one input and the steps by which it is read.
 Found: TypeAlias = tuple[State, reads.Steps]
-#: Each node with the states of its outputs, and all clashes up to there.
-Walk: TypeAlias = Iterator[tuple[Node, tuple[State | None, ...], Mapping[int, Clash]]]
-#: The same along several axes.
+#: Each node with what its outputs see along several axes, and all clashes up to there.
 Walks: TypeAlias = Iterator[tuple[Node, tuple[Row, ...], Sequence[Mapping[int, Clash]]]]
 
 
-def trace_axis(graph: LayerGraph, source: Ref, axis: int, keep: Collection[int] | None = None) -> Walk:
-    """Each node after the source with the state of its outputs, in execution order.
+def trace_axes(graph: LayerGraph, source: Ref, axes: Sequence[int], keep: Collection[int] | None = None) -> Walks:
+    """Each node with what its outputs see along axes of the source, and all clashes up to there, in execution order.
 
     A state is None where the output sees nothing of the source at all. Tensors are forgotten once nothing reads them
-    any more. ``keep`` restricts the walk to these nodes.
+    any more. ``keep`` restricts the walk to these nodes. The axes share what they work out.
     """
-    for record, made, clashes in trace_axes(graph, source, (axis,), keep):
-        yield record, tuple([row[0] for row in made]), clashes[0]
-
-
-def trace_axes(graph: LayerGraph, source: Ref, axes: Sequence[int], keep: Collection[int] | None = None) -> Walks:
-    """As `trace_axis`, along several axes of the source at once, which share what they work out."""
     shape = graph[source.node].outputs[source.output].shape
     extents = [shape[axis] for axis in axes]
     starts: dict[int, State] = {}

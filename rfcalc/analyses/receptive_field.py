@@ -224,12 +224,10 @@ def regions(graph: LayerGraph, source: Source, ident: int) -> dict[str, tuple[np
     The arrays have the rank of the node's output, extent 1 along axes that do not matter; first > last means nothing.
     """
     keep = graph.ancestors([ident]) | {ident}
-    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for name, axis in source.axes.items():
-        for record, states, _ in fields.trace_axis(graph, source.ref, axis, keep):
-            if record.id == ident:
-                found[name] = _arrays(record, states[0])
-    return found
+    for record, rows, _ in fields.trace_axes(graph, source.ref, tuple(source.axes.values()), keep):
+        if record.id == ident:
+            return {name: _arrays(record, state) for name, state in zip(source.axes, rows[0], strict=True)}
+    return {}
 
 
 def _arrays(record: Node, state: State | None) -> tuple[np.ndarray, np.ndarray]:

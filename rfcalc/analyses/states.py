@@ -93,6 +93,10 @@ class State:
     masked: int = 0
     summary: Any = field(default=None, init=False, repr=False)  #: what `receptive_field.summarise` made of it
 
+    def without_context(self) -> State:
+        """The same as if no layer had brought in the whole axis."""
+        return State(self.sight, 0, self.inexact, self.misaligned, self.masked)
+
     @property
     def full(self) -> Parts:
         """The clipped regions, with everything read."""
@@ -130,6 +134,9 @@ class Turned(State):
         full = _turned(self.like.full, self.turn)
         self.sight = Sight(full, full if self.like.local is self.like.full else _turned(self.like.local, self.turn))
         return self.sight
+
+    def without_context(self) -> State:
+        return Turned(self.like.without_context(), self.turn, self.alike)
 
     @property
     def shape(self) -> tuple[int, ...]:

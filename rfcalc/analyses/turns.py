@@ -196,9 +196,8 @@ def _replaced(turn: Turn, routes: Sequence[tuple[int, Route]]) -> Turn | None:
 
 def _made(routes: Sequence[Route]) -> Turn | None:
     """The turn of these routes; None where they do not lead back and forth."""
-    for axis, (sizes, to, _) in enumerate(routes):
-        if to != axis and (routes[to].axis != axis or routes[to].sizes != sizes):
-            return None
+    if any(routes[route.axis].axis != axis for axis, route in enumerate(routes)):
+        return None
     return _turn(tuple(routes))
 
 
@@ -300,13 +299,13 @@ class _Digits:
             self.axes[axis] = made
 
     def _turn(self) -> Turn | None:
-        """What the digits say; None where those of one axis do not all go to one."""
+        """What the digits say; None where those of one axis do not all go to one, or to another one in another order."""
         owner = {digit: (axis, at) for axis, group in enumerate(self.axes) for at, digit in enumerate(group)}
         routes = []
-        for group in self.axes:
+        for own, group in enumerate(self.axes):
             there = [owner.get(self.partner[digit], (-1, -1)) for digit in group]
             axes, order = {axis for axis, _ in there}, tuple([at for _, at in there])
-            if len(axes) > 1 or -1 in axes:
+            if len(axes) > 1 or -1 in axes or (len(group) > 1 and own not in axes):
                 return None
             routes.append(Route(tuple([self.size[digit] for digit in group]), axes.pop(), order))
         return _made(routes)

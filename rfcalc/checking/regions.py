@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rfcalc.analyses import fields, joins
+from rfcalc.analyses.states import State
 from rfcalc.graph import InputInfo, LayerGraph, Ref
 
 
@@ -55,15 +56,18 @@ class AxisRegions:
 
 
 def along_axes(graph: LayerGraph) -> Iterable[AxisRegions]:
-    """The regions along every axis of every input, one axis at a time."""
+    """The regions along every axis of every input, as an analysis finds them: all axes of one input at once."""
     for number, source in enumerate(graph.inputs):
+        found: dict[str, dict[int, tuple[Held | None, ...]]] = {name: {} for name in source.axes}
+        for record, rows, _ in fields.trace_axes(graph, Ref(source.node), tuple(source.axes.values())):
+            for at, held in enumerate(found.values()):
+                held[record.id] = tuple([_held(row[at]) for row in rows])
         for name, axis in source.axes.items():
-            found: dict[int, tuple[Held | None, ...]] = {}
-            for record, states, _ in fields.trace_axis(graph, Ref(source.node), axis):
-                found[record.id] = tuple(
-                    None if state is None else Held(state.full, bool(state.inexact)) for state in states
-                )
-            yield AxisRegions(source, number, name, axis, source.shape[axis], found)
+            yield AxisRegions(source, number, name, axis, source.shape[axis], found.pop(name))
+
+
+def _held(state: State | None) -> Held | None:
+    return None if state is None else Held(state.full, bool(state.inexact))
 
 
 def choose_rows(regions: AxisRegions, count: int, seed: int) -> list[int]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from rfcalc.analyses import joins
 from rfcalc.analyses.analysis import Analysis
-from rfcalc.analyses.fields import trace_axis
+from rfcalc.analyses.fields import trace_axes
 from rfcalc.graph import InputInfo, Ref
 from rfcalc.page.packing import Pool
 
@@ -43,15 +43,17 @@ def _packed(source: InputInfo, arrays: Arrays, pool: Pool) -> dict[str, Any]:
 
 
 def region_arrays(analysis: Analysis, source: InputInfo, wanted: Collection[int]) -> dict[int, Arrays]:
-    """The regions of the wanted nodes, which one walk along each axis gives for all of them.
+    """The regions of the wanted nodes, which one walk gives for all of them.
 
     A unit that sees nothing has first > last.
     """
     found: dict[int, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
-    for name, axis in source.axes.items():
-        for record, states, _ in trace_axis(analysis.layer_graph, Ref(source.node), axis):
-            if record.id in wanted and states and states[0] is not None:
-                full = joins.combined(states[0].full)
+    for record, rows, _ in trace_axes(analysis.layer_graph, Ref(source.node), tuple(source.axes.values())):
+        if record.id not in wanted or not rows:
+            continue
+        for name, state in zip(source.axes, rows[0], strict=True):
+            if state is not None:
+                full = joins.combined(state.full)
                 lo, hi = np.broadcast_arrays(full.lo, full.hi)
                 found.setdefault(record.id, {})[name] = lo, hi
     return {ident: arrays for ident, arrays in found.items() if len(arrays) == len(source.axes)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
@@ -131,10 +131,9 @@ def reach(analysis: Analysis, layer: Layer, source: Source) -> Reach:
     graph, ident = analysis.layer_graph, layer.face
     keep = graph.ancestors([ident]) | {ident}
     shape = graph[source.ref.node].outputs[source.ref.output].shape
-    states = {}
-    for name, axis in source.axes.items():
-        walk = fields.trace_axis(graph, source.ref, axis, keep)
-        states[name] = next((found[0] for record, found, _ in walk if record.id == ident and found), None)
+    walk = fields.trace_axes(graph, source.ref, tuple(source.axes.values()), keep)
+    row = next((rows[0] for record, rows, _ in walk if record.id == ident and rows), [None] * len(source.axes))
+    states = dict(zip(source.axes, row, strict=True))
     places = analysis.position_axes(layer, source.name)
     windows = _windows(list(states.values()), [shape[axis] for axis in source.axes.values()])
     axes = []
@@ -152,7 +151,7 @@ def _windows(states: Sequence[State | None], extents: Sequence[int]) -> list[Win
     for state, extent in zip(states, extents, strict=True):
         if state is None:
             return [None] * len(extents)
-        rows.append(summarise(replace(state, context=0), extent))
+        rows.append(summarise(state.without_context(), extent))
     return separate_windows(rows)
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from rfcalc import reads
 from rfcalc.analyses import fields, lines, receptive_field
 from rfcalc.analyses.analysis import Analysis
-from rfcalc.analyses.fields import trace_axes, trace_axis
+from rfcalc.analyses.fields import trace_axes
 from rfcalc.analyses.folded import Folded
 from rfcalc.analyses.intervals import Intervals
 from rfcalc.analyses.joins import combined
@@ -155,15 +155,15 @@ def test_axes_of_random_networks() -> None:
 def assert_together_as_alone(graph: LayerGraph, source: Ref) -> int:
     """All axes of the source gone along at once are seen as each by itself; how often one is a turned one."""
     axes = range(len(graph[source.node].outputs[source.output].shape))
-    alone = [[(*step[:2], dict(step[2])) for step in trace_axis(graph, source, axis)] for axis in axes]
+    alone = [[(record, rows, dict(own)) for record, rows, (own,) in trace_axes(graph, source, (k,))] for k in axes]
     turned = 0
     for record, rows, clashes in trace_axes(graph, source, axes):
         own = [walk.pop(0) for walk in alone]
         assert list(clashes) == [found for _, _, found in own]
         for number, row in enumerate(rows):
-            for state, (same, states, _) in zip(row, own, strict=True):
+            for state, (same, single, _) in zip(row, own, strict=True):
                 assert same is record
-                assert_same(state, states[number])
+                assert_same(state, single[number][0])
                 turned += isinstance(state, Turned)
     return turned
 
@@ -336,7 +336,7 @@ def test_equal_parts_of_a_tensor_are_gone_on_with_once(monkeypatch: pytest.Monke
 
 def test_parts_of_an_axis_that_matters_are_not_alike() -> None:
     graph = graph_of(lambda x: torch.stack([x[:, :, start : start + 4] for start in (0, 4, 8)]))
-    found = [states[0] for record, states, _ in trace_axis(graph, Ref(0, 0), 2) if record.op == "aten.slice"]
+    found = [rows[0][0] for record, rows, _ in trace_axes(graph, Ref(0, 0), (2,)) if record.op == "aten.slice"]
 
     assert [int(state.full[0].lo.min()) for state in found if state is not None] == [0, 3, 7]
 

@@ -122,6 +122,26 @@ def test_steps_that_treat_two_axes_alike(steps: reads.Steps, shape: Shape, expec
     assert after(steps, SWAP, shape, {0: DIAGONAL, 1: BELOW}) is expected
 
 
+@pytest.mark.parametrize("cut", [(9, 4), (4, 9)])
+def test_axes_may_not_begin_within_what_changes_places(cut: tuple[int, int]) -> None:
+    tokens = (reads.Reshape((6, 6), (36,)), reads.Reshape((36,), cut))
+
+    assert after(tokens, exchange((6, 6), 0, 1), cut) is None
+
+
+def test_digits_may_not_go_to_another_axis_in_another_order() -> None:
+    mixed = (reads.Reshape((6, 6), (2, 3, 2, 3)), reads.Permute((0, 1, 3, 2)), reads.Reshape((2, 3, 3, 2), (6, 6)))
+
+    assert after(mixed, exchange((6, 6), 0, 1), (6, 6)) is None
+
+
+def test_what_is_written_among_tokens_is_in_one_place() -> None:
+    tokens = after((reads.Reshape((6, 6), (36,)),), exchange((6, 6), 0, 1), (36,))
+    assert tokens is not None
+
+    assert after((reads.Erase((36,), ((0, 1, 1, 1),)),), tokens, (36,)) is None
+
+
 def test_axes_of_extent_one_change_places_too() -> None:
     """Free of borders a window moves along them, and what is read of one of them is not read of the other."""
     swap = exchange((1, 4, 1), 0, 2)

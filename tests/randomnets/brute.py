@@ -28,6 +28,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rfcalc.analyses import fields
+from rfcalc.analyses.joins import combined
+from rfcalc.analyses.states import State
 from rfcalc.api import layer_graph
 from rfcalc.graph import LayerGraph, Ref
 from tests.randomnets.draw import Net
@@ -120,11 +122,8 @@ def _check_source(
     ref = Ref(source) if source < net.inputs else copied.inputs[0]
     shape = graph[ref.node].outputs[ref.output].shape
     finite, loose = any(kind.misleads for kind in net.kinds), net.loose()
-    for axis in range(len(shape)):
-        claims = [
-            (hull, exact and value not in loose)
-            for value, (hull, exact) in enumerate(claimed(graph, ref, axis, outputs))
-        ]
+    for axis, own in enumerate(claimed(graph, ref, outputs)):
+        claims = [(hull, exact and value not in loose) for value, (hull, exact) in enumerate(own)]
         if finite:
             seen = _changed(net, inputs, source, axis, shape[axis], claims)
         else:
@@ -139,23 +138,28 @@ def _check_source(
                 result.differences.append(Difference(source, axis, value, at, claim, truth, int(wrong.sum())))
 
 
-def claimed(graph: LayerGraph, source: Ref, axis: int, outputs: Sequence[Ref]) -> list[tuple[Hull, bool]]:
-    """The hull that rfcalc claims for each element of each output, and whether it claims to be exact."""
-    found: dict[Ref, tuple[Hull, bool]] = {}
-    for record, states, _ in fields.trace_axis(graph, source, axis):
-        for number, state in enumerate(states):
-            if state is not None and Ref(record.id, number) in outputs:
-                full = fields.combined(state.full)
-                nothing = full.lo > full.hi
-                hull = np.where(nothing, FAR, full.lo), np.where(nothing, -FAR, full.hi)
-                found[Ref(record.id, number)] = hull, not state.inexact
-    claims = []
+def claimed(graph: LayerGraph, source: Ref, outputs: Sequence[Ref]) -> list[list[tuple[Hull, bool]]]:
+    """For each axis of a source: the hull that rfcalc claims for each element of each output, and whether as exact."""
+    axes = range(len(graph[source.node].outputs[source.output].shape))
+    found: dict[Ref, Sequence[State | None]] = {}
+    states: list[list[tuple[Hull, bool]]] = [[] for _ in axes]
+    for record, rows, _ in fields.trace_axes(graph, source, axes):
+        found |= {Ref(record.id, number): row for number, row in enumerate(rows)}
     for ref in outputs:
         shape = graph[ref.node].outputs[ref.output].shape
-        nothing = np.full((1,) * len(shape), FAR)
-        (lo, hi), exact = found.get(ref, ((nothing, -nothing), True))
-        claims.append(((np.broadcast_to(lo, shape), np.broadcast_to(hi, shape)), exact))
-    return claims
+        for claims, state in zip(states, found.get(ref, [None for _ in axes]), strict=True):
+            claims.append(_claim(state, shape))
+    return states
+
+
+def _claim(state: State | None, shape: Sequence[int]) -> tuple[Hull, bool]:
+    if state is None:
+        nothing = np.full(shape, FAR)
+        return (nothing, -nothing), True
+    full = combined(state.full)
+    nothing = full.lo > full.hi
+    lo, hi = np.where(nothing, FAR, full.lo), np.where(nothing, -FAR, full.hi)
+    return (np.broadcast_to(lo, shape), np.broadcast_to(hi, shape)), not state.inexact
 
 
 class _Seen:
