@@ -299,7 +299,7 @@ class _Digits:
             self.axes[axis] = made
 
     def _turn(self) -> Turn | None:
-        """What the digits say; None where those of one axis do not all go to one, or to another one in another order."""
+        """What the digits say; None where those of an axis go to several, or to another one in another order."""
         owner = {digit: (axis, at) for axis, group in enumerate(self.axes) for at, digit in enumerate(group)}
         routes = []
         for own, group in enumerate(self.axes):

@@ -140,6 +140,7 @@ def test_what_is_written_among_tokens_is_in_one_place() -> None:
     assert tokens is not None
 
     assert after((reads.Erase((36,), ((0, 1, 1, 1),)),), tokens, (36,)) is None
+    assert after((reads.Group(0, 2, 36),), tokens, (36,)) is None
 
 
 def test_axes_of_extent_one_change_places_too() -> None:
@@ -167,6 +168,11 @@ def test_masks_over_tokens() -> None:
     softmax = (reads.Blocked(1), reads.Reduce((2,)), reads.Blocked(1))
     assert after(softmax, scores, (1, 9, 9), {1: far}) is scores
     assert after(softmax, scores, (1, 9, 9), {1: ~np.tri(9, dtype=bool)}) is None
+    fewer = after((reads.Reduce((2,)), reads.Blocked(1)), scores, (1, 9, 4), {1: np.eye(9, 4, dtype=bool)[:1]})
+    assert fewer is not None
+    assert (fewer.shape, fewer.inside) == ((1, 9, 4), frozenset({1}))
+    one = (reads.Reduce((2, 3)), reads.Blocked(1))
+    assert after(one, SWAP, (1, 4, 1, 8), {1: np.eye(1, 8, dtype=bool)}) is None
 
 
 def pairs() -> Turn:
