@@ -114,9 +114,7 @@ class Turns:
             made = self._taken(run, turn, whole)
             if made is None:
                 return None
-            if not isinstance(run[0], reads.Blocked):
-                whole = turn if isinstance(run[0], reads.Reduce) else made
-            turn = made
+            whole, turn = turn if isinstance(run[0], reads.Reduce) else made, made
         free = frozenset([axis for axis, extent in enumerate(shape) if turn.shape[axis] != extent])
         repeated = _replaced(turn, [(axis, Route((shape[axis],), axis)) for axis in free])
         return None if repeated is None else (repeated, free)

@@ -143,6 +143,16 @@ def test_what_is_written_among_tokens_is_in_one_place() -> None:
     assert after((reads.Group(0, 2, 36),), tokens, (36,)) is None
 
 
+def test_axes_of_extent_one_are_no_digits_of_others() -> None:
+    tokens = [
+        after((reads.Reshape(shape, (64,)),), exchange(shape, one, other), (64,))
+        for shape, one, other in (((8, 8), 0, 1), ((8, 1, 8), 0, 2))
+    ]
+
+    assert tokens[0] is not None
+    assert tokens[0] is tokens[1]
+
+
 def test_axes_of_extent_one_change_places_too() -> None:
     """Free of borders a window moves along them, and what is read of one of them is not read of the other."""
     swap = exchange((1, 4, 1), 0, 2)
@@ -172,7 +182,8 @@ def test_masks_over_tokens() -> None:
     assert fewer is not None
     assert (fewer.shape, fewer.inside) == ((1, 9, 4), frozenset({1}))
     one = (reads.Reduce((2, 3)), reads.Blocked(1))
-    assert after(one, SWAP, (1, 4, 1, 8), {1: np.eye(1, 8, dtype=bool)}) is None
+    for mask in (np.eye(1, 8, dtype=bool), np.ones((1, 8), dtype=bool)):
+        assert after(one, SWAP, (1, 4, 1, 8), {1: mask}) is None
 
 
 def pairs() -> Turn:
