@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from rfcalc import reads
 from rfcalc.analyses.tags import runs_of
-from rfcalc.graph import LayerGraph, Node, Ref
+from rfcalc.graph import LayerGraph, Node, Ref, TensorInfo
 
 
 class Pattern:
@@ -88,9 +88,10 @@ def stencils(graph: LayerGraph, source: Ref, axis: int, start: Pattern | None = 
     held: dict[int, tuple[Known, ...]] = {}
     known: dict[int, Stencil] = {}
     plans = _Plans()
-    shapes = {record.id: [made.shape for made in record.outputs] for record in graph}
+    outputs: dict[int, tuple[TensorInfo, ...]] = {}
     for record in graph:
-        made = tuple([_output(record, number, held, shapes, plans) for number in range(len(record.outputs))])
+        outputs[record.id] = record.outputs
+        made = tuple([_output(record, number, held, outputs, plans) for number in range(len(record.outputs))])
         if record.id == source.node:
             made = tuple([first if number == source.output else found for number, found in enumerate(made)])
         held[record.id] = made
@@ -107,11 +108,11 @@ def _output(
     record: Node,
     number: int,
     held: Mapping[int, tuple[Known, ...]],
-    shapes: Mapping[int, Sequence[tuple[int, ...]]],
+    outputs: Mapping[int, Sequence[TensorInfo]],
     plans: _Plans,
 ) -> Known:
     rows = record.reads[number] if number < len(record.reads) else ()
-    shape = shapes[record.id][number]
+    shape = record.outputs[number].shape
     found: list[Stencil] = []
     for read in rows:
         ref = record.inputs[read.input]
@@ -120,7 +121,11 @@ def _output(
             continue
         if stencil is None:
             return None
-        extent = shapes[ref.node][ref.output][stencil.axis]
+        before = outputs[ref.node][ref.output].shape
+        if not read.steps and before == shape:  # most often the only read
+            found.append(stencil)
+            continue
+        extent = before[stencil.axis]
         if read.steps:
             stencil, extent = plans.after(stencil, extent, read.steps, len(rows) == 1)
             if stencil is None:

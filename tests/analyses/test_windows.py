@@ -13,9 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rfcalc import analyze
-from rfcalc.analyses import lines, travel
+from rfcalc.analyses import lines, receptive_field, travel
+from rfcalc.analyses.fields import trace_axes
 from rfcalc.analyses.intervals import Intervals
+from rfcalc.analyses.joins import combined
 from rfcalc.analyses.windows import moves, window_of
+from rfcalc.graph import Ref
 
 
 class Net(nn.Module):
@@ -86,6 +89,33 @@ def test_positions_that_are_read_are_counted_by_axis() -> None:
 
     for layer in found.layers[1:]:
         assert (layer.receptive_field.size, layer.receptive_field.samples) == ((5, 5), (3, 5))
+
+
+@pytest.mark.parametrize("name", ["vgg16", "googlenet", "resnet18", "inception_v3"])
+def test_windows_are_the_regions_of_inner_units(name: str) -> None:
+    """Where a window lies inside the source, the unit sees just that of it."""
+    found = analyze(name)
+    axes = tuple(found.layer_graph.inputs[0].axes.values())
+    fields_of = {layer.face: layer.receptive_field for layer in found.layers}
+    inner = 0
+    for node, rows, _ in trace_axes(found.layer_graph, Ref(found.layer_graph.inputs[0].node), axes):
+        field = fields_of.get(node.id)
+        if field is None or field.stride is None or field.context or not rows:
+            continue
+        for state, axis in zip(rows[0], axes, strict=True):
+            assert state is not None
+            window = receptive_field.summarise(state, extent := found.layer_graph.inputs[0].shape[axis]).window
+            assert window is not None
+            turns, phase = np.divmod(np.arange(node.shape[window.axis]), window.period)
+            lo, hi = (np.asarray(ends)[phase] + turns * window.shift for ends in (window.lo, window.hi))
+            inside = (lo >= 0) & (hi < extent) & (lo <= hi)
+            seen = combined(state.full)
+            others = tuple(k for k in range(len(node.shape)) if k != window.axis)
+            first, last = seen.lo.min(others), seen.hi.max(others)
+            np.testing.assert_array_equal(np.broadcast_to(first, lo.shape)[inside], lo[inside])
+            np.testing.assert_array_equal(np.broadcast_to(last, hi.shape)[inside], hi[inside])
+            inner += int(inside.sum())
+    assert inner > 100
 
 
 # --- runs of channels -------------------------------------------------------------------------------------------------
