@@ -125,7 +125,7 @@ class Turns:
             case reads.Permute(axes):
                 return _turn(tuple([turn.routes[k]._replace(axis=axes.index(turn.axes[k])) for k in axes]))
             case reads.Reshape(before, shape):
-                return _Digits(turn).regrouped(before, shape)
+                return _regrouped(turn, before, shape)
             case reads.Reduce(axes):
                 if {turn.axes[k] for k in axes} != {*axes}:
                     return None
@@ -219,6 +219,11 @@ def _of_scores(turn: Turn) -> Turn | None:
     if turn.axes[:-1] != tuple(range(last)):
         return None
     return _turn((*turn.routes[:-1], turn.routes[-2]._replace(axis=last)))
+
+
+@lru_cache(maxsize=1 << 12)  # networks reshape few shapes, and often
+def _regrouped(turn: Turn, before: Shape, shape: Shape) -> Turn | None:
+    return _Digits(turn).regrouped(before, shape)
 
 
 class _Digits:
