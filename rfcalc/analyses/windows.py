@@ -72,16 +72,22 @@ def window_of(local: Intervals, extent: int) -> Window | None:
     """The window of a free field in a source of that extent: None where it does not move along exactly one axis in a
     repeating pattern."""
     if isinstance(local, Lined):
-        line = local.line if local.across < 0 else lines.hull(local)
-        if line.tag is None or not line.tag[1] or (local.across >= 0 and _runs_move(local, extent)):
-            return None
-        found: tuple[Window | None] = line.remembered("window", _window_of_line)
-        return found[0] and Window(local.axis, *found[0][1:])
+        line = _sliding(local, extent)
+        found = None if line is None else line.remembered("window", _window_of_line)[0]
+        return found and Window(local.axis, *found[1:])
     moving = [axis for axis, tag in local.tags.items() if tag[1]]
     others = [axis for axis, length in enumerate(local.extents) if length > 1 and axis not in moving]
     if len(moving) != 1 or any(travel.moves(local, axis, extent) for axis in others):
         return None
     return _window_along(local, moving[0])
+
+
+def _sliding(local: Lined, extent: int) -> lines.Line | None:
+    """The line that has the window, of runs of channels the hull; None where there is none."""
+    if local.across >= 0 and _runs_move(local, extent):
+        return None
+    line = lines.hull(local)
+    return line if line.tag is not None and line.tag[1] else None
 
 
 def _window_of_line(line: lines.Line) -> tuple[Window | None]:
@@ -97,8 +103,9 @@ def _window(axis: int, lo: tuple[int, ...], hi: tuple[int, ...], shift: int) -> 
 def pace_of(local: Intervals, extent: int) -> tuple[int, Pace] | None:
     """The tensor's axis that the window of a free field moves along and how it does, None without window."""
     if isinstance(local, Lined):
-        found: tuple[Pace | None] = lines.hull(local).remembered("pace", lambda own: (_pace(window_of(local, extent)),))
-        return found[0] and (local.axis, found[0])
+        line = _sliding(local, extent)
+        found = None if line is None else line.remembered("pace", lambda own: (_pace(_window_of_line(own)[0]),))[0]
+        return found and (local.axis, found)
     window = window_of(local, extent)
     pace = _pace(window)
     return (window.axis, pace) if window and pace else None

@@ -17,7 +17,7 @@ from rfcalc.analyses import lines, receptive_field, travel
 from rfcalc.analyses.fields import trace_axes
 from rfcalc.analyses.intervals import Intervals
 from rfcalc.analyses.joins import combined
-from rfcalc.analyses.windows import moves, window_of
+from rfcalc.analyses.windows import moves, pace_of, window_of
 from rfcalc.graph import Ref
 
 
@@ -132,6 +132,18 @@ def test_channels_that_see_places_far_apart(apart: int, far: bool, is_even: bool
 
     assert moves(local, 0, 16) is travel.moves(arrays, 0, 16) is far
     assert (window_of(local, 16) is None) is (window_of(arrays, 16) is None) is far
+
+
+def test_what_channels_far_apart_see_is_not_what_their_hull_sees() -> None:
+    first, last, both = lines.Even(8, 0, 2, 1), lines.Even(8, 4, 6, 1), lines.Even(8, 0, 6, 1)
+    first.known[last] = both
+    apart = lines.Lined((4, 8), 1, 0, ((2, first), (2, last)))
+    hull = lines.lined((4, 8), 1, both)
+
+    assert lines.hull(apart) is both
+    assert [pace_of(apart, 16), window_of(apart, 16)] == [None, None]
+    assert pace_of(hull, 16) == (1, (1, 3))
+    assert [pace_of(apart, 16), pace_of(apart, 64)] == [None, (1, (1, 3))]
 
 
 def test_channels_that_see_nothing_lie_nowhere() -> None:
