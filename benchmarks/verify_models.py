@@ -50,6 +50,8 @@ TORCHVISION: dict[str, tuple[tuple[int, ...] | None, str]] = {
 TIMM: dict[str, str] = {
     "classification": "timm:resnet50d timm:efficientnet_lite0 timm:mixer_s32_224 timm:convnextv2_atto",
     "transformer": "timm:vit_small_patch32_224 timm:deit_tiny_patch16_224 timm:pit_ti_224 timm:coat_lite_tiny",
+    "windows, patches and tokens": """timm:pvt_v2_b0 timm:twins_svt_small timm:mvitv2_tiny timm:davit_tiny
+        timm:tnt_s_patch16_224 timm:nest_tiny""",
 }
 
 
