@@ -245,6 +245,21 @@ ALONG: Mapping[type, Callable[[Any], Any]] = {
 }
 
 
+def runs(steps: Steps, together: Callable[[type], bool]) -> list[Steps]:
+    """The steps in runs: those of kinds that go together, where they follow on each other; all others by themselves.
+
+    >>> [len(run) for run in runs((Reduce((1,)), Prefix(2, 8), Prefix(3, 8)), lambda kind: kind is Prefix)]
+    [1, 2]
+    """
+    found: list[Steps] = []
+    for step in steps:
+        if found and together(type(step)) and together(type(found[-1][0])):
+            found[-1] = (*found[-1], step)
+        else:
+            found.append((step,))
+    return found
+
+
 def encode(steps: Steps) -> list[list[Any]]:
     """Steps as JSON lists, ``[code, field, ...]``.
 

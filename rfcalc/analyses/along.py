@@ -100,7 +100,8 @@ class Plans:
         """The steps in runs; those that mix several positions stand by themselves."""
         found = self._stretches.get(id(steps))
         if found is None:
-            found = self._stretches[id(steps)] = steps, _stretches(steps)
+            parts = reads.runs(steps, lambda kind: kind not in MIXING)
+            found = self._stretches[id(steps)] = steps, parts if len(parts) > 1 else [steps] * len(parts)
         return found[1]
 
     def stay(self, parts: Parts, steps: reads.Steps) -> bool:
@@ -172,16 +173,6 @@ class Plans:
             return intervals.place_alone(field, step)  # type: ignore[arg-type]
         made = masked.apply(field, step, self.masks) or folded.apply(field, step)
         return made or intervals.apply(field, step, self.masks, free=free)
-
-
-def _stretches(steps: reads.Steps) -> list[reads.Steps]:
-    found: list[reads.Steps] = []
-    for step in steps:
-        if not found or type(step) in MIXING or type(found[-1][0]) in MIXING:
-            found.append((step,))
-        else:
-            found[-1] = (*found[-1], step)
-    return found if len(found) > 1 else [steps] * len(found)
 
 
 # --- plans ------------------------------------------------------------------------------------------------------------

@@ -125,15 +125,16 @@ class _Walk:
                 return row
         made: list[State | None] = []
         for at, (axis, lead) in enumerate(zip(self.axes, self.leads, strict=True)):
-            like = self._turned(held, at, lead, made[lead], shape) if lead < at else None
-            if like is not None:
-                if record.id in self.axes[lead].clashes:
-                    axis.clashes[record.id] = self.axes[lead].clashes[record.id]
-                made.append(like)
-                continue
-            found = [(state, steps) for row, steps in held if (state := row[at]) is not None]
-            own = axis.output(record, found, shape, alone) if found else None
-            made.append(_again(made[lead], own) if lead < at and own else own)
+            like = made[lead] if lead < at else None
+            own = None if like is None else self._turned(held, at, lead, like, shape)
+            if own is None:
+                found = [(state, steps) for row, steps in held if (state := row[at]) is not None]
+                own = axis.output(record, found, shape, alone) if found else None
+                if like is not None and own is not None:
+                    own = _again(like, own)
+            elif record.id in self.axes[lead].clashes:
+                axis.clashes[record.id] = self.axes[lead].clashes[record.id]
+            made.append(own)
         return tuple(made) if any(made) else self.nothing
 
     def _turned(
@@ -141,11 +142,11 @@ class _Walk:
         held: Sequence[tuple[Row, reads.Steps]],
         at: int,
         lead: int,
-        like: State | None,
+        like: State,
         shape: tuple[int, ...],
     ) -> State | None:
         """The state along one axis where it is that along the leading one, turned; None where it is not known to be."""
-        if like is None or not can_turn(like):
+        if not can_turn(like):
             return None
         found, alike = [], True
         for row, steps in held:
@@ -161,10 +162,10 @@ class _Walk:
         return None if turn is None else Turned(like, turn, alike)
 
 
-def _again(like: State | None, own: State) -> State:
+def _again(like: State, own: State) -> State:
     """The state along one axis as that along the leading one, turned, where it has come to be so."""
-    turn = turn_between(like, own) if like is not None else None
-    return own if like is None or turn is None else Turned(like, turn, alike=False)
+    turn = turn_between(like, own)
+    return own if turn is None else Turned(like, turn, alike=False)
 
 
 def _have_shape(row: Row, shape: tuple[int, ...]) -> bool:
@@ -210,7 +211,6 @@ class _Axis:
         self.plans = plans
         self.clashes: dict[int, Clash] = {}
         self.settled = settled
-        self.everything = settled.everything
 
     def output(self, record: Node, found: Sequence[Found], shape: tuple[int, ...], alone: bool) -> State | None:
         """The state of an output of that shape; ``alone`` where it reads one tensor only."""
@@ -304,10 +304,10 @@ class _Axis:
         """The parts of a full field, merged; one in which every unit sees the whole axis will not change any more."""
         merged = lines.merge(parts) if len(parts) > 1 else parts
         for part in merged:
-            if isinstance(part, Lined) and part.runs[0][1] is self.everything:
+            if isinstance(part, Lined) and part.runs[0][1] is self.settled.everything:
                 return (part,)
             if lines.covers(part, self.extent):
-                return (lines.lined(part.shape, 0, self.everything),)
+                return (lines.lined(part.shape, 0, self.settled.everything),)
         return merged
 
     def _takes_whole_axis(self, before: Intervals, step: reads.Step, full: Parts) -> bool:

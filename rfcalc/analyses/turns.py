@@ -8,9 +8,9 @@ the left), and a turn exchanges digits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import prod
 from typing import NamedTuple, TypeAlias
 
@@ -47,23 +47,26 @@ class Turn:
         self.axes = tuple([route.axis for route in routes])  #: where each axis goes
         self.inside = frozenset([k for k, (sizes, to, _) in enumerate(routes) if to == k and len(sizes) > 1])
 
+    @property
+    def starts(self) -> list[int]:
+        """The number of the first digit of each axis."""
+        return [0, *accumulate([len(route.sizes) for route in self.routes])][:-1]
+
+    @property
+    def to(self) -> list[int]:
+        """The number of the digit that each one becomes."""
+        starts = self.starts
+        return [starts[axis] + at for _, axis, order in self.routes for at in order]
+
     def of(self, array: Array) -> Array:
         """An array over the tensor, with extent 1 along axes that do not matter, turned."""
         extents = zip(array.shape, self.routes, strict=True)
         wide = [size if extent > 1 else 1 for extent, route in extents for size in route.sizes]
-        starts = _starts([route.sizes for route in self.routes])
-        to = [starts[axis] + at for _, axis, order in self.routes for at in order]
-        return array.reshape(wide).transpose(to).reshape([array.shape[axis] for axis in self.axes])
+        return array.reshape(wide).transpose(self.to).reshape([array.shape[axis] for axis in self.axes])
 
     def keeps(self, array: Array) -> bool:
         """Whether an array over the tensor is the same when it is turned."""
         return np.array_equal(self.of(array), array)
-
-
-def _starts(groups: Sequence[Shape]) -> list[int]:
-    """The number of the first digit of each axis."""
-    found: list[int] = np.cumsum([0, *map(len, groups)]).tolist()
-    return found
 
 
 _turn = lru_cache(maxsize=1 << 12)(Turn)
@@ -110,7 +113,7 @@ class Turns:
 
     def _after(self, steps: reads.Steps, turn: Turn, shape: Shape) -> Found | None:
         whole = turn  # before what was reduced last
-        for run in _runs(steps):
+        for run in reads.runs(steps, reads.ALONG.__contains__):
             made = self._taken(run, turn, whole)
             if made is None:
                 return None
@@ -156,18 +159,6 @@ class Turns:
     def _keeps(self, turn: Turn, mask: int, *, least: bool) -> bool:
         shade = self._shades.over(mask, len(turn.shape), least=least)
         return shade.remembered(("kept", turn), lambda: turn.keeps(shade.seen))
-
-
-def _runs(steps: reads.Steps) -> Iterator[list[reads.Step]]:
-    """Steps along single axes that follow on each other together, all others by themselves."""
-    run: list[reads.Step] = []
-    for step in steps:
-        if run and not (type(step) in reads.ALONG and type(run[0]) in reads.ALONG):
-            yield run
-            run = []
-        run.append(step)
-    if run:
-        yield run
 
 
 def _along(run: Iterable[reads.Step], turn: Turn) -> Turn | None:
@@ -231,11 +222,9 @@ class _Digits:
 
     def __init__(self, turn: Turn) -> None:
         groups = [route.sizes for route in turn.routes]
-        starts = _starts(groups)
         self.size = dict(enumerate([size for sizes in groups for size in sizes]))
-        to = [starts[axis] + at for _, axis, order in turn.routes for at in order]
-        self.partner = dict(enumerate(to))  #: the digit that each one changes places with, itself where it stays
-        self.axes = [[*range(start, start + len(sizes))] for start, sizes in zip(starts, groups, strict=False)]
+        self.partner = dict(enumerate(turn.to))  #: the digit that each one changes places with, itself where it stays
+        self.axes = [[*range(start, start + len(sizes))] for start, sizes in zip(turn.starts, groups, strict=True)]
 
     def regrouped(self, before: Shape, shape: Shape) -> Turn | None:
         """The turn of the same digits in other axes, some of them split; None where these fall between digits."""

@@ -228,10 +228,12 @@ class Replay:
         if found is None:
             return trace()
         key = tuple(found.key)
-        kept = _SHARED.get(key) or self._own.get(key)
-        if kept is not None:
-            return self._again(kept, found)
-        return trace() if key in self._own else self._first(key, found, trace)
+        kept = _SHARED.get(key)
+        if kept is None:
+            if key not in self._own:
+                return self._first(key, found, trace)
+            kept = self._own[key]
+        return trace() if kept is None else self._again(kept, found)
 
     def _first(self, key: Key, found: Signature, trace: Callable[[], Any]) -> Any:
         recorder = self._recorder
