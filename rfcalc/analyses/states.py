@@ -190,7 +190,9 @@ def turn_between(one: State, other: State) -> Turn | None:
     if _flags(one) != _flags(other) or (len(one.full), len(one.local)) != (len(other.full), len(other.local)):
         return None
     pairs = set(map(_axes_between, one.full + one.local, other.full + other.local)) - {(-1, -1)}
-    axes = pairs.pop() if pairs else (0, 0)
+    if not pairs:  # all elements see the same: any axes may change places, and a scalar has none
+        return exchange(one.shape, -1, -1)
+    axes = pairs.pop()
     if pairs or axes is None or one.shape[axes[0]] != one.shape[axes[1]]:
         return None
     return exchange(one.shape, *axes)

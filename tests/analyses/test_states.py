@@ -55,6 +55,12 @@ def assigned(x: Tensor) -> Tensor:
     return functional.max_pool2d(made, 3)
 
 
+def written(x: Tensor) -> Tensor:
+    made = x.reshape(-1).clone()
+    made[132:137].exp_()
+    return made
+
+
 def half_a_pixel_apart(x: Tensor) -> Tensor:
     return functional.max_pool2d(x, 3, 2, 1) + functional.max_pool2d(x, 2, 2)
 
@@ -124,6 +130,9 @@ NETS: dict[str, tuple[Callable[[Tensor], Tensor], bool]] = {
     "a token more": (lambda x: attention(functional.pad(tokens(x), (0, 0, 1, 0))), False),
     "rows, then columns": (lambda x: functional.max_pool2d(functional.max_pool2d(x, (3, 1), 1), (1, 3), 1), True),
     "every other pixel": (lambda x: functional.max_pool2d(merged(x), 3), True),
+    "a number of all": (lambda x: functional.pad(x, (2, 1, 1, 2)).sum(), True),
+    "a number of elements in a row": (lambda x: written(x).sum(), True),
+    "the largest of columns shifted": (lambda x: x.roll(-2, 3).flatten().max(), True),
     "rows only": (lambda x: functional.max_pool2d(x, (3, 1), 1), False),
     "another stride": (lambda x: functional.max_pool2d(x, 3, (1, 2)), False),
     "another padding": (lambda x: functional.pad(x, (2, 1, 1, 2)), False),
