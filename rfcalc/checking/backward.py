@@ -14,7 +14,7 @@ from rfcalc.checking.results import Check, Difference
 from rfcalc.checking.subject import Subject
 from rfcalc.checking.survey import Survey
 from rfcalc.graph import Node
-from rfcalc.tracing.forward import tensors_in
+from rfcalc.tracing.arguments import tensors_in
 
 _PRODUCTS = frozenset({"conv", "conv_transpose", "linear", "matmul", "attention"})
 

@@ -14,7 +14,7 @@ from rfcalc.checking.subject import Subject, map_tensors
 from rfcalc.checking.twins import Inputs, Twins
 from rfcalc.graph import Ref
 from rfcalc.ops import Arg, Effect
-from rfcalc.tracing.forward import tensors_in
+from rfcalc.tracing.arguments import tensors_in
 from rfcalc.tracing.functions import CompositeMode
 from rfcalc.tracing.modules import ModuleStack
 from rfcalc.tracing.recorder import Recorder

@@ -1,0 +1,90 @@
+"""The arguments of a forward pass: their names, and the tensors among them as inputs of the graph."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from rfcalc.errors import UsageError
+from rfcalc.graph import InputInfo, Node, Ref
+from rfcalc.tracing.layout import find_axes
+from rfcalc.tracing.recorder import Recorder
+
+
+def named(model: nn.Module, args: Sequence[Any]) -> list[tuple[str, Any]]:
+    """Positional arguments of forward with the names of its parameters, ``input3`` where it has none."""
+    try:
+        names = [p.name for p in inspect.signature(model.forward).parameters.values() if p.kind < p.KEYWORD_ONLY]
+    except (TypeError, ValueError):
+        names = []
+    names += [f"input{number}" for number in range(len(names), len(args))]
+    return list(zip(names, args, strict=False))
+
+
+class Inputs:
+    """Declares the tensors among the arguments of one pass to its recorder, in order.
+
+    ``names`` are those of the tensors, where the caller has some. ``convert`` makes the tensor of the pass out of the
+    one that was given.
+    """
+
+    def __init__(
+        self, recorder: Recorder, names: Sequence[str], convert: Callable[[torch.Tensor], torch.Tensor]
+    ) -> None:
+        self.declared: list[tuple[str, Ref]] = []
+        self._recorder, self._names, self._convert = recorder, names, convert
+
+    def all(self, model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """All arguments with their tensors converted and declared. An only tensor is called ``input``."""
+        alone = len(args) == 1 and not kwargs and isinstance(args[0], torch.Tensor)
+        positional = [("input", args[0])] if alone else named(model, args)
+        return (
+            [self._one(name, value) for name, value in positional],
+            {name: self._one(name, value) for name, value in kwargs.items()},
+        )
+
+    def _one(self, name: str, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            tensor = self._convert(value)
+            name = self._names[len(self.declared)] if len(self.declared) < len(self._names) else name
+            self.declared.append((name, self._recorder.input(name, tensor)))
+            return tensor
+        if isinstance(value, list | tuple):
+            items = [self._one(f"{name}.{at}", item) for at, item in enumerate(value)]
+            return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+        if isinstance(value, dict):
+            return {key: self._one(f"{name}.{key}", item) for key, item in value.items()}
+        return value
+
+
+def input_info(
+    nodes: Sequence[Node], name: str, ref: Ref, axes: Mapping[str, Mapping[str, int]], batched: bool
+) -> InputInfo:
+    """A declared input as the graph has it. Raises `UsageError` for axes that it does not have."""
+    out = nodes[ref.node].outputs[0]
+    chosen = axes.get(name, axes.get("", None))
+    if chosen is None:
+        chosen = find_axes(nodes, ref.node)
+    for axis, number in chosen.items():
+        if not 0 <= number < len(out.shape):
+            shape = "x".join(map(str, out.shape)) or "a scalar"
+            raise UsageError(f"input {name!r} has shape {shape}: there is no axis {number} to call {axis}")
+    return InputInfo(name, ref.node, out.shape, out.dtype, dict(chosen), batched)
+
+
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """All tensors in a nested result, in order."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, Mapping):
+        return [tensor for item in value.values() for tensor in tensors_in(item)]
+    if isinstance(value, list | tuple | set):
+        return [tensor for item in value for tensor in tensors_in(item)]
+    if is_dataclass(value) and not isinstance(value, type):
+        return [tensor for item in vars(value).values() for tensor in tensors_in(item)]
+    return []
