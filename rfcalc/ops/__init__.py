@@ -16,11 +16,12 @@ from rfcalc.ops import (
     resample,
     transforms,
 )
-from rfcalc.ops.registry import SIZED_BY_DATA, Arg, Call, Effect, Registered, lookup, registered, rule
+from rfcalc.ops.registry import SIZED_BY_DATA, Arg, ArgRead, Call, Effect, Registered, lookup, registered, rule
 
 __all__ = [
     "SIZED_BY_DATA",
     "Arg",
+    "ArgRead",
     "Call",
     "Effect",
     "Registered",

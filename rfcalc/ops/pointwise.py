@@ -360,7 +360,7 @@ def filled(call: Call) -> Effect:
         """ones_like new_ones empty_like new_empty new_empty_strided rand_like randn_like randint_like normal_
         normal_functional uniform uniform_ random random_ exponential exponential_ cauchy cauchy_ geometric
         geometric_ log_normal log_normal_ _assert_async _assert_scalar _assert_tensor_metadata
-        _functional_assert_async sym_constrain_range sym_constrain_range_for_size"""
+        _functional_assert_async sym_constrain_range sym_constrain_range_for_size _linalg_check_errors"""
     )
 )
 def unread(call: Call) -> Effect:

@@ -12,7 +12,8 @@ from rfcalc.reads import Prefix, Reduce, Reshape, Step
 
 #: Operations per input element, by op; what a result takes on top stands in _PER_RESULT.
 _PER_ELEMENT = {
-    1: "sum nansum mean amax amin max min argmax argmin prod any all median nanmedian mode kthvalue",
+    1: """sum nansum mean amax amin max min argmax argmin prod any all median nanmedian mode kthvalue _is_all_true
+        _is_any_true""",
     2: "count_nonzero aminmax _aminmax nanmean",
     4: "var std var_mean std_mean logsumexp special_logsumexp",
 }

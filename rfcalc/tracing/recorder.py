@@ -14,7 +14,7 @@ import torch
 
 from rfcalc import reads
 from rfcalc.graph import Read, Ref
-from rfcalc.ops import Arg, Call, Effect, lookup
+from rfcalc.ops import Arg, ArgRead, Call, Effect, lookup
 from rfcalc.tracing import shapes
 from rfcalc.tracing.modes import DispatchMode
 from rfcalc.tracing.modules import ModuleStack, Scope
@@ -133,9 +133,23 @@ class Recorder(Slots, DispatchMode):
         scope, function = self._stack.current, name_of(self.function)
         return self._add(Record(op, scope, effect, tuple(refs), infos, rows, params, known, depends, function))
 
-    def record(self, op: str, named: Mapping[str, Any], outs: Sequence[torch.Tensor]) -> list[Value]:
-        """Apply the op's rule and append a record; returns the values of the outputs."""
+    def record(
+        self,
+        op: str,
+        named: Mapping[str, Any],
+        outs: Sequence[torch.Tensor],
+        beside: Sequence[torch.Tensor] = (),
+    ) -> list[Value]:
+        """Apply the op's rule and append a record; returns the values of the outputs, none for an op that has none.
+
+        ``beside`` are tensors that the op wrote without giving them back. They are outputs of the record, too, after
+        the others; unless the rule says how they are read, they read everything.
+        """
+        returned, outs = len(outs), [*outs, *beside]
         args, effect, known = self._ruled(op, named, outs)
+        if returned and beside:
+            effect.reads = [_reads(effect, number, returned, out, args) for number, out in enumerate(outs)]
+            effect.each = True
         role = "data" if any(value.role == "data" for _, value in args) else "param"
         if role == "param" and effect.kind in _VIEW_KINDS:
             params = tuple(dict.fromkeys(name for _, value in args for name in value.params))
@@ -143,9 +157,11 @@ class Recorder(Slots, DispatchMode):
             if not computed:
                 return [Value("param", None, params) for _ in outs]
         ref = self._node(op, effect, args, outs, known)
-        rows = effect.blocked is not None and (effect.rows or any(value.rows for _, value in args))
-        first = Value(role, ref, blocked=effect.blocked, zero=effect.zero, true=effect.true, rows=rows)
-        return [first, *(Value(role, Ref(ref.node, number)) for number in range(1, len(outs)))]
+        values = [Value(role, Ref(ref.node, number)) for number in range(len(outs))]
+        if values:
+            rows = effect.blocked is not None and (effect.rows or any(value.rows for _, value in args))
+            values[0] = Value(role, ref, blocked=effect.blocked, zero=effect.zero, true=effect.true, rows=rows)
+        return values
 
     def _ruled(
         self, op: str, named: Mapping[str, Any], outs: Sequence[torch.Tensor], held: Holds | None = None
@@ -338,11 +354,12 @@ class Recorder(Slots, DispatchMode):
         if schema.name == "aten.clone":  # the same in another place; whether that is needed depends on the device
             self.bind(result, self.value_of(named["self"]))
             return
-        values = self.record(schema.name, named, outs or written)
-        for tensor, value in zip(written, values, strict=False):
-            self.write(self._slot(tensor), value)
-        for number, (out, value) in enumerate(zip(outs, values, strict=True)):
-            if not any(out is tensor for tensor in written):
+        beside = [tensor for tensor in written if not any(tensor is out for out in outs)]
+        values = self.record(schema.name, named, outs, beside)
+        for number, (out, value) in enumerate(zip([*outs, *beside], values, strict=True)):
+            if any(out is tensor for tensor in written):
+                self.write(self._slot(out), value)
+            else:
                 self._link(self.bind(out, value), schema, named, outs, number)
 
     def _link(
@@ -444,3 +461,12 @@ class Recorder(Slots, DispatchMode):
         for out, value in zip(outs, values, strict=True):
             self.bind(out, value)
         return result
+
+
+def _reads(
+    effect: Effect, number: int, returned: int, out: torch.Tensor, args: Sequence[tuple[Arg, Value]]
+) -> Sequence[ArgRead]:
+    """The reads of one output of an op; the first ``returned`` ones are its results, the others it wrote beside them."""
+    if number < returned or (effect.each and number < len(effect.reads)):
+        return effect.reads_of(number)
+    return [all_of(arg, out.ndim) for arg, _ in args]
