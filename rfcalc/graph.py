@@ -147,7 +147,8 @@ class LayerGraph:
     """All records of one forward pass: `Node` by number, and what belongs to the whole model.
 
     ``records`` are in execution order. ``masks`` are the boolean arrays that `Blocked` and `Contract` steps refer to,
-    ``meta`` the version of torch, whether the pass was one of training, and notices.
+    ``meta`` the version of torch, whether the pass was one of training, notices, and the names of the parameters whose
+    elements are complex numbers, where there are any.
     """
 
     records: Mapping[int, Node]

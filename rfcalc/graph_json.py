@@ -95,6 +95,9 @@ def _mistyped(graph: LayerGraph) -> Iterator[str]:
     for name, hint in (("model", str), ("meta", Mapping[str, Any])):
         if not _fits(getattr(graph, name), hint):
             yield f"{name} is {getattr(graph, name)!r}"
+    names = graph.meta.get("complex_params", []) if isinstance(graph.meta, Mapping) else []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        yield f"complex_params of meta is {names!r}"
     for table in ("inputs", "outputs", "params", "buffers", "calls"):
         for number, record in enumerate(getattr(graph, table)):
             yield from (f"{problem} of number {number} of {table}" for problem in _wrong_fields(record))

@@ -63,6 +63,7 @@ def totals(graph: LayerGraph) -> Totals:
     distinct = [param for param in graph.params if not param.shared_with]
     unknown = Counter(record.op for record in records if record.macs is None)
     flops_by = _flops_by(records)
+    of_complex = set(graph.meta.get("complex_params", ()))
     return Totals(
         params=sum(param.numel for param in distinct),
         trainable_params=sum(param.numel for param in distinct if param.trainable),
@@ -73,4 +74,5 @@ def totals(graph: LayerGraph) -> Totals:
         status="lower_bound" if unknown else "complete",
         unknown_ops=dict(sorted(unknown.items())),
         unused_params={param.name: param.numel for param in distinct if param.owner is None},
+        complex_params=sum(param.numel for param in distinct if param.name in of_complex),
     )

@@ -181,7 +181,9 @@ class Totals:
     status: str
     unknown_ops: Mapping[str, int]
     unused_params: Mapping[str, int]  #: parameters the forward pass never used: name to elements (in ``params`` too)
+    complex_params: int = 0  #: of the elements in ``params``, those that are complex numbers, two real ones each
 
     def to_dict(self) -> dict[str, Any]:
-        """As in the JSON output."""
-        return {name: plain(value) for name, value in vars(self).items()}
+        """As in the JSON output, where ``complex_params`` stands only if there are any."""
+        shown = {name: value for name, value in vars(self).items() if value or name != "complex_params"}
+        return {name: plain(value) for name, value in shown.items()}

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from rfcalc.checking import device as devices
+from rfcalc.checking.counts import as_printed
 from rfcalc.checking.results import Check, Difference
 from rfcalc.checking.subject import Subject
 from rfcalc.checking.survey import Survey
@@ -85,7 +86,7 @@ def _expected(subject: Subject) -> tuple[int, list[str]]:
         if record.kind not in _PRODUCTS:
             unknown.add(record.op)
             continue
-        total += record.macs * _factors(record, before, trainable & matrices)
+        total += as_printed(record) * _factors(record, before, trainable & matrices)
     return total, sorted(unknown)
 
 

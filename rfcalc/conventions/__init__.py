@@ -63,7 +63,7 @@ def explain(graph: Graph, tools: Sequence[str] = ()) -> Explanation:
     return Explanation(
         model=facts.model,
         inputs={item.name: item.shape for item in graph.inputs},
-        macs=sum(node.macs or 0 for node in facts.nodes.values()),
+        macs=sum(node.macs or 0 for node in graph),
         params=sum(param.numel for param in graph.params if not param.shared_with),
         tallies=tuple(apply(convention, facts) for convention in chosen),
         unknown_ops=tuple(dict.fromkeys(node.op for node in facts.nodes.values() if node.macs is None)),

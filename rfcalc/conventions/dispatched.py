@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import prod
 
 from rfcalc.conventions import names
-from rfcalc.conventions.facts import CallSite, OpSite
+from rfcalc.conventions.facts import CallSite, OpSite, is_complex
 from rfcalc.conventions.ptflops import TOOL as PTFLOPS
 from rfcalc.conventions.ptflops import VERSION as PTFLOPS_VERSION
 from rfcalc.conventions.ptflops import refuses
@@ -33,6 +33,16 @@ def _with_gradient(site: OpSite) -> int | None:
     """Products outside attention kernels, which do not take a mask either that was computed and needs a gradient."""
     computed = site.node.op == _ATTENTION_OP and len(site.inputs) == 4
     return site.macs if computed or not _fused(site, _AXES) else None
+
+
+def _convolution(site: OpSite) -> int:
+    """torch runs a convolution of complex numbers as three of real ones."""
+    return 3 * site.macs if is_complex(site.node) else site.macs
+
+
+_CONVOLUTION = products(
+    "aten.convolution", count=_convolution, label="convolutions of complex numbers: three of real ones"
+)
 
 
 def _einsum(site: OpSite) -> int:
@@ -109,7 +119,7 @@ def _flop_counter(name: str, version: str, attention: bool) -> Convention:
         return None if unseen else site.macs
 
     ops = (
-        products("aten.convolution"),
+        _CONVOLUTION,
         products("torch.linear", count=product),
         _EINSUM,
         products(*_RECURRENT, count=_recurrent),
@@ -146,7 +156,8 @@ PTFLOPS_ATEN = Convention(
         Pass(
             "ops",
             (
-                products("aten.convolution", "torch.linear"),
+                _CONVOLUTION,
+                products("torch.linear"),
                 _EINSUM,
                 products(*_RECURRENT, count=_recurrent),
                 products(*names.PRODUCTS, _ATTENTION_OP, count=_with_gradient),
@@ -177,7 +188,8 @@ TORCHVISION = Convention(
         Pass(
             "ops",
             (
-                products("aten.convolution", "torch.linear", *names.PRODUCTS, _ATTENTION_OP),
+                _CONVOLUTION,
+                products("torch.linear", *names.PRODUCTS, _ATTENTION_OP),
                 _EINSUM,
             ),
         ),

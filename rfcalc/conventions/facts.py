@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from math import prod
 
@@ -185,7 +186,8 @@ class Facts:
     def __init__(self, graph: LayerGraph) -> None:
         self.graph = graph
         self.model: str = graph.model
-        self.nodes = {node.id: node for node in graph}
+        #: Every op, its multiply-adds being those of its own numbers: no tool takes apart a product of complex ones.
+        self.nodes = {node.id: _in_own_numbers(node) for node in graph}
         self.calls: dict[int, ModuleCall] = {call.number: call for call in graph.calls}
 
     def ops(self) -> Iterator[OpSite]:
@@ -322,6 +324,15 @@ class Facts:
             if node.op == "aten.constant_pad_nd" and _same_call(node, product) and node.inputs:
                 return self.shape(node.inputs[0].node, node.inputs[0].output)[2:]
         return None
+
+
+def is_complex(node: Node) -> bool:
+    """Whether an op multiplies complex numbers, with four real multiply-adds in each of its own."""
+    return bool(node.macs) and node.outputs[0].dtype.startswith("complex")
+
+
+def _in_own_numbers(node: Node) -> Node:
+    return replace(node, macs=(node.macs or 0) // 4) if is_complex(node) else node
 
 
 def _same_call(one: Node, other: Node) -> bool:

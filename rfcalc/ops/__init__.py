@@ -16,6 +16,7 @@ from rfcalc.ops import (
     resample,
     transforms,
 )
+from rfcalc.ops.apply import effect_of
 from rfcalc.ops.registry import SIZED_BY_DATA, Arg, ArgRead, Call, Effect, Registered, lookup, registered, rule
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Registered",
     "attention",
     "conv",
+    "effect_of",
     "indexing",
     "linear",
     "lookup",

@@ -86,11 +86,6 @@ def _zero(call: Call, operand: Arg) -> _masks.Mask:
     return operand.zero if call.op in _KEEP_ZERO else None
 
 
-def _complex(*operands: Any) -> int:
-    """How many of the operands are complex: an operation on such numbers takes several on real ones."""
-    return sum(isinstance(x, complex) or (isinstance(x, Arg) and x.dtype.startswith("complex")) for x in operands)
-
-
 # --- activations ------------------------------------------------------------------------------------------------------
 
 
@@ -176,9 +171,7 @@ def addition(call: Call) -> Effect:
         blocked = _masks.union(
             len(call.out.shape), _masks.known_blocked(left, signs[0]), _masks.known_blocked(right, signs[1])
         )
-    added = 2 if _complex(left, right) == 2 else 1
-    scaled = 0 if alpha == 1 else 1 + _complex(left if call.op == "aten.rsub" else right)
-    return _elementwise(call, added + scaled, blocked=blocked)
+    return _elementwise(call, 1 + (alpha != 1), blocked=blocked)
 
 
 @rule(*aten("mul mul_ multiply multiply_ div div_ divide divide_ true_divide true_divide_"))
@@ -186,12 +179,8 @@ def product(call: Call) -> Effect:
     """Multiplication, division: one position of each but where the other is known to be 0; 1 operation per element."""
     left, right = call["self"], call["other"]
     divides = "div" in call.op
-    # (a + bi)(c + di): 4 products and 2 sums; divided: that, the divisor's square (3) and two divisions.
-    count = (1, 2, 6)[_complex(left, right)]
-    if divides and _complex(right):
-        count = 11
     zeros = _masks.known_zero(left), None if divides else _masks.known_zero(right)
-    return _decided(call, zeros, count, zero=_masks.union(len(call.out.shape), *zeros))
+    return _decided(call, zeros, 1, zero=_masks.union(len(call.out.shape), *zeros))
 
 
 @rule(*aten("logical_and logical_and_ bitwise_and bitwise_and_ __and__ __iand__"))

@@ -40,8 +40,7 @@ def reduction(call: Call) -> Effect:
     axes = _axes(call, x)
     keepdim = bool(call["keepdim"])
     kind = "pool" if call.op in ("aten.mean", "aten.amax") and _pools(x, axes, keepdim) else "reduction"
-    per_element = _ELEMENT[call.op] * _complex(call.op, x)
-    flops = per_element * x.numel + _RESULT.get(call.op, 0) * numel(call.out.shape)
+    flops = _ELEMENT[call.op] * x.numel + _RESULT.get(call.op, 0) * numel(call.out.shape)
     return Effect(
         kind,
         [_reduced(x, axes, call.out.shape)],
@@ -81,8 +80,8 @@ def cumulative(call: Call) -> Effect:
     x: Arg = call["self"]
     axis = call["dim"] % x.ndim if x.ndim else 0
     steps: tuple[Step, ...] = (Prefix(axis, x.shape[axis]),) if x.ndim else ()
-    count = _CUMULATED[call.op] * _complex(call.op, x)
-    return Effect("reduction", [(x, steps)], flops={"reduction": count * x.numel}, attrs={"dim": axis})
+    flops = {"reduction": _CUMULATED[call.op] * x.numel}
+    return Effect("reduction", [(x, steps)], flops=flops, attrs={"dim": axis})
 
 
 def _axes(call: Call, x: Arg) -> tuple[int, ...]:
@@ -115,10 +114,3 @@ def _pools(x: Arg, axes: tuple[int, ...], keepdim: bool) -> bool:
         return True
     trailing = axes == tuple(range(x.ndim - len(axes), x.ndim)) and x.ndim - len(axes) >= 2
     return trailing and not (keepdim and len(axes) == 1)
-
-
-def _complex(op: str, x: Arg) -> int:
-    """Real operations in one complex addition (2) or multiplication (6)."""
-    if not x.dtype.startswith("complex"):
-        return 1
-    return 6 if "prod" in op else 2

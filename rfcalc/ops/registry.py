@@ -132,9 +132,11 @@ class Effect:
 
     ``reads``: the reads of every output (one list, shared by all outputs) or, with ``each=True``, one list per output.
     Arguments that are constants or parameters may be listed; they carry no field. ``macs`` are multiply-adds;
-    ``flops`` all other arithmetic by category (see docs/flops.md). ``formula`` writes the multiply-adds in the
-    lecture's form. ``inexact`` says why the reads are an upper bound. ``blocked``, ``zero`` and ``true`` describe the
-    first output (see `Arg`), and so do the ``rows`` of what is blocked, which it also has from its arguments.
+    ``flops`` all other arithmetic by category (see docs/flops.md), of numbers of any type: what complex ones take is
+    worked out from that, unless ``real`` says that real operations are counted. ``formula`` writes the multiply-adds
+    in the lecture's form. ``inexact`` says why the reads are an upper bound. ``blocked``, ``zero`` and ``true``
+    describe the first output (see `Arg`), and so do the ``rows`` of what is blocked, which it also has from its
+    arguments.
     """
 
     kind: str
@@ -151,6 +153,7 @@ class Effect:
     true: np.ndarray | None = None
     rows: bool = False
     notes: tuple[str, ...] = ()
+    real: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:

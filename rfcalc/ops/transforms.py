@@ -305,9 +305,8 @@ def fft(call: Call) -> Effect:
     if call.get("normalization", 0):
         flops["elementwise"] = numel(out) * (1 if call.op.endswith("c2r") else 2)
     steps.append(Reduce(tuple(sorted(dims))))
-    return Effect(
-        "fft", [(x, tuple(steps))], flops=flops, attrs={"dims": dims, "size": [max(x.shape[d], out[d]) for d in dims]}
-    )
+    attrs = {"dims": dims, "size": [max(x.shape[d], out[d]) for d in dims]}
+    return Effect("fft", [(x, tuple(steps))], flops=flops, attrs=attrs, real=True)
 
 
 def _butterflies(n: int) -> int:

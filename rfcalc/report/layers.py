@@ -118,6 +118,9 @@ def totals_facts(totals: Totals) -> tuple[Fact, ...]:
     params = text.count_and_short(totals.params)
     if totals.trainable_params != totals.params:
         params += f", of which {text.count(totals.trainable_params)} trainable"
+    if totals.complex_params:
+        numbers = text.count(totals.params + totals.complex_params)
+        params += f", of which {text.count(totals.complex_params)} complex: {numbers} real numbers"
     facts = [("parameters", params)]
     if totals.buffers:
         facts.append(("buffers", f"{text.count(totals.buffers)} elements"))

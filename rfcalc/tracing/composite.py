@@ -6,7 +6,7 @@ Each entry binds the arguments of one torch function to the names that its rule 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeAlias
 
 import torch
@@ -108,6 +108,26 @@ def _bind_pad(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound | None:
     return {"self": named["input"], "pad": tuple(named["pad"])}
 
 
+_CONVOLUTION = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+_TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
+
+
+def _bind_convolution(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound | None:
+    """A convolution of complex numbers, which torch runs as three of real ones, with sums around them."""
+    named = {**dict(zip(names, args, strict=False)), **kwargs}
+    x, weight = named["input"], named["weight"]
+    if not x.is_complex() or x.ndim != weight.ndim:
+        return None
+    bound = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1, **named}
+    bound["transposed"] = names is _TRANSPOSED
+    if isinstance(bound["padding"], str):
+        same = bound["padding"] == "same"
+        kernel, dilation = weight.shape[2:], bound["dilation"]
+        steps = (dilation,) * len(kernel) if isinstance(dilation, int) else dilation
+        bound["padding"] = [step * (size - 1) // 2 * same for size, step in zip(kernel, steps, strict=True)]
+    return bound
+
+
 def whole(rule: str, named: Bound, run: Callable[[], Any]) -> Any:
     """Run a part of a model that no function of torch's stands for; a tracer around it records one op of that rule.
 
@@ -129,6 +149,9 @@ def composites() -> dict[Any, tuple[str, Binder]]:
     }
     for function in (torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__):
         table[function] = ("torch.matmul", _bind_matmul)  # expansions and views around bmm for the dispatcher
+    for spatial in (1, 2, 3):
+        for kind, order in (("conv", _CONVOLUTION), ("conv_transpose", _TRANSPOSED)):
+            table[getattr(torch, f"{kind}{spatial}d")] = ("aten.convolution", partial(_bind_convolution, order))
     for name, (functions, names) in _TABLE.items():
         for function in functions:
             table[function] = (name, _bind_recurrent if names is _RNN else _binder(names))

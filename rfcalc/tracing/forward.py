@@ -161,7 +161,12 @@ class _Run:
             buffers=_buffers(modules),
             calls=self.stack.calls,
             masks=dict(enumerate(self.recorder.tape.masks)),
-            meta={"torch": torch.__version__, "training": self.training, "notices": list(notices)},
+            meta={
+                "torch": torch.__version__,
+                "training": self.training,
+                "notices": list(notices),
+                **_complex_params(modules),
+            },
         )
 
     def take_storage(self) -> None:
@@ -250,6 +255,17 @@ def _params(modules: Sequence[tuple[str, nn.Module]], nodes: Sequence[Node]) -> 
                 used = first_use.get(shared)
                 rows.append(make_param(name, shape, tensor.numel(), tensor.requires_grad, other, used))
     return rows
+
+
+def _complex_params(modules: Sequence[tuple[str, nn.Module]]) -> dict[str, list[str]]:
+    """The parameters whose elements are complex numbers, where there are any."""
+    held = [
+        (f"{prefix}.{key}" if prefix else key, tensor)
+        for prefix, module in modules
+        for key, tensor in module._parameters.items()
+    ]
+    names = [name for name, tensor in held if tensor is not None and tensor.is_complex()]
+    return {"complex_params": names} if names else {}
 
 
 def _buffers(modules: Sequence[tuple[str, nn.Module]]) -> list[Param]:

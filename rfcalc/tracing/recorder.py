@@ -14,7 +14,7 @@ import torch
 
 from rfcalc import reads
 from rfcalc.graph import Read, Ref
-from rfcalc.ops import Arg, ArgRead, Call, Effect, lookup
+from rfcalc.ops import Arg, ArgRead, Call, Effect, effect_of
 from rfcalc.tracing import shapes
 from rfcalc.tracing.modes import DispatchMode
 from rfcalc.tracing.modules import ModuleStack, Scope
@@ -173,9 +173,8 @@ class Recorder(Slots, DispatchMode):
         args: list[tuple[Arg, Value]] = []
         given = {name: self._seen(value, args, held or self.value_of) for name, value in named.items()}
         call = Call(op, given, list(map(info, outs)), self._intern)
-        rule = lookup(op) or lookup(op.removesuffix("_"))
-        effect = rule(call) if rule is not None else everything(op, call)
-        return args, effect, rule is not None
+        effect = effect_of(call)
+        return args, effect or everything(op, call), effect is not None
 
     def _seen(self, value: Any, args: list[tuple[Arg, Value]], held_by: Holds) -> Any:
         """A value among the arguments as a rule sees it; tensors are noted in ``args``."""
@@ -466,7 +465,7 @@ class Recorder(Slots, DispatchMode):
 def _reads(
     effect: Effect, number: int, returned: int, out: torch.Tensor, args: Sequence[tuple[Arg, Value]]
 ) -> Sequence[ArgRead]:
-    """The reads of one output of an op; the first ``returned`` ones are its results, the others it wrote beside them."""
+    """The reads of one output of an op: the first ``returned`` are its results, the others it wrote beside them."""
     if number < returned or (effect.each and number < len(effect.reads)):
         return effect.reads_of(number)
     return [all_of(arg, out.ndim) for arg, _ in args]

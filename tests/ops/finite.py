@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from rfcalc.graph import TensorInfo
-from rfcalc.ops import Arg, Call, Effect, lookup
+from rfcalc.ops import Arg, Call, Effect, effect_of
 from tests.ops.oracle import bind, support
 
 Known = Sequence[tuple[torch.Tensor, np.ndarray]]
@@ -84,9 +84,9 @@ def rule_on(
     outs = results(op, args, kwargs)
     infos = [TensorInfo(tuple(out.shape), str(out.dtype).removeprefix("torch.")) for out in outs]
     name = "aten." + op._schema.name.removeprefix("aten::")
-    found = lookup(name)
-    assert found is not None, f"{name} has no rule"
-    return Ruled(found(Call(name, named, infos, intern)), masks, made, outs)
+    effect = effect_of(Call(name, named, infos, intern))
+    assert effect is not None, f"{name} has no rule"
+    return Ruled(effect, masks, made, outs)
 
 
 def check_changed(

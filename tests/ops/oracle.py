@@ -16,7 +16,8 @@ import torch
 
 from rfcalc import reads
 from rfcalc.graph import TensorInfo
-from rfcalc.ops import Arg, Call, Effect, lookup
+from rfcalc.ops import Arg, Call, Effect
+from rfcalc.ops import effect_of as ruled
 
 
 def support(shape: Sequence[int], steps: reads.Steps, masks: Mapping[int, np.ndarray] | None = None) -> np.ndarray:
@@ -135,9 +136,8 @@ def effect_of(
         return value
 
     infos = [TensorInfo(tuple(out.shape), str(out.dtype).removeprefix("torch.")) for out in outs]
-    found = lookup(name)
-    assert found is not None, f"{name} has no rule"
-    effect = found(Call(name, {key: convert(value) for key, value in named.items()}, infos, intern))
+    effect = ruled(Call(name, {key: convert(value) for key, value in named.items()}, infos, intern))
+    assert effect is not None, f"{name} has no rule"
     effect.attrs["_keep"] = keep  # type: ignore[index]  # keeps ids valid while the caller compares
     return effect, masks, tensors
 

@@ -20,6 +20,10 @@ def _op(schema: str, run: Callable[..., object]) -> None:
     LIBRARY.impl(schema.partition("(")[0], run, "CompositeExplicitAutograd")
 
 
+def _fill(x: torch.Tensor) -> None:
+    x.fill_(1)
+
+
 def _keep(x: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
     seen.copy_(x.sum(0))
     return x * 2
@@ -29,7 +33,7 @@ _op("nothing(Tensor x) -> ()", lambda x: None)
 _op("number(Tensor x) -> int", lambda x: 2)
 _op("both(Tensor x, int n) -> (Tensor, int)", lambda x, n: (x * n, n))
 _op("listed(Tensor x) -> Tensor[]", lambda x: [x * 1, x * 2])
-_op("fill(Tensor(a!) x) -> ()", lambda x: [x.fill_(1)] and None)
+_op("fill(Tensor(a!) x) -> ()", _fill)
 _op("keep(Tensor x, Tensor(a!) seen) -> Tensor", _keep)
 
 
