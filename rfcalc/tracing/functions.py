@@ -26,6 +26,9 @@ _OPERATORS = {
 }
 _BINARY_OP = dis.opmap["BINARY_OP"]
 
+#: The transforms of torch.func that are under way (vmap, grad, jvp): None where there is none.
+_transforms = torch._C._functorch.peek_interpreter_stack
+
 #: ``x.data = y``: the dispatcher never sees it.
 _SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
 
@@ -64,11 +67,25 @@ class CompositeMode(TorchFunctionMode):
             called = _OPERATORS[func]
         outer, recorder.function = recorder.function, called
         try:
+            if _transforms() is not None:
+                return self._transformed(func, args, dict(kwargs or {}))
             if self._replay is None:
                 return self._traced(func, args, kwargs or {})
             return self._replay.call(called, args, kwargs or {}, lambda: self._traced(func, args, kwargs or {}))
         finally:
             recorder.function = outer
+
+    def _transformed(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """A call within a transform of torch.func, where a tensor may stand for many, or for one and its tangent.
+
+        Only the dispatcher, below all transforms, meets the tensors that are computed with; what it sees is recorded.
+        """
+        if func is whole:
+            self._recorder.function = None
+            return args[-1]()
+        if self._recorder.meta and func in _TAKE_NUMBERS:
+            func, args, kwargs = _with_numbers(func, args, kwargs)
+        return func(*args, **kwargs)
 
     def _traced(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if func in self._special:
