@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Analysis", "__version__", "analyze", "compare", "erf", "growth", "trace", "verify"]
+__all__ = ["Analysis", "Effect", "__version__", "analyze", "compare", "erf", "growth", "rule", "trace", "verify"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,6 +18,10 @@ def __getattr__(name: str) -> Any:
         from rfcalc.analyses.analysis import Analysis
 
         return Analysis
+    if name in ("Effect", "rule"):
+        from rfcalc import ops
+
+        return getattr(ops, name)
     raise AttributeError(f"module 'rfcalc' has no attribute {name!r}")
 
 

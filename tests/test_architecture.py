@@ -19,7 +19,7 @@ ALLOWED = {
     "uncollected": set(),
     "graph": {"reads", "errors"},
     "graph_json": {"graph", "reads", "errors"},
-    "ops": {"graph", "reads"},
+    "ops": {"graph", "reads", "errors"},
     "analyses": {"graph", "reads", "errors", "uncollected"},
     "report": {"analyses"},
     "zoo": set(),
@@ -37,7 +37,7 @@ ALLOWED = {
     "pytest_plugin": {"api", "analyses", "baseline", "graph", "report", "errors"},
     "cli": {"api", "analyses", "baseline", "checking", "conventions", "effective", "graph", "graph_json", "ops"}
     | {"page", "plotting", "report", "sources", "sweeping", "writing", "zoo", "errors", "rfcalc"},
-    "rfcalc": {"api", "analyses"},
+    "rfcalc": {"api", "analyses", "ops"},
     "__main__": {"cli"},
 }
 #: Imports against the direction, where a record shows itself in a notebook.

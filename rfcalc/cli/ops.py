@@ -9,7 +9,7 @@ import click
 
 from rfcalc.cli.complete import complete_model
 from rfcalc.cli.options import INCOMPLETE, Request, debug_option, output_options, strict_option, trace_options
-from rfcalc.cli.output import Output
+from rfcalc.cli.output import Output, complain
 from rfcalc.errors import UsageError
 from rfcalc.report import missing_report, ops_report
 
@@ -28,6 +28,7 @@ from rfcalc.report import missing_report, ops_report
 def command(missing: str | None, request: Callable[[str], Request], output: Output, strict: bool) -> int:
     """List the ops whose reads and costs rfcalc knows.
 
+    Rules of your own (docs/python.md) are among them where an entry point of the group rfcalc.ops brings them.
     An op without a rule is taken to read everything and makes totals a lower bound. Naming a file or module of yours
     with --missing runs its code.
     """
@@ -35,8 +36,10 @@ def command(missing: str | None, request: Callable[[str], Request], output: Outp
         asked = request("")
         if strict or asked != Request(""):
             raise UsageError("--strict, --input, --axes and --training need a model to trace: add --missing MODEL")
-        from rfcalc.ops import registered
+        from rfcalc.ops import plugins, registered
 
+        for line in plugins.load():
+            complain(f"note: {line}")
         output.emit(ops_report(registered()))
         return 0
     traced = request(missing).trace()

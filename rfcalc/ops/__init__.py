@@ -1,4 +1,7 @@
-"""The registry of ops, one file per family. Importing this package registers every rule; none of it imports torch."""
+"""The registry of ops, one file per family. Importing this package registers every rule; none of it imports torch.
+
+Rules of the user's: docs/python.md.
+"""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from rfcalc.errors import UsageError
 from rfcalc.graph import FOLDED_KINDS, NUMBERED_KINDS, TensorInfo
 from rfcalc.reads import Steps
 
@@ -88,6 +89,7 @@ class Call:
         self.args = args
         self.outs = tuple(outs)
         self._intern = intern
+        self.masks: dict[int, tuple[int, ...]] = {}  #: shapes of the masks that the rule stored, by key
 
     def __getitem__(self, name: str) -> Any:
         return self.args.get(name)
@@ -106,7 +108,9 @@ class Call:
         """Store a boolean mask in the graph; returns its key for `Blocked` and `Contract` steps."""
         if self._intern is None:
             raise RuntimeError("this call has no table of masks")
-        return self._intern(np.ascontiguousarray(mask, dtype=bool))
+        key = self._intern(np.ascontiguousarray(mask, dtype=bool))
+        self.masks[key] = mask.shape
+        return key
 
     def tensors(self) -> Iterator[Arg]:
         """All tensor arguments, lists flattened, in order."""
@@ -157,7 +161,7 @@ class Effect:
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
-            raise ValueError(f"unknown kind {self.kind!r}")
+            raise ValueError(f"unknown kind {self.kind!r}: expected one of {', '.join(sorted(_KINDS))}")
 
     def reads_of(self, output: int) -> Sequence[ArgRead]:
         """The reads of one output."""
@@ -179,22 +183,67 @@ class Registered:
         """First line of the rule's docstring."""
         return (self.rule.__doc__ or "").strip().splitlines()[0] if self.rule.__doc__ else ""
 
+    @property
+    def own(self) -> bool:
+        """Whether it is one of rfcalc's, not a user's."""
+        return self.rule.__module__.startswith("rfcalc.")
+
+    @property
+    def name(self) -> str:
+        """Where it is written, for messages."""
+        return f"{self.rule.__module__}.{self.rule.__qualname__}"
+
 
 _RULES: dict[str, Registered] = {}
+_changes = 0  #: how often rules were registered
 
 
-def rule(*ops: str) -> Callable[[Rule], Rule]:
-    """Register a function as the rule of the named ops. Raises ValueError for a name that already has one."""
+def rule(*ops: str, replace: bool = False) -> Callable[[Rule], Rule]:
+    """Register a function as the rule of the named ops.
+
+    An op is named as torch does, ``"mylib::smooth"`` (or ``"mylib.smooth"``), for all its overloads and for
+    ``smooth_``, its form in place, unless that has a rule of its own. The function takes a `Call` and returns an
+    `Effect`; the first line of its docstring is what ``rfcalc ops`` says of it. The rule is in force from the next
+    trace on. ``replace`` puts it in the place of an earlier rule of the user's.
+
+    Raises `UsageError` for a name that is none, and for an op that has a rule: one of rfcalc's own always, one of the
+    user's without ``replace``. Nothing is registered then.
+    """
 
     def register(function: Rule) -> Rule:
-        family = function.__module__.rpartition(".")[2]
-        for op in ops:
-            if op in _RULES:
-                raise ValueError(f"{op} already has a rule in {_RULES[op].family}")
-            _RULES[op] = Registered(function, family)
+        global _changes
+        names = [_dotted(op) for op in ops]
+        new = Registered(function, function.__module__.rpartition(".")[2])
+        for op in names:
+            known = _RULES.get(op)
+            if known is not None and (known.own or not replace):
+                whose = "rfcalc's own" if known.own else "pass replace=True to put another in its place"
+                raise UsageError(f"{op} already has a rule, {known.name} ({whose})")
+        _RULES.update(dict.fromkeys(names, new))
+        _changes += 1
         return function
 
+    if not ops or any(callable(op) for op in ops):
+        raise UsageError('rule needs the names of the ops: @rule("mylib::smooth")')
     return register
+
+
+def _dotted(op: str) -> str:
+    """An op's name as the graph has it, ``mylib.smooth``."""
+    name = op.replace("::", ".")
+    if name.count(".") != 1 or not all(part.isidentifier() for part in name.split(".")):
+        raise UsageError(f"{op!r} is no name of an op: expected one such as 'mylib::smooth', without an overload")
+    return name
+
+
+def changes() -> int:
+    """How often rules have been registered so far: what was worked out before may not hold any more."""
+    return _changes
+
+
+def find(op: str) -> Registered | None:
+    """What is registered for an op; an op in place without a rule of its own has that of the other."""
+    return _RULES.get(op) or _RULES.get(op.removesuffix("_"))
 
 
 def lookup(op: str) -> Rule | None:

@@ -84,7 +84,7 @@ def find(wanted: Wanted) -> LayerGraph | None:
 def keep(wanted: Wanted, graph: LayerGraph) -> None:
     """Put a graph into the cache, if it may be kept; where that fails it is traced again the next time."""
     place = _place(wanted)
-    if place is None:
+    if place is None or any(record.macs is None for record in graph):  # a rule may come for what has none
         return
     from rfcalc.writing import write_whole
 

@@ -13,6 +13,7 @@ from torch import nn
 from rfcalc import graph as graphs
 from rfcalc.errors import TraceError
 from rfcalc.graph import LayerGraph, Node, Param, Ref
+from rfcalc.ops import plugins
 from rfcalc.tracing.arguments import Inputs, input_info, tensors_in
 from rfcalc.tracing.construct import Constants
 from rfcalc.tracing.failing import explain, first_line
@@ -60,7 +61,7 @@ def trace_module(
 
 def _traced(run: _Run, light: ExitStack, axes: Mapping[str, Mapping[str, int]], separator: str) -> LayerGraph:
     """The graph of a pass without numbers, or of one with numbers where the model asks for them."""
-    notices: list[str] = []
+    notices = [*plugins.load()]
     try:
         run.forward(meta=True)
     except Exception as error:

@@ -1,10 +1,10 @@
 """Equal calls leave equal records: what a call of one of torch's functions did is kept, and done again without it.
 
 Networks repeat their layers. The records that a call leaves, and the tensors that it gives, follow from the function,
-the shapes, dtypes and strides of the tensors, and the other arguments. They are kept under these as a `Kept`, written
-in terms of the call's own arguments, and *replayed* for the next equal call. A call is kept where everything that it
-left is explained so: not where it asked for the numbers of a constant, changed a shape in place, or wrote into a view.
-All others are traced each time.
+the shapes, dtypes and strides of the tensors, the other arguments, and the rules that are in force. They are kept under
+these as a `Kept`, written in terms of the call's own arguments, and *replayed* for the next equal call. A call is kept
+where everything that it left is explained so: not where it asked for the numbers of a constant, changed a shape in
+place, or wrote into a view. All others are traced each time.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from rfcalc import reads
 from rfcalc.graph import Read, Ref, TensorInfo
 from rfcalc.ops import Effect
+from rfcalc.ops.registry import changes
 from rfcalc.tracing.tape import Record
 from rfcalc.tracing.values import Slot, Value
 
@@ -132,7 +133,7 @@ class Signature:
 
     def __init__(self, recorder: Recorder, func: Any) -> None:
         self.recorder = recorder
-        self.key: list[Any] = [func, torch.get_default_dtype()]
+        self.key: list[Any] = [func, torch.get_default_dtype(), changes()]
         self.tensors: list[torch.Tensor] = []
         self.slots: list[Slot] = []
         self.ties: dict[Any, Any] = {}  #: where each content was met first: ``x + x`` is no ``x + y``
