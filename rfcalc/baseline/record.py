@@ -27,6 +27,8 @@ _KEPT = frozenset({"norm", "activation", "dropout", "elementwise", "reduction", 
 
 #: Settings of folded ops that follow from the module and its weights.
 _FOLLOWS = frozenset({"foldable", "num_features"})
+#: How torch runs an op, not what it is.
+_RUN = frozenset({"kernels", "mask"})
 
 Data = Mapping[str, Any]
 
@@ -164,7 +166,7 @@ def _row(layer: Layer, records: list[Node], used: set[Any], params: Mapping[str,
         name=layer.name,
         kind=layer.kind,
         module=layer.module if layer.kind != "input" else "",
-        attrs=_plain(layer.attrs),
+        attrs=_plain({key: value for key, value in layer.attrs.items() if key not in _RUN}),
         inputs=layer.inputs,
         output=layer.output_shape,
         dtype=main.outputs[0].dtype if main.outputs else "",

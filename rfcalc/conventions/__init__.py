@@ -30,8 +30,7 @@ CONVENTIONS: dict[str, Convention] = {
         functionals.CALFLOPS_CONVENTION,
         functionals.DEEPSPEED_CONVENTION,
         torchprofile.CONVENTION,
-        dispatched.FLOP_COUNTER,
-        dispatched.FLOP_COUNTER_BEFORE,
+        *dispatched.FLOP_COUNTERS,
         dispatched.TORCHVISION,
         keras.CONVENTION,
     )

@@ -5,6 +5,7 @@ They see matrix products and convolutions after composite functions were taken a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
 
 from rfcalc.conventions import names
@@ -18,21 +19,36 @@ _ATTENTION_OP = "torch.scaled_dot_product_attention"
 _RECURRENT = tuple(f"torch.{kind}{end}" for kind in ("lstm", "gru", "rnn_tanh", "rnn_relu") for end in ("", "_cell"))
 
 
-#: How many axes the queries have that a CPU's kernel for attention takes, from torch 2.15 on and before.
-_AXES, _AXES_BEFORE = (3, 4), (4,)
+@dataclass(frozen=True)
+class _Kernel:
+    """torch's kernel for attention on a CPU, as it was over several releases: what it takes is dispatched whole.
+
+    ``axes`` are those of the queries; ``one_head`` says whether keys of one head may serve queries of several.
+    """
+
+    axes: tuple[int, ...]
+    one_head: bool
+
+    def takes(self, site: OpSite) -> bool:
+        """Whether an op is attention that runs within the kernel, as far as its shapes and strides say."""
+        if site.node.op != _ATTENTION_OP:
+            return site.in_attention
+        apart = site.node.attrs.get("kernels", "")
+        return len(site.out_shape) in self.axes and (not apart or (apart == "one head" and self.one_head))
 
 
-def _fused(site: OpSite, axes: tuple[int, ...]) -> bool:
-    """Whether a CPU runs it within one kernel for attention, which takes no parameter for a mask."""
-    if site.node.op != _ATTENTION_OP:
-        return site.in_attention
-    return len(site.out_shape) in axes and not (len(site.inputs) == 3 and site.node.params)
+_KERNEL, _KERNEL_BEFORE = _Kernel((3, 4), True), _Kernel((4,), False)
+
+
+def _learned(site: OpSite) -> bool:
+    """Whether the mask is a parameter in training, or a view of one: a gradient keeps it out of the kernel."""
+    return site.node.attrs.get("mask") == "param" and any(site.facts.trainable(name) for name in site.node.params)
 
 
 def _with_gradient(site: OpSite) -> int | None:
-    """Products outside attention kernels, which do not take a mask either that was computed and needs a gradient."""
-    computed = site.node.op == _ATTENTION_OP and len(site.inputs) == 4
-    return site.macs if computed or not _fused(site, _AXES) else None
+    """Products outside attention kernels, which do not take a mask that needs a gradient."""
+    computed = site.node.attrs.get("mask") == "data" and site.node.inputs[-1].node in site.facts.learning
+    return site.macs if computed or _learned(site) or not _KERNEL.takes(site) else None
 
 
 def _convolution(site: OpSite) -> int:
@@ -111,12 +127,13 @@ def _in_fast_path(site: OpSite) -> bool:
     )
 
 
-def _flop_counter(name: str, version: str, attention: bool) -> Convention:
+def _flop_counter(name: str, version: str, uncounted: _Kernel | None) -> Convention:
+    """FlopCounterMode in these releases of torch, which count 0 for a kernel."""
     tool = f"FlopCounterMode of torch {version}"
 
     def product(site: OpSite) -> int | None:
-        unseen = _in_fast_path(site) or (not attention and _fused(site, _AXES_BEFORE))
-        return None if unseen else site.macs
+        within = uncounted is not None and uncounted.takes(site) and not _learned(site)
+        return None if within or _in_fast_path(site) else site.macs
 
     ops = (
         _CONVOLUTION,
@@ -143,8 +160,11 @@ def _flop_counter(name: str, version: str, attention: bool) -> Convention:
     )
 
 
-FLOP_COUNTER = _flop_counter("flopcounter", "2.15", True)
-FLOP_COUNTER_BEFORE = _flop_counter("flopcounter-2.14", "2.11 to 2.14", False)
+FLOP_COUNTERS = (
+    _flop_counter("flopcounter", "2.15", None),
+    _flop_counter("flopcounter-2.14", "2.14", _KERNEL),
+    _flop_counter("flopcounter-2.13", "2.11 to 2.13", _KERNEL_BEFORE),
+)
 
 # --- ptflops, backend="aten" ------------------------------------------------------------------------------------------
 
@@ -173,7 +193,8 @@ PTFLOPS_ATEN = Convention(
         ),
     ),
     misses=missing(f"{PTFLOPS} (aten)"),
-    caveat="the bias of a linear layer counts 0 where its input does not lie in one piece in memory",
+    caveat="the bias of a linear layer counts 0 where its input does not lie in one piece in memory; "
+    "before torch 2.14 attention of three axes, or of one head of the keys for several, counts",
     prints="MACs",
     refuses=refuses,
 )

@@ -249,6 +249,24 @@ class Facts:
                 front += (ref.node for ref in self.nodes[ident].inputs)
         return frozenset(found)
 
+    def trainable(self, name: str) -> bool:
+        """Whether the parameter of this name is one that training changes."""
+        return name in self._trainable
+
+    @cached_property
+    def _trainable(self) -> frozenset[str]:
+        return frozenset(param.name for param in self.graph.params if param.trainable)
+
+    @cached_property
+    def learning(self) -> frozenset[int]:
+        """The ops whose result has a gradient for a parameter, in a pass with gradients."""
+        found: set[int] = set()
+        for node in self.nodes.values():
+            depends = any(ref.node in found for ref in node.inputs) or not self._trainable.isdisjoint(node.params)
+            if depends and any(out.dtype.startswith(("float", "bfloat")) for out in node.outputs):
+                found.add(node.id)
+        return frozenset(found)
+
     # --- what a function of torch's was taken apart into --------------------------------------------------------------
 
     @cached_property

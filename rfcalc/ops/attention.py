@@ -155,6 +155,32 @@ class _Attention:
         return [(arg, (*steps, *ending)) for arg, steps in self.scores()]
 
 
+def _apart(call: Call) -> str:
+    """Which kernels for attention take a call on a CPU, where it is not all of them.
+
+    "" is all that take a query of so many axes, "one head" those that share one head of the keys among all queries,
+    "none" means that torch runs it in parts (``sdp::use_flash_attention_cpp`` in ``sdp_utils_cpp.cpp``).
+    """
+    operands: list[Arg] = [call["query"], call["key"], call["value"]]
+    mask: Arg | None = either(call, "attn_mask", "attn_bias")
+    query, key, value = (operand.shape for operand in operands)
+    rank = len(query)
+    plain = (
+        not call.get("dropout_p", 0.0)
+        and len(key) == len(value) == rank >= 3
+        and query[-1] == key[-1] == value[-1]
+        and query[:-3] == key[:-3] == value[:-3]
+        and key[-3] == value[-3]
+        and all(operand.strides is None or operand.strides[-1] == 1 for operand in operands)
+        and (mask is None or rank != 4 or mask.ndim in (2, 4))
+    )
+    if not plain:
+        return "none"
+    if query[-3] == key[-3] or (call["enable_gqa"] and query[-3] % key[-3] == 0):
+        return ""
+    return "one head" if key[-3] == 1 else "none"
+
+
 @rule(
     "torch.scaled_dot_product_attention",
     "aten.scaled_dot_product_attention",
@@ -174,6 +200,7 @@ def scaled_dot_product_attention(call: Call) -> Effect:
     scores = numel(lead) * attention.length * attention.source
     extra = 1 + (attention.mask is not None or bool(call["is_causal"])) + (call.get("dropout_p", 0.0) > 0)
     heads = query.shape[-3] if query.ndim >= 4 else 1
+    apart = _apart(call)
     return Effect(
         "attention",
         [[*attention.scores(), attention.values()], *(attention.others(out.shape) for out in call.outs[1:])],
@@ -188,6 +215,8 @@ def scaled_dot_product_attention(call: Call) -> Effect:
             "keys": attention.source,
             "head_dim": query.shape[-1],
             "causal": bool(call["is_causal"]),
+            **({"mask": attention.mask.role} if attention.mask is not None else {}),
+            **({"kernels": apart} if apart else {}),
         },
         masked=attention.masked,
     )

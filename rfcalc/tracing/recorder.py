@@ -42,6 +42,8 @@ _VIEW_KINDS = frozenset({"reshape", "copy", "cast"})
 
 
 _NO_LAYOUT = (None, 0)
+#: Composite functions that torch runs otherwise for other strides.
+_BY_LAYOUT = frozenset({"torch.scaled_dot_product_attention"})
 
 _NUMBERS = frozenset({int, float, bool})
 _CUTS = frozenset({slice, int, type(Ellipsis)})  #: what an index of a view is made of
@@ -447,6 +449,8 @@ class Recorder(Slots, DispatchMode):
     def whole(self, name: str, named: Mapping[str, Any], run: Callable[..., Any]) -> Any:
         """Run a composite function unseen and record it as one op."""
         tensors = tensors_in_args(named.values())
+        if name in _BY_LAYOUT:
+            self._layouts = {id(tensor): (tensor.stride(), 0) for tensor in tensors}
         self._whole += 1
         try:
             result = run()
@@ -457,6 +461,7 @@ class Recorder(Slots, DispatchMode):
             raise
         finally:
             self._whole -= 1
+            self._layouts = {}
         for out, value in zip(outs, values, strict=True):
             self.bind(out, value)
         return result

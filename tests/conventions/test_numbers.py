@@ -77,6 +77,7 @@ RESNET50 = {
     "torchprofile": (4_100_300_288, NORMED + 2_048),
     "flopcounter": (BASE, 0),
     "flopcounter-2.14": (BASE, 0),
+    "flopcounter-2.13": (BASE, 0),
     "torchvision": (BASE, 0),
     "keras": (25_557_032 + 53_120, 53_120),
 }

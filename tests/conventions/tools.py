@@ -134,7 +134,8 @@ TOOLS = {
         Tool("deepspeed", "deepspeed", "deepspeed", deepspeed, ("0.19.8",)),
         Tool("torchprofile", "torchprofile", "torchprofile", torchprofile, ("0.1.0",)),
         Tool("flopcounter", "torch", "torch", flopcounter, ("2.15.",)),
-        Tool("flopcounter-2.14", "torch", "torch", flopcounter, ("2.11.", "2.12.", "2.13.", "2.14.")),
+        Tool("flopcounter-2.14", "torch", "torch", flopcounter, ("2.14.",)),
+        Tool("flopcounter-2.13", "torch", "torch", flopcounter, ("2.11.", "2.12.", "2.13.")),
     )
 }
 
