@@ -6,13 +6,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
+from math import ceil, floor
 from typing import NamedTuple
 
 import numpy as np
 
 from rfcalc.analyses import fields, joins, lines
 from rfcalc.analyses.fields import Clash
-from rfcalc.analyses.results import Misalignment, Number, ReceptiveField, Region
+from rfcalc.analyses.results import Misalignment, Number, Reach, ReceptiveField, Region
 from rfcalc.analyses.samples import Pattern, sample_counts, single
 from rfcalc.analyses.states import Sight, State, Turned
 from rfcalc.analyses.windows import Window, span_of, window_of
@@ -62,8 +63,8 @@ class SourceFields:
         rows = [self.axes[name].get(ident, _UNSEEN) for name in self.source.axes]
         windows = separate_windows(rows)
         faces = [
-            _face(*window[1:]) if window else _Face(row.size, row.size_min)
-            for row, window in zip(rows, windows, strict=True)
+            _face(*window[1:], extent) if window else _Face(row.size, row.size_min)
+            for row, window, extent in zip(rows, windows, self._extents, strict=True)
         ]
         has_window = any(windows)
         context = inexact = misaligned = 0
@@ -82,12 +83,13 @@ class SourceFields:
             start=tuple([face.start for face in faces]) if has_window else None,
             center=tuple([face.center for face in faces]) if has_window else None,
             samples=self._samples(ident, windows) if has_window else None,
-            local_size=tuple([row.local for row in rows]),
+            local_size=tuple([row.local if row.context else face.size for row, face in zip(rows, faces, strict=True)]),
             period=tuple([face.period for face in faces]),
             context=tuple([record.name for record in self._flagged(context)]) if context else (),
             reasons=tuple([f"{one.name}: {one.inexact}" for one in self._flagged(inexact)]) if inexact else (),
             misaligned=self._misaligned(rows) if misaligned else (),
             masked=any(row.masked for row in rows),
+            reach=tuple([face.reach for face in faces]) if has_window else None,
         )
 
     def tensor_axes(self, ident: int) -> dict[str, int]:
@@ -113,6 +115,11 @@ class SourceFields:
     @cached_property
     def _names(self) -> tuple[str, ...]:
         return tuple(self.source.axes)
+
+    @cached_property
+    def _extents(self) -> tuple[int, ...]:
+        shape = self.graph[self.source.ref.node].outputs[self.source.ref.output].shape
+        return tuple([shape[axis] for axis in self.source.axes.values()])
 
     def _samples(self, ident: int, windows: Sequence[Window | None]) -> tuple[int | None, ...]:
         """The counts along each axis; along one that is seen like another, those of the other."""
@@ -297,15 +304,34 @@ class _Face(NamedTuple):
     start: int | None = None
     center: Number | None = None
     period: int = 1
+    reach: Reach | None = None
 
 
 @lru_cache(maxsize=4096)
-def _face(lo: tuple[int, ...], hi: tuple[int, ...], shift: int, sizes: tuple[int, ...]) -> _Face:
-    """What a window says; most often along two axes."""
+def _face(lo: tuple[int, ...], hi: tuple[int, ...], shift: int, sizes: tuple[int, ...], extent: int) -> _Face:
+    """What a window over a source of that extent says; most often along two axes."""
     period = len(lo)
     stride: Number | None = shift if period == 1 else _number(Fraction(shift, period))
     if not sizes[0]:
         return _Face(max(sizes), min(sizes), stride, period=period)
     double = lo[0] + hi[0]
     center: Number = Fraction(double, 2) if double % 2 else double // 2
-    return _Face(max(sizes), min(sizes), stride, lo[0], center, period)
+    if period == 1 and shift > 0:  # most layers
+        return _Face(sizes[0], sizes[0], stride, lo[0], center, 1, (max(0, -lo[0]), max(0, hi[0] + 1 - shift)))
+    reach = reach_of([(u, lo[u], hi[u]) for u in range(period) if sizes[u]], Fraction(shift, period), extent)
+    return _Face(max(sizes), min(sizes), stride, lo[0], center, period, reach)
+
+
+def reach_of(units: Sequence[tuple[int, int, int]], stride: Fraction, extent: int) -> Reach:
+    """How many indices units (number, first, last) of one period see before and after their own places.
+
+    Unit u of a layer with stride s has its place on the indices that [s*u, s*(u + 1)) touches; where the stride is
+    negative, counted from the other end of a source of that extent.
+    """
+    if stride < 0:
+        mirrored = [(u, extent - 1 - last, extent - 1 - first) for u, first, last in units]
+        after, before = reach_of(mirrored, -stride, extent)
+        return before, after
+    before = max([floor(stride * u) - first for u, first, _ in units])
+    after = max([last + 1 - ceil(stride * (u + 1)) for u, _, last in units])
+    return max(0, before), max(0, after)

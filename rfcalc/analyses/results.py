@@ -37,9 +37,12 @@ class Misalignment:
         return {"layer": self.layer, "axis": self.axis, "branches": rows}
 
 
+#: Of what a unit sees along one axis: how many indices lie before its own place, and how many after it.
+Reach: TypeAlias = tuple[int, int]
+
 #: The fields of a receptive field that JSON always has.
 _FIELDS = (
-    *("status", "whole_input", "size", "size_min", "stride", "start", "center"),
+    *("status", "whole_input", "size", "size_min", "stride", "start", "center", "reach"),
     *("samples", "local_size", "context", "period"),
 )
 
@@ -48,9 +51,9 @@ _FIELDS = (
 class ReceptiveField:
     """The receptive field of one layer in one source, by source axis (DESIGN section 3); all lengths in source pixels.
 
-    ``size`` and the like have one entry for each of ``axes``. ``stride``, ``start`` and ``center`` are None where no
-    axis has a window, and None in the place of an axis that has none. ``context`` names the layers that bring in the
-    whole axis. ``samples`` counts the indices of the span that are really read, None where it is not known.
+    ``size`` and the like have one entry for each of ``axes``. ``stride``, ``start``, ``center`` and ``reach`` are None
+    where no axis has a window, and None in the place of an axis that has none. ``context`` names the layers that bring
+    in the whole axis. ``samples`` counts the indices of the span that are really read, None where it is not known.
     """
 
     source: str
@@ -69,6 +72,7 @@ class ReceptiveField:
     reasons: tuple[str, ...] = ()
     misaligned: tuple[Misalignment, ...] = ()
     masked: bool = False
+    reach: tuple[Reach | None, ...] | None = None
     region: tuple[Region, ...] | None = None  #: of the unit asked for by ``at``
     affects: tuple[Region, ...] | None = None  #: positions of the layer that the source pixel asked for can change
 

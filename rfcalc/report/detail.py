@@ -45,10 +45,12 @@ def field_facts(name: str, field: ReceptiveField, at: Sequence[int] | None = Non
         return facts
     if field.stride is not None:
         facts += [("stride", text.stride(field)), ("start", text.start(field)), ("center", text.comma(field.center))]
+        facts.append(("reach", text.reach(field)))
     elif text.is_irregular(field):
         facts.append(("stride", "none: no fixed window slides over the source; the size is that of the largest region"))
     if any(length > 1 for length in field.period):
-        facts.append(("period", f"{text.cross(field.period)}: the size varies with the position"))
+        varies = "start" if field.size == field.size_min else "size"
+        facts.append(("period", f"{text.cross(field.period)}: the {varies} varies with the position"))
     if any(number is not None for number in field.samples or ()):
         facts.append(("samples", _samples(field)))
     if field.region is not None:

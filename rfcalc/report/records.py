@@ -57,6 +57,9 @@ def _field(field: ReceptiveField | None, axes: Sequence[str], spans: Sequence[st
         values = getattr(field, name, None) or ()
         for place, axis in enumerate(axes):
             row[f"{name}_{axis}"] = plain(values[place]) if place < len(values) else None
+    for place, axis in enumerate(axes):
+        reach = (field.reach[place] if field and field.reach and place < len(field.reach) else None) or (None, None)
+        row[f"reach_before_{axis}"], row[f"reach_after_{axis}"] = reach
     for kind in spans:
         found = (getattr(field, kind) if field else None) or ()
         for place, axis in enumerate(axes):

@@ -120,6 +120,12 @@ def start(field: ReceptiveField | None) -> str:
     return NOTHING if field is None else comma(field.start)
 
 
+def reach(field: ReceptiveField) -> str:
+    """How many indices are seen before and after a unit's own place, ``2,2 before and 2,2 after``."""
+    before, after = ([None if pair is None else pair[side] for pair in field.reach or ()] for side in (0, 1))
+    return f"{comma(before)} before and {comma(after)} after"
+
+
 def region(field: ReceptiveField | None) -> str:
     """First and last index seen along each axis, ``0..2 x 3..7``."""
     return intervals(None if field is None else field.region)

@@ -45,6 +45,7 @@ def field(size: int | tuple[int, ...] = 1, stride: Any = 1, start: Any = 0, **ch
         "samples": sizes,
         "local_size": sizes,
         "period": (1,) * rank,
+        "reach": (None if not window else ((1, 2),) * rank),
     }
     return ReceptiveField(**{**values, **changes})
 

@@ -64,6 +64,7 @@ layer 2: conv1 (conv, Conv2d)
   stride          1x1
   start           -1,-1
   center          0,0
+  reach           1,1 before and 2,2 after
   samples         3x3, every index
   status          exact
   parameters      224

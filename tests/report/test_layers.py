@@ -117,6 +117,7 @@ def test_block_of_a_layer() -> None:
         ("stride", "1x1"),
         ("start", "-2,-2"),
         ("center", "0,0"),
+        ("reach", "1,1 before and 2,2 after"),
         ("samples", "5x5, every index"),
         ("status", "exact"),
         ("parameters", "584"),
@@ -131,6 +132,7 @@ def test_block_of_a_layer() -> None:
 def test_block_says_what_qualifies_a_field() -> None:
     odd = field(
         9,
+        size_min=(7, 9),
         samples=(5, 5),
         period=(2, 2),
         region=((0, 8), None),
@@ -141,9 +143,12 @@ def test_block_says_what_qualifies_a_field() -> None:
         misaligned=(Misalignment("cat", "W", ((1, 0), (2, 0))),),
     )
     given = layer(2, "odd", receptive_fields={"input": odd}, trainable_params=0, params=4, notes=("a note",))
+    shifted = layer(2, "odd", receptive_fields={"input": replace(odd, size_min=(9, 9))})
     facts = dict(details(analysis(), [given], at=(3, 4)).sections[0].facts)
     assert facts["samples"] == "5x5 of the 9x9 indices are read"
     assert facts["period"] == "2x2: the size varies with the position"
+    facts_of_shifts = dict(details(analysis(), [shifted]).sections[0].facts)
+    assert facts_of_shifts["period"] == "2x2: the start varies with the position"
     assert facts["region at 3,4"] == "H 0..8 (9), W nothing"
     assert facts["status"] == "upper bound: aten.foo has no rule; indices depend on data"
     assert facts["whole axis by"] == "se"
