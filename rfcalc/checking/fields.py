@@ -57,8 +57,10 @@ def check_fields(subject: Subject, survey: Survey, probes: int, seed: int, batch
     compared: set[int] = set()
     missed = 0
     used = {ref for record in records for ref in record.inputs} | set(subject.graph.outputs)
+    given = subject.graph.meta.get("given", ())
+    notes += [f"{name}: not changed, for the values given for it decide what is computed" for name in given]
     for along in along_axes(subject.graph):
-        if along.extent < 1:
+        if along.extent < 1 or along.source.name in given:
             continue
         rows = choose_rows(along, probes, seed)
         missed += untold(along, rows)

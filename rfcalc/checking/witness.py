@@ -75,11 +75,11 @@ class Witness(Recorder):  # type: ignore[no-untyped-call]
             self._sweep()
         return result
 
-    def whole(self, name: str, named: Mapping[str, Any], run: Callable[..., Any]) -> Any:
+    def whole(self, name: str, named: Mapping[str, Any], run: Callable[..., Any], call: Any = None) -> Any:
         """As in `Recorder`; what torch ran inside belongs to the composite's node."""
         self._new.clear()
         self._ran.clear()
-        result = super().whole(name, named, run)
+        result = super().whole(name, named, run, call)
         if self._counted is not None:
             self._tell(name, self._ran)
         self._ran.clear()

@@ -34,7 +34,8 @@ def embedding(call: Call) -> Effect:
     """Table lookup: reads one index; no arithmetic."""
     table: Arg = call["weight"]
     index: Arg = _whole_numbers(either(call, "indices", "input"))
-    place = Layout(table.shape, (0,), index.shape, _flat(known(index, table.shape[0])))
+    numbers = known(index, table.shape[0]) if table.reads_data else None  # of a table of weights any row is as good
+    place = Layout(table.shape, (0,), index.shape, _flat(numbers))
     return Effect(
         "embedding",
         [(table, place.gather()), (index, reshape(index.shape, (*index.shape, 1)))],
@@ -193,7 +194,10 @@ def masked_select(call: Call) -> Effect:
     shape = np.broadcast_shapes(x.shape, mask.shape)
     flat = np.flatnonzero(np.broadcast_to(mask, shape))
     steps = (*align(x.shape, len(shape)), *reshape(shape, (numel(shape),)), *take(0, flat))
-    return Effect("reshape", [(x, steps)], attrs={})
+    reads: list[ArgRead] = [(x, steps)]
+    if call["mask"].reads_data:  # one more that is true moves all after it
+        reads.append(whole(call["mask"], 1))
+    return Effect("reshape", reads, attrs={})
 
 
 @rule(
@@ -374,11 +378,12 @@ def where(call: Call) -> Effect:
 def _choice(call: Call, condition: Arg, yes: Any, no: Any) -> Effect:
     rank = len(call.out.shape)
     always, never = _settled(condition, rank)
-    reads: list[ArgRead] = [(condition, (*align(condition.shape, rank), *except_at(call, always | never)))]
+    decided = condition.value() is not None
+    of_no_matter = except_at(call, always | never) if not decided else ()  # one that was given would choose otherwise
+    reads: list[ArgRead] = [(condition, (*align(condition.shape, rank), *of_no_matter))]
     for branch, gone in ((yes, never), (no, always)):
         if isinstance(branch, Arg):
             reads.append((branch, (*align(branch.shape, rank), *except_at(call, gone))))
-    decided = condition.value() is not None
     partly = not decided and bool((always | never).any())
     blocks = _low if decided else _is_infinite  # a finite mask blocks against the rest of its row: data may mask it too
     return Effect(

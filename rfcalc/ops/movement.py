@@ -276,7 +276,11 @@ def repeat_interleave(call: Call) -> Effect:
         reason = "the repeats are computed from data; the whole axis is taken to be read"
         return Effect("reshape", reads, inexact=reason)
     indices = np.repeat(np.arange(extent), np.broadcast_to(counts.reshape(-1), (extent,)))
-    return moved(x, (*flat, Take(axis, tuple(indices.tolist()))))
+    found = moved(x, (*flat, Take(axis, tuple(indices.tolist()))))
+    if isinstance(repeats, Arg) and repeats.reads_data:  # where an element lands follows from all the counts before
+        everywhere = (Reduce(tuple(range(repeats.ndim))), *reshape_steps((1,) * repeats.ndim, (1,) * rank))
+        found.reads = [[*found.reads[0], (repeats, everywhere)]]
+    return found
 
 
 # --- slices -----------------------------------------------------------------------------------------------------------
@@ -304,8 +308,13 @@ def narrow(call: Call) -> Effect:
             return Effect(
                 "reshape", [(x, (Reduce((axis,)),)), (start, reshape_steps((), (1,) * x.ndim))], inexact=reason
             )
-        start = int(value)
-    return moved(x, slice_steps(x, axis, start % max(1, x.shape[axis]) if start < 0 else start, call["length"]))
+        first = int(value)
+    else:
+        first = start
+    found = moved(x, slice_steps(x, axis, first % max(1, x.shape[axis]) if first < 0 else first, call["length"]))
+    if isinstance(start, Arg) and start.reads_data:
+        found.reads = [[*found.reads[0], (start, reshape_steps((), (1,) * x.ndim))]]
+    return found
 
 
 @rule("aten.select", "aten.select_copy")

@@ -25,8 +25,9 @@ class Arg:
     """A tensor argument as a rule sees it.
 
     ``role`` is "data" (computed in the forward pass, or an input), "param" (a parameter or a view of one) or "const"
-    (depends on neither). ``value()`` gives the numbers of a constant as a numpy array, or None where they are not
-    known. ``strides`` and ``offset`` are the layout in memory, given only to ops that read by layout.
+    (depends on neither). ``value()`` gives the numbers of a constant as a numpy array, and those of data that
+    follow from inputs given with their values alone; None where they are not known. ``strides`` and ``offset`` are
+    the layout in memory, given only to ops that read by layout.
     ``blocked`` marks the elements known to be minus infinity, or so far below zero that a softmax turns them into 0;
     ``zero`` marks those known to be exactly 0, ``true`` those of a boolean tensor that are known to be true. All
     broadcast over the tensor; None means that none is known. ``rows`` says that data may make all that is not blocked
@@ -59,8 +60,8 @@ class Arg:
         return self.role == "data"
 
     def value(self) -> np.ndarray | None:
-        """The constant's numbers, None if it is no constant or its numbers are not known."""
-        return self.load() if self.role == "const" and self.load is not None else None
+        """The numbers, None where they are not known."""
+        return self.load() if self.load is not None else None
 
 
 def numel(shape: Sequence[int]) -> int:

@@ -14,6 +14,7 @@ from rfcalc.errors import UsageError
 from rfcalc.graph import InputInfo, Node, Ref
 from rfcalc.tracing.layout import find_axes
 from rfcalc.tracing.recorder import Recorder
+from rfcalc.tracing.values import LARGEST_CONSTANT
 
 
 def named(model: nn.Module, args: Sequence[Any]) -> list[tuple[str, Any]]:
@@ -52,7 +53,7 @@ class Inputs:
         if isinstance(value, torch.Tensor):
             tensor = self._convert(value)
             name = self._names[len(self.declared)] if len(self.declared) < len(self._names) else name
-            self.declared.append((name, self._recorder.input(name, tensor)))
+            self.declared.append((name, self._recorder.input(name, tensor, self._numbers(value, tensor))))
             return tensor
         if isinstance(value, list | tuple):
             items = [self._one(f"{name}.{at}", item) for at, item in enumerate(value)]
@@ -60,6 +61,14 @@ class Inputs:
         if isinstance(value, dict):
             return {key: self._one(f"{name}.{key}", item) for key, item in value.items()}
         return value
+
+    def _numbers(self, given: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor | None:
+        """What an input's values are known to be: those of whole numbers and truth values count, others are data."""
+        if given.is_floating_point() or given.is_complex() or given.numel() > LARGEST_CONSTANT:
+            return None
+        if not tensor.is_meta:
+            return tensor
+        return None if given.is_meta else given.detach().to("cpu", copy=True)
 
 
 def input_info(

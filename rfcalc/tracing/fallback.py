@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rfcalc.tracing.invented import invented
-from rfcalc.tracing.recorder import NeedsDataError
+from rfcalc.tracing.known import NeedsDataError
 
 
 def wants_data(error: Exception) -> bool:

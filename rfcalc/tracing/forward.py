@@ -44,11 +44,12 @@ def trace_module(
 ) -> LayerGraph:
     """The graph of one forward pass of the model on inputs of these shapes.
 
-    ``args`` and ``kwargs`` are tensors (or nested lists, tuples and dicts of them) on any device, "meta" included;
-    their values are not used unless the model asks for them. ``names`` are those of the tensors in order; without, an
-    input is called after its parameter of forward. ``batched`` is False where each tensor is one sample. The model is
-    as before afterwards, also when its forward raises. Raises `TraceError` naming the layer that failed, what it
-    received and what it needed.
+    ``args`` and ``kwargs`` are tensors (or nested lists, tuples and dicts of them) on any device, "meta" included.
+    Whole numbers and truth values that come with values are known, wherever the model asks for them or what is computed
+    from them: in control flow, sizes, indices and masks. All other values count for nothing. ``names`` are
+    those of the tensors in order; without, an input is called after its parameter of forward. ``batched`` is False
+    where each tensor is one sample. The model is as before afterwards, also when its forward raises. Raises
+    `TraceError` naming the layer that failed, what it received and what it needed.
     """
     with ExitStack() as light:
         light.enter_context(uncollected())
@@ -162,13 +163,18 @@ class _Run:
             buffers=_buffers(modules),
             calls=self.stack.calls,
             masks=dict(enumerate(self.recorder.tape.masks)),
-            meta={
-                "torch": torch.__version__,
-                "training": self.training,
-                "notices": list(notices),
-                **_complex_params(modules),
-            },
+            meta=self._meta(notices),
         )
+
+    def _meta(self, notices: Sequence[str]) -> dict[str, Any]:
+        """What the graph says of its making: among it the inputs whose given values decide, which stay as they are."""
+        meta = {"torch": torch.__version__, "training": self.training, "notices": list(notices)}
+        meta |= _complex_params(self.stack.tree)
+        decided = [name for name, _ in self.inputs if name in self.recorder.decided]
+        if decided:
+            meta["notices"] = [*notices, f"the values given for {', '.join(decided)} decide what is computed and read"]
+            meta["given"] = decided
+        return meta
 
     def take_storage(self) -> None:
         """Get ready for a pass on real numbers: a model built without memory is built again, as its own code starts it.

@@ -32,6 +32,9 @@ _transforms = torch._C._functorch.peek_interpreter_stack
 #: ``x.data = y``: the dispatcher never sees it.
 _SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
 
+#: What takes the numbers of a tensor to Python, past the dispatcher.
+_TO_PYTHON = frozenset({torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__})
+
 #: Questions about a tensor, which no op answers.
 _ASKED = frozenset(
     [getattr(torch.Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "layout", "is_cuda")]
@@ -54,7 +57,7 @@ class CompositeMode(TorchFunctionMode):
         super().__init__()
         self._recorder = recorder
         self._table = composites()
-        self._special = {*self._table, *_TAKE_NUMBERS, _SET_DATA, whole}
+        self._special = {*self._table, *_TAKE_NUMBERS, *_TO_PYTHON, _SET_DATA, whole}
         self._replay = Replay(recorder) if recorder.meta else None
 
     def __torch_function__(
@@ -100,6 +103,8 @@ class CompositeMode(TorchFunctionMode):
             return self._recorder.whole(rule, given, run) if depends else run()
         if func is torch.Tensor.__setitem__ and self._recorder.fill(*args):
             return None
+        if func in _TO_PYTHON:
+            return self._recorder.numbers_for(func, args, kwargs, f"Tensor.{func.__name__}")
         if func == _SET_DATA:
             return self._recorder.take_over(*self._recorder.twinned(tuple(args)))
         if self._recorder.meta:
@@ -114,7 +119,8 @@ class CompositeMode(TorchFunctionMode):
             named = entry[1](args, kwargs) or named
         light = recorder.meta and not torch.is_grad_enabled()  # a gradient needs what torch's own pass leaves
         shaped = shapes.composite(entry[0], named) if light else None
-        return recorder.whole(entry[0], named, lambda: func(*args, **kwargs) if shaped is None else shaped)
+        run = lambda: func(*args, **kwargs) if shaped is None else shaped  # noqa: E731
+        return recorder.whole(entry[0], named, run, (func, args, kwargs))
 
 
 # --- numbers of the user's --------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ computed for real and leave no record; so do views and casts of parameters.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,11 +17,11 @@ from rfcalc import reads
 from rfcalc.graph import Read, Ref
 from rfcalc.ops import Arg, ArgRead, Call, Effect, effect_of
 from rfcalc.tracing import shapes
+from rfcalc.tracing.known import BY_INDEX, Numbers, copied, names_of, unnumbered, with_numbers
 from rfcalc.tracing.modes import DispatchMode
 from rfcalc.tracing.modules import ModuleStack, Scope
 from rfcalc.tracing.naming import name_of
 from rfcalc.tracing.schema import Schema, schema_of
-from rfcalc.tracing.slots import Slots
 from rfcalc.tracing.tape import Failure, Record, Tape
 from rfcalc.tracing.tensors import (
     SEQUENCES,
@@ -31,11 +32,10 @@ from rfcalc.tracing.tensors import (
     is_plain,
     numbers,
     relabels,
-    replaced,
     tensors_in_args,
     without_storage,
 )
-from rfcalc.tracing.values import LARGEST_CONSTANT, Slot, Value, invert
+from rfcalc.tracing.values import Slot, Value, invert
 
 #: Effects of these kinds on parameters alone are views of the parameter, not work.
 _VIEW_KINDS = frozenset({"reshape", "copy", "cast"})
@@ -45,38 +45,30 @@ _NO_LAYOUT = (None, 0)
 #: Composite functions that torch runs otherwise for other strides.
 _BY_LAYOUT = frozenset({"torch.scaled_dot_product_attention"})
 
-_NUMBERS = frozenset({int, float, bool})
-_CUTS = frozenset({slice, int, type(Ellipsis)})  #: what an index of a view is made of
-
 #: What a tensor holds.
 Holds: TypeAlias = Callable[[torch.Tensor], Value]
 
 
-class NeedsDataError(Exception):
-    """The forward pass asked for numbers that only real data has."""
-
-
-class Recorder(Slots, DispatchMode):
+class Recorder(Numbers, DispatchMode):
     """Records every op. ``meta``: tensors without storage take the place of real ones."""
 
     def __init__(self, stack: ModuleStack, *, meta: bool = True) -> None:
-        Slots.__init__(self, meta=meta)
+        Numbers.__init__(self, meta=meta)
         DispatchMode.__init__(self)  # type: ignore[no-untyped-call]
         self.tape = Tape()
         self.function: Any = None  #: torch's function under way that the model called
         self._stack = stack
-        self._clock = 0
         self._whole = 0  #: depth of composite functions under way
         self._layouts: dict[int, tuple[tuple[int, ...], int]] = {}  #: of arguments of ops that read by layout
 
     # --- values -------------------------------------------------------------------------------------------------------
 
-    def input(self, name: str, tensor: torch.Tensor) -> Ref:
-        """Declare an input of the model; it becomes a node."""
+    def input(self, name: str, tensor: torch.Tensor, numbers: torch.Tensor | None = None) -> Ref:
+        """Declare an input of the model; it becomes a node. ``numbers`` are its values, where they are known."""
         effect = Effect("input")
         scope = Scope(name, "", True, 0)
         ref = self._add(Record("input", scope, effect, (), (info(tensor),), ((),), ()))
-        self.bind(tensor, Value("data", ref))
+        self.bind(tensor, Value("data", ref, real=numbers, given=() if numbers is None else (name,)))
         return ref
 
     @property
@@ -96,6 +88,8 @@ class Recorder(Slots, DispatchMode):
         arg = Arg(tuple(parent.tensor.shape))
         effect = Effect("reshape", [(arg, steps)])
         ref = self._node("aten.view", effect, [(arg, parent.value)], [slot.tensor])
+        if parent.value.given and slot.value.real is not None:  # in the memory of the parent's
+            return Value(parent.value.role, ref, real=slot.value.real, given=parent.value.given)
         return Value(parent.value.role, ref)
 
     # --- recording ----------------------------------------------------------------------------------------------------
@@ -141,14 +135,17 @@ class Recorder(Slots, DispatchMode):
         named: Mapping[str, Any],
         outs: Sequence[torch.Tensor],
         beside: Sequence[torch.Tensor] = (),
+        reals: Sequence[torch.Tensor] | None = None,
     ) -> list[Value]:
         """Apply the op's rule and append a record; returns the values of the outputs, none for an op that has none.
 
         ``beside`` are tensors that the op wrote without giving them back. They are outputs of the record, too, after
-        the others; unless the rule says how they are read, they read everything.
+        the others; unless the rule says how they are read, they read everything. ``reals`` are the numbers of the
+        outputs, where they are known.
         """
         returned, outs = len(outs), [*outs, *beside]
-        args, effect, known = self._ruled(op, named, outs)
+        args, effect, known = self._ruled(op, named, outs, self._held_for(op, reals))
+        self._note_asked(effect, args, reals)
         if returned and beside:
             effect.reads = [_reads(effect, number, returned, out, args) for number, out in enumerate(outs)]
             effect.each = True
@@ -163,7 +160,25 @@ class Recorder(Slots, DispatchMode):
         if values:
             rows = effect.blocked is not None and (effect.rows or any(value.rows for _, value in args))
             values[0] = Value(role, ref, blocked=effect.blocked, zero=effect.zero, true=effect.true, rows=rows)
-        return values
+        if reals is None:
+            return values
+        names = names_of([self.value_of(tensor) for tensor in tensors_in_args(named.values())])
+        return [with_numbers(value, real, names) for value, real in zip(values, reals, strict=True)]
+
+    def _held_for(self, op: str, reals: Sequence[torch.Tensor] | None) -> Holds | None:
+        """What the rule is to see in tensors: no numbers of inputs where those of the results tell everything."""
+        if reals is None or op in BY_INDEX:
+            return None
+        return lambda tensor: unnumbered(self.value_of(tensor))
+
+    def _note_asked(
+        self, effect: Effect, args: Sequence[tuple[Arg, Value]], reals: Sequence[torch.Tensor] | None
+    ) -> None:
+        """Note that an op depends on values that were given, where its rule asked for them and data is read so."""
+        asked, self._asked = self._asked, {}
+        if asked and (reals is not None or any(value.role == "data" and value.real is None for _, value in args)):
+            self.decided.update(asked)
+            effect.notes = (*effect.notes, f"depends on the values given for {', '.join(asked)}")
 
     def _ruled(
         self, op: str, named: Mapping[str, Any], outs: Sequence[torch.Tensor], held: Holds | None = None
@@ -189,9 +204,10 @@ class Recorder(Slots, DispatchMode):
             return tuple(value) if is_plain(value) else tuple([self._seen(item, args, held_by) for item in value])
         return value
 
-    def _numbers(self, real: torch.Tensor) -> np.ndarray | None:
+    def _numbers(self, held: Value) -> np.ndarray | None:
         self._unrepeatable()
-        return numbers(real)
+        self._asked.update(dict.fromkeys(held.given))
+        return None if held.real is None else numbers(held.real)
 
     def _intern(self, mask: np.ndarray) -> int:
         if self.watch is not None:
@@ -232,15 +248,14 @@ class Recorder(Slots, DispatchMode):
                 return known
             shaped = shapes.result(schema, args, kwargs) if self.meta else None
             result = func(*args, **kwargs) if shaped is None else shaped
-        except Exception:
-            self.fail(schema.name, tensors)
-            raise
+        except Exception as error:
+            result = self._instead(schema, func, args, kwargs, held, error)
         if before is not None:
             self._reshape(schema, (before, *args[1:]), tensors[0])
         elif fixed:
             self._fold(schema, func, args, kwargs, result)
         else:
-            self._follow(schema, schema.bind(args, kwargs), result)
+            self._follow(schema, func, args, kwargs, held, result)
         self._layouts = {}
         return result
 
@@ -257,106 +272,23 @@ class Recorder(Slots, DispatchMode):
             shapes = tuple(tuple(tensor.shape) for tensor in tensors)
             self.tape.failure = Failure(self._stack.current, op, shapes)
 
-    def _scalar(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """``item()`` and the like: known for constants, otherwise only real data can tell."""
-        if not self.meta:
-            return func(*args, **kwargs)
-        self._unrepeatable()
-        held = [self.value_of(tensor) for tensor in tensors_in_args(args)]
-        real = [value.real for value in held]
-        if any(item is None for item in real):
-            self.fail(schema_of(func).name, ())
-            raise NeedsDataError(str(func))
-        return func(*replaced(args, iter(real)), **kwargs)
-
-    def _computed(
-        self, schema: Schema, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], held: Sequence[Value]
-    ) -> torch.Tensor | None:
-        """Arithmetic on known constants: the numbers, and a tensor as they are without storage.
-
-        None where it is none, or its result may be large; `_fold` has to do the op twice.
-        """
-        if kwargs or schema.name not in shapes.ARITHMETIC:
-            return None
-        reals = [value.real for value in held if value.real is not None]
-        if len(reals) < len(held) or not reals or shapes.broadcast_size(reals) > LARGEST_CONSTANT:
-            return None
-        self._unrepeatable()  # its numbers follow from those of its arguments
-        real = func(*replaced(args, iter(reals)))
-        twin = without_storage(real)
-        self.bind(twin, Value("const", real=real))
-        return twin
-
-    def fill(self, tensor: torch.Tensor, index: Any, number: Any) -> bool:
-        """``tensor[index] = number`` where that is a matter of a known constant alone; False where it is more."""
-        parts = index if isinstance(index, tuple) else (index,)
-        if not self.meta or type(number) not in _NUMBERS or any(type(part) not in _CUTS for part in parts):
-            return False
-        held = self.value_of(tensor)
-        if held.role != "const" or held.real is None or held.borrowed:
-            return False
-        with torch._C._DisableTorchDispatch():  # the views of it see that: theirs are views of its numbers
-            held.real[index] = number
-        return True
-
-    def _fold(self, schema: Schema, func: Any, args: Any, kwargs: dict[str, Any], result: Any) -> None:
-        """An op on constants: compute it for real beside its meta twin, where that is small and not random."""
-        outs = tensors_in_args((result,))
-        if all(id(out) in self._slots for out in outs) and not schema.writes:
-            return  # the op gave back its argument
-        held = [self._known(tensor, schema.like) for tensor in tensors_in_args((args, *kwargs.values()))]
-        if not schema.like and any(value.real is not None for value in held):
-            self._unrepeatable()  # what it gives, perhaps how much, follows from their numbers
-        lent = any(value.borrowed for value in held)
-        real: list[torch.Tensor | None] = [None] * len(outs)
-        small = all(out.numel() <= LARGEST_CONSTANT for out in outs)
-        if not self.meta:
-            real = [None if schema.random else out for out in outs]
-        elif (
-            small
-            and not schema.random
-            and all(value.real is not None for value in held)
-            and not (lent and schema.writes)
-        ):
-            given = iter([value.real for value in held])
-            here = {name: replaced(value, given) for name, value in kwargs.items()} if kwargs else {}
-            positional = replaced(args, iter([value.real for value in held]))
-            here.update({"device": torch.device("cpu")} if "device" in here else {})
-            real = [*tensors_in_args((func(*positional, **here),))]
-        written = tensors_in_args(schema.written(args, kwargs))
-        for tensor in written:
-            if schema.random or all(item is None for item in real):
-                self._forget(self._slot(tensor))
-        for number, (out, numbers_) in enumerate(zip(outs, real, strict=True)):
-            if not any(out is tensor for tensor in written):
-                slot = self.bind(out, Value("const", real=numbers_, borrowed=lent and schema.views))
-                if schema.views:
-                    self._link(slot, schema, schema.bind(args, kwargs), outs, number)
-
-    def _forget(self, slot: Slot | None) -> None:
-        """The numbers of a constant are not known any more, nor those of what it is a view of."""
-        self._clock += 1
-        while slot is not None:
-            slot.value, slot.stamp, slot.seen = Value("const"), self._clock, self._clock
-            slot = slot.parent
-
-    def _known(self, tensor: torch.Tensor, like: bool) -> Value:
-        """What a constant holds; where only the shape counts, one number stands for all."""
-        if like and self.meta:
-            return Value("const", real=torch.empty((), dtype=tensor.dtype).expand(tensor.shape))
-        return self.value_of(tensor)
-
-    def _follow(self, schema: Schema, named: Mapping[str, Any], result: Any) -> None:
+    def _follow(
+        self, schema: Schema, func: Any, args: Sequence[Any], kwargs: dict[str, Any], held: Sequence[Value], result: Any
+    ) -> None:
         """An op on data or parameters: record it and place its results, through views and writes."""
-        outs = tensors_in_args((result,))
+        named, outs = schema.bind(args, kwargs), tensors_in_args((result,))
         written = tensors_in_args(schema.written_named(named))
         if not written and all(id(out) in self._slots for out in outs) and not schema.fresh:
             return  # ``contiguous`` and the like gave back their argument
         if schema.name == "aten.clone":  # the same in another place; whether that is needed depends on the device
-            self.bind(result, self.value_of(named["self"]))
+            self.bind(result, copied(self.value_of(named["self"])))
             return
         beside = [tensor for tensor in written if not any(tensor is out for out in outs)]
-        values = self.record(schema.name, named, outs, beside)
+        reals = None
+        if not schema.random and not beside and any(value.given for value in held):
+            into = [self.value_of(tensor) for tensor in written]
+            reals = self._known_results(func, args, kwargs, held, outs, into)
+        values = self.record(schema.name, named, outs, beside, reals)
         for number, (out, value) in enumerate(zip([*outs, *beside], values, strict=True)):
             if any(out is tensor for tensor in written):
                 self.write(self._slot(out), value)
@@ -394,7 +326,11 @@ class Recorder(Slots, DispatchMode):
                 real = getattr(torch.ops.aten, op.removeprefix("aten."))(real, *args[1:])
             value = Value("const", real=real, borrowed=held.borrowed)
         else:
-            value = self.record(op, named, [tensor])[0]
+            reals = None
+            if held.given and held.real is not None:
+                real = held.real if self.meta else tensor
+                reals = [getattr(torch.ops.aten, op.removeprefix("aten."))(real, *args[1:]) if self.meta else tensor]
+            value = self.record(op, named, [tensor], reals=reals)[0]
         slot = self.bind(tensor, value)
         slot.parent, slot.seen, slot.stamp = parent, parent.stamp, parent.stamp
         slot.call = (op, named, [tensor], 0, {})
@@ -417,8 +353,10 @@ class Recorder(Slots, DispatchMode):
         slot.value, slot.stamp = value, self._clock
         child = slot
         while child.parent is not None:
-            parent = child.parent
+            parent, real = child.parent, child.parent.value.real
             parent.value = self._written_through(parent, child, self.steps_of(child))
+            if value.given and parent.value is not child.value:  # the numbers that were written lie in its memory
+                parent.value = replace(parent.value, real=real, given=value.given if real is not None else ())
             parent.stamp = self._clock
             child.seen = self._clock
             child = parent
@@ -446,16 +384,20 @@ class Recorder(Slots, DispatchMode):
 
     # --- composite functions ------------------------------------------------------------------------------------------
 
-    def whole(self, name: str, named: Mapping[str, Any], run: Callable[..., Any]) -> Any:
-        """Run a composite function unseen and record it as one op."""
+    def whole(self, name: str, named: Mapping[str, Any], run: Callable[..., Any], call: Any = None) -> Any:
+        """Run a composite function unseen and record it as one op. ``call`` is what runs: function and arguments."""
         tensors = tensors_in_args(named.values())
         if name in _BY_LAYOUT:
             self._layouts = {id(tensor): (tensor.stride(), 0) for tensor in tensors}
         self._whole += 1
         try:
             result = run()
-            outs = tensors_in_args((result,))
-            values = self.record(name, named, outs)
+            outs, reals = tensors_in_args((result,)), None
+            if call is not None:
+                func, args, kwargs = call
+                held = [self.value_of(tensor) for tensor in tensors_in_args((*args, *kwargs.values()))]
+                reals = self._known_results(func, args, kwargs, held, outs)
+            values = self.record(name, named, outs, reals=reals)
         except Exception:
             self.fail(name, tensors)
             raise

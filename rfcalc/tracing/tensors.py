@@ -33,20 +33,20 @@ def without_storage(tensor: torch.Tensor) -> torch.Tensor:
 def as_arg(
     tensor: torch.Tensor,
     held: Value,
-    load_from: Callable[[torch.Tensor], np.ndarray | None],
+    load_from: Callable[[Value], np.ndarray | None],
     strides: tuple[int, ...] | None,
     offset: int,
 ) -> Arg:
-    """The tensor as a rule sees it; ``load_from`` reads a constant's numbers."""
+    """The tensor as a rule sees it; ``load_from`` reads the numbers that are known."""
     name = held.params[0] if held.params else ""
-    load = partial(load_from, held.real) if held.real is not None else None
+    load = partial(load_from, held) if held.real is not None else None
     what = info(tensor)
     known = held.blocked, held.zero
     return Arg(what.shape, what.dtype, held.role, name, load, *known, strides, offset, held.rows, held.true)
 
 
 def numbers(real: torch.Tensor) -> np.ndarray | None:
-    """A constant's numbers for a rule, None where it has no storage."""
+    """Known numbers for a rule, None where the tensor has no storage."""
     if real.device.type == "meta":
         return None
     wide = real.detach().to("cpu")

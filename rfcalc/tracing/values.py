@@ -28,8 +28,9 @@ class Value:
     """The content of a tensor at one moment.
 
     ``role`` as in `rfcalc.ops.Arg`. ``ref`` is the node output that computed it, None for raw parameters and constants.
-    ``params`` are the parameters that it is, or is a pure view of. ``real`` holds a constant's numbers; ``borrowed``
-    says that they lie in memory of the user's, which is never written.
+    ``params`` are the parameters that it is, or is a pure view of. ``real`` holds the numbers of a constant, or of data
+    that follow from nothing but inputs that were ``given`` with values, by their names; ``borrowed`` says that they lie
+    in memory of the user's, which is never written.
     """
 
     role: str
@@ -41,11 +42,12 @@ class Value:
     zero: np.ndarray | None = None
     true: np.ndarray | None = None
     rows: bool = False
+    given: tuple[str, ...] = ()
 
     @property
     def is_plain(self) -> bool:
         """Whether nothing is known of single elements."""
-        return self.blocked is None and self.zero is None and self.true is None and not self.rows
+        return not self.given and self.blocked is None and self.zero is None and self.true is None and not self.rows
 
 
 @dataclass(slots=True, eq=False)

@@ -1,0 +1,236 @@
+"""Numbers that are known in a pass without storage: of constants, and of what follows from inputs given with values.
+
+A whole number or a truth value that the user gave is a number: control flow, sizes, indices and masks may ask for it.
+The tensor stays an input all the same, so what is computed from it is recorded; its numbers are worked out beside.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from rfcalc.tracing import shapes
+from rfcalc.tracing.schema import Schema, schema_of
+from rfcalc.tracing.slots import Slots
+from rfcalc.tracing.tensors import replaced, tensors_in_args, without_storage
+from rfcalc.tracing.values import LARGEST_CONSTANT, Slot, Value
+
+#: Ops in which numbers decide which elements are read. In every other op on known numbers alone, the result's numbers
+#: say all there is to know, and each result reads what it would read of any numbers.
+BY_INDEX = frozenset(
+    f"aten.{name}"
+    for name in (
+        *("index", "_unsafe_index", "index_select", "gather", "take", "take_along_dim", "masked_select", "embedding"),
+        *("repeat_interleave", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index_put"),
+        *("index_copy", "index_copy_", "index_fill", "index_fill_", "index_add", "index_add_"),
+        *("scatter", "scatter_", "scatter_add", "scatter_add_", "scatter_reduce", "scatter_reduce_"),
+        *("masked_scatter", "masked_scatter_"),
+    )
+)
+
+
+def all_known(held: Sequence[Value]) -> bool:
+    """Whether the numbers of all of the tensors are known, and inputs given with values are among them."""
+    return any(value.given for value in held) and all(value.real is not None for value in held)
+
+
+def names_of(held: Sequence[Value]) -> tuple[str, ...]:
+    """The inputs given with values from which any of the numbers follow."""
+    return tuple(dict.fromkeys(name for value in held for name in value.given))
+
+
+def on_numbers(func: Callable[..., Any], args: Any, kwargs: Mapping[str, Any], held: Sequence[Value]) -> Any:
+    """What a function gives for known numbers; ``held`` are those of its tensors, in order."""
+    reals = iter([value.real for value in held])
+    positional = replaced(args, reals)
+    here = {name: replaced(value, reals) for name, value in kwargs.items()} if kwargs else {}
+    if "device" in here:
+        here["device"] = torch.device("cpu")
+    return func(*positional, **here)
+
+
+def results(
+    func: Callable[..., Any],
+    args: Any,
+    kwargs: Mapping[str, Any],
+    held: Sequence[Value],
+    outs: Sequence[torch.Tensor],
+    written: Sequence[Value] = (),
+) -> list[torch.Tensor] | None:
+    """The numbers of the results of a function without storage; None where one is too large, or not to be computed.
+
+    What it writes into must not lie in memory of the user's.
+    """
+    if not all_known(held) or any(value.borrowed for value in written):
+        return None
+    if any(out.numel() > LARGEST_CONSTANT for out in outs):
+        return None
+    found = tensors_in_args((on_numbers(func, args, kwargs, held),))
+    return found if len(found) == len(outs) else None
+
+
+def with_numbers(value: Value, real: torch.Tensor, names: tuple[str, ...]) -> Value:
+    """A value whose numbers are known, which tell more than any mask."""
+    return replace(value, real=real, given=names, blocked=None, zero=None, true=None, rows=False)
+
+
+def copied(value: Value) -> Value:
+    """The value of a copy in another place: what is written there changes no input, and nothing of the user's."""
+    if value.real is None or not (value.given or value.borrowed):
+        return value
+    return replace(value, real=value.real.clone(), borrowed=False)
+
+
+def unnumbered(value: Value) -> Value:
+    """The value as data like any other."""
+    return replace(value, real=None, given=()) if value.given else value
+
+
+_NUMBERS = frozenset({int, float, bool})
+_CUTS = frozenset({slice, int, type(Ellipsis)})  #: what an index of a view is made of
+
+
+class NeedsDataError(Exception):
+    """The forward pass asked for numbers that only real data has."""
+
+
+class Numbers(Slots):
+    """The part of a recorder that knows numbers: it works them out, hands them to Python, and forgets them."""
+
+    def __init__(self, *, meta: bool) -> None:
+        super().__init__(meta=meta)
+        self.decided: dict[str, None] = {}  #: inputs given with values that were asked for, in order
+        self._asked: dict[str, None] = {}  #: those that the rule under way asked for
+        self._clock = 0
+
+    @abstractmethod
+    def fail(self, op: str, tensors: Iterable[torch.Tensor]) -> None:
+        """Remember where an op was refused."""
+
+    @abstractmethod
+    def _link(
+        self, slot: Slot, schema: Schema, named: Mapping[str, Any], outs: Sequence[torch.Tensor], number: int
+    ) -> None:
+        """Make the slot a view of its base, where the op gives views."""
+
+    def _scalar(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """``item()`` and the like: known for constants, otherwise only real data can tell."""
+        self._unrepeatable()
+        return self.numbers_for(func, args, kwargs, schema_of(func).name)
+
+    def numbers_for(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], what: str) -> Any:
+        """What a function gives that takes numbers out of tensors. Raises `NeedsDataError` where they are not known."""
+        held = [self.value_of(tensor) for tensor in tensors_in_args((*args, *kwargs.values()))]
+        self.decided.update(dict.fromkeys(names_of(held)))
+        if not self.meta:
+            return func(*args, **kwargs)
+        if any(value.real is None for value in held):
+            self.fail(what, ())
+            raise NeedsDataError(what)
+        with torch._C._DisableTorchDispatch():  # no part of it is an op of the model's
+            return on_numbers(func, args, kwargs, [copied(value) for value in held])
+
+    def _computed(
+        self, schema: Schema, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], held: Sequence[Value]
+    ) -> torch.Tensor | None:
+        """Arithmetic on known constants: the numbers, and a tensor as they are without storage.
+
+        None where it is none, or its result may be large; `_fold` has to do the op twice.
+        """
+        if kwargs or schema.name not in shapes.ARITHMETIC:
+            return None
+        reals = [value.real for value in held if value.real is not None]
+        if len(reals) < len(held) or not reals or shapes.broadcast_size(reals) > LARGEST_CONSTANT:
+            return None
+        self._unrepeatable()  # its numbers follow from those of its arguments
+        real = func(*replaced(args, iter(reals)))
+        twin = without_storage(real)
+        self.bind(twin, Value("const", real=real))
+        return twin
+
+    def fill(self, tensor: torch.Tensor, index: Any, number: Any) -> bool:
+        """``tensor[index] = number`` where that is a matter of a known constant alone; False where it is more."""
+        parts = index if isinstance(index, tuple) else (index,)
+        if not self.meta or type(number) not in _NUMBERS or any(type(part) not in _CUTS for part in parts):
+            return False
+        held = self.value_of(tensor)
+        if held.role != "const" or held.real is None or held.borrowed:
+            return False
+        with torch._C._DisableTorchDispatch():  # the views of it see that: theirs are views of its numbers
+            held.real[index] = number
+        return True
+
+    def _fold(self, schema: Schema, func: Any, args: Any, kwargs: dict[str, Any], result: Any) -> None:
+        """An op on constants: compute it for real beside its meta twin, where that is small and not random."""
+        outs = tensors_in_args((result,))
+        if all(id(out) in self._slots for out in outs) and not schema.writes:
+            return  # the op gave back its argument
+        held = [self._known(tensor, schema.like) for tensor in tensors_in_args((args, *kwargs.values()))]
+        if not schema.like and any(value.real is not None for value in held):
+            self._unrepeatable()  # what it gives, perhaps how much, follows from their numbers
+        lent = any(value.borrowed for value in held)
+        real: list[torch.Tensor | None] = [None] * len(outs)
+        small = all(out.numel() <= LARGEST_CONSTANT for out in outs)
+        if not self.meta:
+            real = [None if schema.random else out for out in outs]
+        elif (
+            small
+            and not schema.random
+            and all(value.real is not None for value in held)
+            and not (lent and schema.writes)
+        ):
+            given = iter([value.real for value in held])
+            here = {name: replaced(value, given) for name, value in kwargs.items()} if kwargs else {}
+            positional = replaced(args, iter([value.real for value in held]))
+            here.update({"device": torch.device("cpu")} if "device" in here else {})
+            real = [*tensors_in_args((func(*positional, **here),))]
+        written = tensors_in_args(schema.written(args, kwargs))
+        for tensor in written:
+            if schema.random or all(item is None for item in real):
+                self._forget(self._slot(tensor))
+        for number, (out, numbers_) in enumerate(zip(outs, real, strict=True)):
+            if not any(out is tensor for tensor in written):
+                slot = self.bind(out, Value("const", real=numbers_, borrowed=lent and schema.views))
+                if schema.views:
+                    self._link(slot, schema, schema.bind(args, kwargs), outs, number)
+
+    def _forget(self, slot: Slot | None) -> None:
+        """The numbers of a constant are not known any more, nor those of what it is a view of."""
+        self._clock += 1
+        while slot is not None:
+            slot.value, slot.stamp, slot.seen = Value("const"), self._clock, self._clock
+            slot = slot.parent
+
+    def _known(self, tensor: torch.Tensor, like: bool) -> Value:
+        """What a constant holds; where only the shape counts, one number stands for all."""
+        if like and self.meta:
+            return Value("const", real=torch.empty((), dtype=tensor.dtype).expand(tensor.shape))
+        return self.value_of(tensor)
+
+    def _known_results(
+        self,
+        func: Any,
+        args: Any,
+        kwargs: Mapping[str, Any],
+        held: Sequence[Value],
+        outs: Sequence[torch.Tensor],
+        into: Any = (),
+    ) -> Sequence[torch.Tensor] | None:
+        """The numbers of what a function gave, where they follow from constants and inputs given with values alone."""
+        if self.meta:
+            return results(func, args, kwargs, held, outs, into)
+        return outs if all_known(held) else None
+
+    def _instead(
+        self, schema: Schema, func: Any, args: Any, kwargs: Mapping[str, Any], held: Sequence[Value], error: Exception
+    ) -> Any:
+        """The result of an op that was refused without storage, from known numbers. Raises the error without them."""
+        if self.meta and held and not schema.random and all(value.real is not None for value in held):
+            real = on_numbers(func, args, kwargs, held)
+            return replaced(real, map(without_storage, tensors_in_args((real,))))
+        self.fail(schema.name, tensors_in_args((*args, *kwargs.values())))
+        raise error
