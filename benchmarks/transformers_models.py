@@ -7,7 +7,7 @@ or processor gives. For each, in a process that is replaced when it dies or take
 
 - torch runs it: on the meta device where that can serve, otherwise on the CPU with weights without values,
 - rfcalc analyses it; its parameters are held against the sum over the distinct parameters of the module, its
-  multiply-adds against half of what FlopCounterMode counts with MATH attention, without ops that torch has no formula for,
+  multiply-adds against half of what FlopCounterMode counts with MATH attention, but for ops without a formula there,
 - where rfcalc needed real numbers, or refused, that is told with its words.
 
 A class that torch cannot run on such inputs is listed apart, with torch's words: it says nothing about rfcalc. Writes
@@ -237,8 +237,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     lines = [
         f"# Model types of transformers: {counts['agrees']} of the {run} classes that torch runs agree",
         "",
-        f"Written by `benchmarks/transformers_models.py`: transformers {version('transformers')}, torch {torch.__version__};"
-        f" {len({row['kind'] for row in rows})} model types, {len(rows)} classes.",
+        f"Written by `benchmarks/transformers_models.py`: transformers {version('transformers')}, torch"
+        f" {torch.__version__}; {len({row['kind'] for row in rows})} model types, {len(rows)} classes.",
         "",
         tabulate(
             [[name, counts[name], meaning] for name, meaning in OUTCOMES.items()],
@@ -250,7 +250,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     for outcome in OUTCOMES:
         told = [row for row in rows if row["outcome"] == outcome]
         if told and outcome != "agrees":
-            lines += [f"## {outcome}", "", *(f"- `{row['kind']}` {row['architecture']}: {row['words']}" for row in told), ""]
+            words = [f"- `{row['kind']}` {row['architecture']}: {row['words']}" for row in told]
+            lines += [f"## {outcome}", "", *words, ""]
     lines += ["## agrees", "", _table([row for row in rows if row["outcome"] == "agrees"]), ""]
     return "\n".join(lines)
 

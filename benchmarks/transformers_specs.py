@@ -33,8 +33,8 @@ BATCH = 1
 
 #: Names of numbers of layers in configurations, and how many are left.
 _LAYERS = (
-    *("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers", "num_encoder_layers"),
-    *("num_decoder_layers", "encoder_num_layers", "decoder_num_layers", "depth", "num_decode_layers"),
+    *("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers"),
+    *("num_encoder_layers", "num_decoder_layers", "encoder_num_layers", "decoder_num_layers", "depth", "num_decode_layers"),
 )
 _KEPT = 2
 #: Names of widths inside a feed-forward part, and of numbers of experts.
@@ -137,7 +137,8 @@ def _layers_for(types: Any) -> int:
 
 def _experts_for(values: Mapping[str, Any]) -> int:
     """Twice as many experts as a token is sent to, and four in each group of experts."""
-    chosen = [values.get(name) for name in ("num_experts_per_tok", "top_k", "moe_topk", "moe_k", "num_selected_experts")]
+    names = ("num_experts_per_tok", "top_k", "moe_topk", "moe_k", "num_selected_experts")
+    chosen = [values.get(name) for name in names]
     most = max([1, *(number for number in chosen if isinstance(number, int))])
     return max(2 * most, 4 * (values.get("n_group") or 1), 4)
 
