@@ -34,7 +34,8 @@ BATCH = 1
 #: Names of numbers of layers in configurations, and how many are left.
 _LAYERS = (
     *("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers"),
-    *("num_encoder_layers", "num_decoder_layers", "encoder_num_layers", "decoder_num_layers", "depth", "num_decode_layers"),
+    *("num_encoder_layers", "num_decoder_layers", "encoder_num_layers", "decoder_num_layers"),
+    *("num_decode_layers", "depth"),
 )
 _KEPT = 2
 #: Names of widths inside a feed-forward part, and of numbers of experts.
