@@ -290,6 +290,7 @@ def _decode_node(row: dict[str, Any]) -> Node:
     )
     known["params"] = tuple(row.get("params", ()))
     known["notes"] = tuple(row.get("notes", ()))
+    known["leans"] = tuple(row.get("leans", ()))
     return Node(**known)
 
 
