@@ -12,10 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 from rfcalc.checking import device as devices
 from rfcalc.checking.counts import as_printed
 from rfcalc.checking.results import Check, Difference
-from rfcalc.checking.subject import Subject
+from rfcalc.checking.subject import Subject, map_tensors
 from rfcalc.checking.survey import Survey
 from rfcalc.graph import Node
 from rfcalc.tracing.arguments import tensors_in
+from rfcalc.tracing.numbers import Drawing
 
 _PRODUCTS = frozenset({"conv", "conv_transpose", "linear", "matmul", "attention"})
 
@@ -98,15 +99,16 @@ def _factors(record: Node, before: Sequence[bool], weights: set[str]) -> int:
 
 def _measured(survey: Survey) -> tuple[int, int]:
     """Multiply-adds that torch counts for the backward pass, and how many of them are its counter's fault."""
-    subject, twins = survey.subject, survey.twins
+    twins = survey.twins
     args, kwargs = survey.inputs.arguments()
     counter, excess = FlopCounterMode(display=False), _Excess()
-    with torch.enable_grad(), devices.random_state(twins.device), devices.honest(), twins.installed():
-        outputs = [tensor for tensor in tensors_in(subject.model(*args, **kwargs)) if tensor.requires_grad]
+    with torch.enable_grad(), devices.honest(), twins.installed() as (double, _), Drawing():
+        args, kwargs = map_tensors((args, kwargs), lambda tensor: tensor, double.of)
+        outputs = [tensor for tensor in tensors_in(double.model(*args, **kwargs)) if tensor.requires_grad]
         loss = torch.stack([tensor.sum().double() for tensor in outputs]).sum()
         with counter, excess:
             torch.autograd.backward(loss)
-        for module in subject.model.modules():
+        for module in double.model.modules():
             for twin in module._parameters.values():
                 if twin is not None:
                     twin.grad = None

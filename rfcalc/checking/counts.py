@@ -175,7 +175,7 @@ def _total(survey: Survey) -> int | None:
     """The multiply-adds that FlopCounterMode prints for a pass of its own; None where it cannot follow the model."""
     counter = FlopCounterMode(display=False)
     try:
-        plain_run(survey.subject, survey.twins, survey.inputs, (honest(), counter))
+        plain_run(survey.twins, survey.inputs, (honest(), counter))
     except Exception:  # FlopCounterMode takes ops apart that the pass itself runs whole, and fails at some
         return None
     return int(counter.get_total_flops()) // 2

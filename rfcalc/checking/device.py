@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import platform
-import random
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from rfcalc.errors import LoadError, UsageError
+from rfcalc.sources.guest import undrawn
 
 #: Dense peak in TFLOP/s by a part of the device's name: (float32, TF32, half). From the vendors' data sheets.
 _PEAKS: tuple[tuple[str, tuple[float, float | None, float]], ...] = (
@@ -170,18 +171,19 @@ def _fastpath() -> Iterator[None]:
 
 @contextmanager
 def random_state(device: torch.device) -> Iterator[None]:
-    """Put the random states of Python, numpy, torch and the device back at the end of the block."""
-    held, arrays = random.getstate(), np.random.get_state()
-    devices = [device] if device.type == "cuda" else []
-    mps = torch.mps.get_rng_state() if device.type == "mps" else None
+    """Put the random states of Python, numpy, torch and the device back at the end of the block.
+
+    As `rfcalc.sources.guest.undrawn` does, where there is no other thread that may draw from them.
+    """
+    home: Any = {"cuda": torch.cuda, "mps": torch.mps}.get(device.type)
+    where = (device,) if device.type == "cuda" else ()
+    held = None if home is None else home.get_rng_state(*where)
     try:
-        with torch.random.fork_rng(devices=devices):
+        with undrawn():
             yield
     finally:
-        random.setstate(held)
-        np.random.set_state(arrays)
-        if mps is not None:
-            torch.mps.set_rng_state(mps)
+        if held is not None and threading.active_count() == 1:
+            home.set_rng_state(held, *where)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -36,12 +36,6 @@ class Subject:
         """The nodes in execution order."""
         return list(self.graph)
 
-    @property
-    def leaned_on(self) -> tuple[str, ...]:
-        """The buffers whose numbers decide what is read, or what forward does."""
-        leaning = [name for record in self.graph for name in record.leans]
-        return tuple(dict.fromkeys([*leaning, *self.graph.meta.get("asked", ())]))
-
     def name_of(self, module: str) -> str:
         """A module's qualified name as the graph writes it."""
         return module.replace(".", self.loaded.separator)
@@ -62,15 +56,23 @@ def resolve(model: Any, inputs: Any, *, axes: Any, training: bool) -> Subject:
     return Subject(known, args, kwargs, graph, training)
 
 
-def map_tensors(value: Any, change: Callable[[torch.Tensor], Any]) -> Any:
-    """Nested arguments with every tensor changed, in the order in which the tracer declares inputs."""
+def _same(value: Any) -> Any:
+    return value
+
+
+def map_tensors(value: Any, change: Callable[[torch.Tensor], Any], copied: Callable[[Any], Any] = _same) -> Any:
+    """Nested arguments with every tensor changed, in the order in which the tracer declares inputs.
+
+    ``copied`` makes what is handed on in place of anything else.
+    """
     if isinstance(value, torch.Tensor):
         return change(value)
     if isinstance(value, list | tuple):
-        return type(value)(map_tensors(item, change) for item in value)
+        items = [map_tensors(item, change, copied) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     if isinstance(value, dict):
-        return {key: map_tensors(item, change) for key, item in value.items()}
-    return value
+        return {key: map_tensors(item, change, copied) for key, item in value.items()}
+    return copied(value)
 
 
 def failed(subject: Subject, device: torch.device, error: BaseException) -> TraceError:

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules import module as hooks
 
 from rfcalc.analyses import cost
 from rfcalc.checking import device as devices
 from rfcalc.checking.results import Timing
+from rfcalc.checking.subject import map_tensors
 from rfcalc.checking.survey import Survey
 
 _WARM_UP, _RUNS, _SECONDS = 2, 10, 10.0  #: runs before, runs at most, and after how long no further one is started
@@ -54,10 +54,11 @@ def measure(survey: Survey) -> Timing:
     subject, twins = survey.subject, survey.twins
     clock = _Clock(twins.device)
     args, kwargs = survey.inputs.arguments()
-    with torch.no_grad(), devices.random_state(twins.device), twins.installed():
+    with torch.no_grad(), devices.random_state(twins.device), twins.installed() as (double, _):
+        args, kwargs = map_tensors((args, kwargs), lambda tensor: tensor, double.of)
 
         def forward() -> None:
-            subject.model(*args, **kwargs)
+            double.model(*args, **kwargs)
 
         for _ in range(_WARM_UP):
             forward()
@@ -66,7 +67,7 @@ def measure(survey: Survey) -> Timing:
             torch.cuda.reset_peak_memory_stats(twins.device)
         totals = _repeat(clock, forward)
         memory = torch.cuda.max_memory_allocated(twins.device) if twins.device.type == "cuda" else None
-        layers = _by_module(subject.model, clock, forward, len(totals))
+        layers = _by_module(double.model, clock, forward, len(totals))
     milliseconds = statistics.median(totals)
     arithmetic = devices.precision(_dtype(survey), twins.device)
     return Timing(
@@ -104,26 +105,23 @@ def _by_module(model: nn.Module, clock: _Clock, forward: Callable[[], None], run
     spans: list[tuple[str, Any, Any]] = []
 
     def enter(module: nn.Module, args: Any) -> None:
-        if id(module) in names:
-            open_.append(clock.now())
+        open_.append(clock.now())
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
-        if id(module) in names:
-            spans.append((names[id(module)], open_.pop(), clock.now()))
+        spans.append((names[id(module)], open_.pop(), clock.now()))
 
     passes: dict[str, list[float]] = {}
-    handles = (hooks.register_module_forward_pre_hook(enter), hooks.register_module_forward_hook(leave))
-    try:
-        for _ in range(min(5, runs)):
-            spans.clear()
-            forward()
-            clock.finish()
-            total: Counter[str] = Counter()
-            for name, first, last in spans:
-                total[name] += clock.between(first, last)  # type: ignore[assignment]
-            for name, ms in total.items():
-                passes.setdefault(name, []).append(ms)
-    finally:
-        for handle in handles:
-            handle.remove()
+    for module in model.modules():
+        if id(module) in names:
+            module.register_forward_pre_hook(enter)
+            module.register_forward_hook(leave)
+    for _ in range(min(5, runs)):
+        spans.clear()
+        forward()
+        clock.finish()
+        total: Counter[str] = Counter()
+        for name, first, last in spans:
+            total[name] += clock.between(first, last)  # type: ignore[assignment]
+        for name, ms in total.items():
+            passes.setdefault(name, []).append(ms)
     return {name: statistics.median(values) for name, values in passes.items()}

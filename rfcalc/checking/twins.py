@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 from rfcalc.checking.subject import Subject, map_tensors
+from rfcalc.tracing.doubles import Double, doubled
 from rfcalc.tracing.invented import HE, invented
-from rfcalc.tracing.modules import borrowed
-from rfcalc.tracing.values import drawn
 
 #: Scales of random weights to try in turn, until no activation leaves the range of its type.
 GAINS = (HE, 1.0, 0.5)
@@ -21,8 +20,6 @@ GAINS = (HE, 1.0, 0.5)
 class Twins:
     """Copies of a model's parameters, buffers and constants on a device; those without storage get random numbers.
 
-    Floating-point buffers hold other numbers than the model's, as a checkpoint may bring them, but for those on which
-    the analysis says that fields lean: what else it says has to hold for any.
     ``wide`` makes all floating-point tensors float64. ``random`` says whether any weight had to be made up.
     """
 
@@ -32,8 +29,6 @@ class Twins:
         self.subject, self.device, self.wide = subject, device, wide
         self.random = False
         self._gain = gain
-        self._kept = frozenset(subject.leaned_on)
-        self.drawn: list[str] = []  #: floating-point buffers whose numbers are others than the model's
         self._generator = torch.Generator().manual_seed(seed)
         self._made: dict[int, torch.Tensor] = {}
         self._keep: list[torch.Tensor] = []
@@ -43,8 +38,8 @@ class Twins:
                     self._make(f"{prefix}.{key}".strip("."), tensor)
 
     @contextmanager
-    def installed(self) -> Iterator[dict[int, str]]:
-        """The model with the twins in place, in the mode to check; yields the parameters' names by their twins' id."""
+    def installed(self) -> Iterator[tuple[Double, dict[int, str]]]:
+        """A double of the model on the twins, in the mode to check, and the parameters' names by their twins' id."""
         names: dict[int, str] = {}
 
         def exchange(name: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -54,21 +49,15 @@ class Twins:
                 return twin
             return twin.clone()  # a buffer may be written by forward; each run starts from the same numbers
 
-        with borrowed(self.subject.model.named_modules(), exchange, self.subject.training):
-            for module in self.subject.model.modules():
-                for key, value in list(module.__dict__.items()):
-                    if key.startswith("_") and key in ("_parameters", "_buffers", "_modules"):
-                        continue
-                    module.__dict__[key] = self._constant(key, value)
-            yield names
+        with doubled(self.subject.model, exchange, self.subject.training, self._plain) as double:
+            yield double, names
 
-    def _constant(self, name: str, value: Any) -> Any:
-        """A plain attribute with tensors that have no storage replaced by what is known of them."""
-        if isinstance(value, torch.Tensor) and value.is_meta:
-            return self._make(name, value)
-        if isinstance(value, list | tuple) and any(isinstance(item, torch.Tensor) and item.is_meta for item in value):
-            return type(value)([self._constant(name, item) for item in value])
-        return value
+    def _plain(self, tensor: torch.Tensor) -> torch.Tensor:
+        """In place of a tensor that is neither parameter nor buffer: what is known of it, where it has no storage."""
+        if tensor.is_meta:
+            return self._make("", tensor)
+        made = tensor.detach().clone()
+        return nn.Parameter(made, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
 
     def _make(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         made = self._made.get(id(tensor))
@@ -84,25 +73,14 @@ class Twins:
         return made
 
     def _copy(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        own = isinstance(tensor, nn.Parameter)
         if not tensor.is_meta:
-            held = tensor.detach().to("cpu", copy=True)
-            return held if own else self._anew(name, held)
+            return tensor.detach().to("cpu", copy=True)
         constants = self.subject.loaded.constants
         known = constants.of(tensor) if constants is not None else None
-        if known is not None and not own:
-            return self._anew(name, known.detach().clone())
+        if known is not None and not isinstance(tensor, nn.Parameter):
+            return known.detach().clone()
         self.random = True
         return invented(name, tensor, self._generator, self._gain)
-
-
-    def _anew(self, name: str, held: torch.Tensor) -> torch.Tensor:
-        """Other numbers for a floating-point buffer, of the same sign."""
-        other = drawn(held, sign=1) if held.is_floating_point() and name not in self._kept else None
-        if other is None or not held.numel():
-            return held
-        self.drawn.append(name)
-        return other
 
 
 class Inputs:

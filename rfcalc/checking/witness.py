@@ -15,8 +15,10 @@ from rfcalc.checking.twins import Inputs, Twins
 from rfcalc.graph import Ref
 from rfcalc.ops import Arg, Effect
 from rfcalc.tracing.arguments import tensors_in
+from rfcalc.tracing.doubles import Double
 from rfcalc.tracing.functions import CompositeMode
 from rfcalc.tracing.modules import ModuleStack
+from rfcalc.tracing.numbers import Drawing
 from rfcalc.tracing.recorder import Recorder
 from rfcalc.tracing.values import Slot, Value
 
@@ -32,8 +34,8 @@ _SWEEP_BYTES = 64 << 20
 class Witness(Recorder):  # type: ignore[no-untyped-call]
     """A recorder on tensors with storage that shows each node's outputs to an observer and keeps none of them."""
 
-    def __init__(self, stack: ModuleStack, observe: Observer, counted: Counted | None = None) -> None:
-        super().__init__(stack, meta=False)
+    def __init__(self, stack: ModuleStack, observe: Observer, counted: Counted | None = None, *, seed: int = 0) -> None:
+        super().__init__(stack, meta=False, seed=seed)  # what drops out in training
         self._observe = observe
         self._counted = counted
         self._ran: list[tuple[Any, Sequence[Any], Mapping[str, Any], Any]] = []
@@ -63,7 +65,7 @@ class Witness(Recorder):  # type: ignore[no-untyped-call]
     ) -> Any:
         kwargs = dict(kwargs or {})
         if self._whole:
-            result = func(*args, **kwargs)
+            result = self._run(func, args, kwargs)
             if self._counted is not None:
                 self._ran.append((func, args, kwargs, result))
             return result
@@ -143,23 +145,23 @@ def run(
     stack = ModuleStack(subject.model)
     witness = Witness(stack, observe, counted)
     args, kwargs = inputs.arguments(changed)
-    with torch.no_grad(), devices.random_state(twins.device), devices.honest(), twins.installed() as names:
-        torch.manual_seed(0)  # dropout in training mode: every pass drops the same
-        bind_tensors(witness, subject, names)
+    with torch.no_grad(), devices.honest(), twins.installed() as (double, names):
+        stack.follow(double)
+        bind_tensors(witness, double, names)
 
         def declare(tensor: torch.Tensor) -> torch.Tensor:
             ref = witness.input("input", tensor)
             observe(ref.node, "input", [tensor])
             return tensor
 
-        args, kwargs = map_tensors((args, kwargs), declare)
-        with stack.tracking(), witness, CompositeMode(witness):
-            subject.model(*args, **kwargs)
+        args, kwargs = map_tensors((args, kwargs), declare, double.of)
+        with witness, CompositeMode(witness):
+            double.model(*args, **kwargs)
 
 
-def bind_tensors(witness: Witness, subject: Subject, names: Mapping[int, str]) -> None:
-    """Tell a witness what the model's parameters and buffers are; ``names`` are those of parameters, by id."""
-    for module in subject.model.modules():
+def bind_tensors(witness: Witness, double: Double, names: Mapping[int, str]) -> None:
+    """Tell a witness what the double's parameters and buffers are; ``names`` are those of parameters, by id."""
+    for module in double.model.modules():
         for tensor in module._parameters.values():
             if tensor is not None:
                 witness.bind(tensor, Value("param", params=(names[id(tensor)],)))
@@ -168,16 +170,16 @@ def bind_tensors(witness: Witness, subject: Subject, names: Mapping[int, str]) -
                 witness.bind(buffer, Value("const", real=buffer, borrowed=True))
 
 
-def plain_run(subject: Subject, twins: Twins, inputs: Inputs, context: Iterable[Any] = ()) -> list[torch.Tensor]:
+def plain_run(twins: Twins, inputs: Inputs, context: Iterable[Any] = ()) -> list[torch.Tensor]:
     """One forward pass without observer, under more contexts; returns the output tensors."""
     from contextlib import ExitStack
 
     args, kwargs = inputs.arguments()
-    with torch.no_grad(), devices.random_state(twins.device), twins.installed(), ExitStack() as stack:
-        torch.manual_seed(0)
+    with torch.no_grad(), twins.installed() as (double, _), Drawing(), ExitStack() as stack:
         for item in context:
             stack.enter_context(item)
-        return tensors_in(subject.model(*args, **kwargs))
+        args, kwargs = map_tensors((args, kwargs), lambda tensor: tensor, double.of)
+        return tensors_in(double.model(*args, **kwargs))
 
 
 __all__ = ["Counted", "Observer", "Witness", "bind_tensors", "plain_run", "run"]

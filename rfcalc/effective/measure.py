@@ -18,7 +18,7 @@ from rfcalc.effective.images import USUAL, Images
 from rfcalc.effective.passes import gradient_of
 from rfcalc.effective.results import EffectiveField, Settings
 from rfcalc.effective.unit import Target, find
-from rfcalc.effective.weights import given, read, subject_of
+from rfcalc.effective.weights import read, subject_of, with_weights
 from rfcalc.errors import RfcalcError, TraceError, UsageError
 
 #: What is kept of a gradient before it is added up: see `erf`.
@@ -76,9 +76,9 @@ def erf(
         subject, origin = subject_of(model, inputs, axes=axes, training=training, seed=seed)
         target = find(Analysis(subject.graph), layer, at, source)
         values = Images(USUAL if inputs is None and images is None else images, _example(subject, target), seed)
-        with given(subject.model, state, subject.loaded.name, training):
-            twins = Twins(subject, chosen, seed)
-            tally = _measured(subject, twins, target, values, gradient, seed)
+        given = with_weights(subject, state)
+        twins = Twins(given, chosen, seed)
+        tally = _measured(given, twins, target, values, gradient, seed)
     if state is not None:
         origin = Path(weights).name if isinstance(weights, str | Path) else "given"
     elif twins.random:
@@ -132,9 +132,8 @@ def _measured(subject: Subject, twins: Twins, target: Target, values: Images, mo
     tally = Tally(target, mode)
     inputs = Inputs(subject, twins.device, seed)
     for number, image in enumerate(values):
-        torch.manual_seed(seed + number)  # what drops out in training
         try:
-            found = gradient_of(subject, twins, inputs, target, image, relu=mode == "relu")
+            found = gradient_of(subject, twins, inputs, target, image, relu=mode == "relu", seed=seed + number)
         except RfcalcError:
             raise
         except Exception as error:

@@ -68,17 +68,25 @@ class Catcher(TorchFunctionMode):
 
 
 def gradient_of(
-    subject: Subject, twins: Twins, inputs: Inputs, target: Target, image: torch.Tensor, *, relu: bool
+    subject: Subject,
+    twins: Twins,
+    inputs: Inputs,
+    target: Target,
+    image: torch.Tensor,
+    *,
+    relu: bool,
+    seed: int = 0,
 ) -> torch.Tensor:
     """The gradient of a unit, the sum of its channels, with respect to its input where that is ``image``.
 
-    ``relu`` leaves out the channels in which the unit is not positive. Nothing of the model is written: the pass runs
-    on twins of its tensors. Raises `TraceError` where the pass cannot be followed to the unit.
+    ``relu`` leaves out the channels in which the unit is not positive; ``seed`` is that of what drops out in training.
+    Nothing of the model is written: the pass runs on twins of its tensors. Raises `TraceError` where the pass cannot
+    be followed to the unit.
     """
     leaf = image.to(twins.device).requires_grad_()
     caught = Catcher(subject.records, target.node.id)
     with devices.honest(), saved_tensors_hooks(_copied, lambda kept: kept):
-        _forward(subject, twins, inputs, {target.number: leaf}, caught)
+        _forward(subject, twins, inputs, {target.number: leaf}, caught, seed)
         values = _values(subject, target.node, caught)
         found = None
         if caught.edge is not None:
@@ -94,15 +102,21 @@ def _copied(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _forward(
-    subject: Subject, twins: Twins, inputs: Inputs, changed: Mapping[int, torch.Tensor], caught: Catcher
+    subject: Subject,
+    twins: Twins,
+    inputs: Inputs,
+    changed: Mapping[int, torch.Tensor],
+    caught: Catcher,
+    seed: int,
 ) -> None:
     """A forward pass with gradients in which each op of the graph is shown to the catcher."""
     stack = ModuleStack(subject.model)
-    witness = Witness(stack, caught.observe)
-    with torch.enable_grad(), twins.installed() as names:
-        for parameter in subject.model.parameters():
+    witness = Witness(stack, caught.observe, seed=seed)
+    with torch.enable_grad(), twins.installed() as (double, names):
+        stack.follow(double)
+        for parameter in double.model.parameters():
             parameter.requires_grad_(False)  # the twins': only the input's gradient is wanted
-        bind_tensors(witness, subject, names)
+        bind_tensors(witness, double, names)
 
         def declare(tensor: torch.Tensor) -> torch.Tensor:
             ref = witness.input("input", tensor)
@@ -110,9 +124,9 @@ def _forward(
             caught.settle()
             return tensor
 
-        args, kwargs = map_tensors(inputs.arguments(changed), declare)
-        with stack.tracking(), caught, witness, CompositeMode(witness):
-            subject.model(*args, **kwargs)
+        args, kwargs = map_tensors(inputs.arguments(changed), declare, double.of)
+        with caught, witness, CompositeMode(witness):
+            double.model(*args, **kwargs)
         caught.settle()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -22,7 +21,7 @@ from rfcalc.errors import LoadError, UsageError
 from rfcalc.graph import LayerGraph
 from rfcalc.sources.given import from_object
 from rfcalc.sources.loaded import Loaded
-from rfcalc.tracing.modules import borrowed
+from rfcalc.tracing.doubles import Double
 
 #: Where training scripts put the state dict among the other things that they save.
 _INSIDE = ("state_dict", "model")
@@ -62,19 +61,18 @@ def _built(loaded: Loaded, seed: int) -> Loaded:
 # --- given weights ----------------------------------------------------------------------------------------------------
 
 
-def given(
-    model: nn.Module, state: Mapping[str, torch.Tensor] | None, name: str, training: bool
-) -> AbstractContextManager[None]:
-    """The model with the tensors of a state dict in place of its own, for the time of the block; None leaves its own.
+def with_weights(subject: Subject, state: Mapping[str, torch.Tensor] | None) -> Subject:
+    """The subject with a double of its model on the tensors of a state dict; None leaves the model's own.
 
     Raises `LoadError` for names or shapes that are not the model's.
     """
     if state is None:
-        return nullcontext()
-    misfits = list(_misfits(model, state))
+        return subject
+    misfits = list(_misfits(subject.model, state))
     if misfits:
-        raise LoadError(f"the weights do not fit {name}: {'; '.join(misfits)}")
-    return borrowed(model.named_modules(), _exchange(state), training)
+        raise LoadError(f"the weights do not fit {subject.loaded.name}: {'; '.join(misfits)}")
+    double = Double(subject.model, _exchange(state), subject.training)
+    return replace(subject, loaded=replace(subject.loaded, model=double.model))
 
 
 def _exchange(state: Mapping[str, torch.Tensor]) -> Callable[[str, torch.Tensor], torch.Tensor]:

@@ -23,7 +23,7 @@ from rfcalc.sources.keras_backend import demand_torch, loaded_keras, running_on
 from rfcalc.sources.keras_layers import cell_of, recorded_whole
 from rfcalc.sources.loaded import Expected, Loaded
 from rfcalc.tracing.construct import Constants
-from rfcalc.tracing.modules import StandIn, kept
+from rfcalc.tracing.tree import StandIn
 
 #: The name of an input that its author did not name; the number counts the inputs made in a process.
 _UNNAMED = re.compile(r"input_layer(_\d+)?")
@@ -140,14 +140,17 @@ class KerasStandIn(StandIn):
         """Keras's variables hold what the registries of this tree hold; the layers are as before afterwards."""
         tree = [module for module in self.modules() if isinstance(module, KerasStandIn)]
         values = [(variable, variable._value) for stand_in in tree for variable in stand_in._all_held()]
-        with kept(stand_in.original for stand_in in tree):
-            try:
-                for stand_in in tree:
-                    stand_in._lend()
-                yield tree
-            finally:
-                for variable, value in values:
-                    variable._value = value
+        attributes = [(vars(stand_in.original), dict(vars(stand_in.original))) for stand_in in tree]
+        try:
+            for stand_in in tree:
+                stand_in._lend()
+            yield tree
+        finally:
+            for held, before in attributes:
+                held.clear()
+                held.update(before)
+            for variable, value in values:
+                variable._value = value
 
     def _all_held(self) -> list[Any]:
         layer: Any = self.original

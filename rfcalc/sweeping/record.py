@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rfcalc.errors import UsageError
-from rfcalc.reading import opened, read_bytes
 from rfcalc.sweeping.row import SCHEMA, Key, Row
 
 _START = f'{{"schema": "{SCHEMA}"'
@@ -29,7 +28,7 @@ def read(path: Path) -> Kept:
     Raises `UsageError` for a file that is not what a sweep writes, so that nothing else is ever written to.
     """
     try:
-        content = read_bytes(path)
+        content = path.read_bytes()
     except FileNotFoundError:
         return Kept()
     except OSError as error:
@@ -50,7 +49,7 @@ def read(path: Path) -> Kept:
 def is_record(path: Path) -> bool:
     """Whether a file begins as a sweep's does."""
     try:
-        with opened(path) as file:
+        with path.open("rb") as file:
             return file.read(len(_START)) == _START.encode()
     except OSError:
         return False

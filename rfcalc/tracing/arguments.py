@@ -31,14 +31,18 @@ class Inputs:
     """Declares the tensors among the arguments of one pass to its recorder, in order.
 
     ``names`` are those of the tensors, where the caller has some. ``convert`` makes the tensor of the pass out of the
-    one that was given.
+    one that was given, ``copied`` a copy of anything else, so that the pass does not write into what was given.
     """
 
     def __init__(
-        self, recorder: Recorder, names: Sequence[str], convert: Callable[[torch.Tensor], torch.Tensor]
+        self,
+        recorder: Recorder,
+        names: Sequence[str],
+        convert: Callable[[torch.Tensor], torch.Tensor],
+        copied: Callable[[Any], Any],
     ) -> None:
         self.declared: list[tuple[str, Ref]] = []
-        self._recorder, self._names, self._convert = recorder, names, convert
+        self._recorder, self._names, self._convert, self._copied = recorder, names, convert, copied
 
     def all(self, model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """All arguments with their tensors converted and declared. An only tensor is called ``input``."""
@@ -60,7 +64,7 @@ class Inputs:
             return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
         if isinstance(value, dict):
             return {key: self._one(f"{name}.{key}", item) for key, item in value.items()}
-        return value
+        return self._copied(value)
 
     def _numbers(self, given: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor | None:
         """What an input's values are known to be: those of whole numbers and truth values count, others are data."""

@@ -14,8 +14,10 @@ import torch
 from torch import nn
 
 from rfcalc.tracing.modes import DispatchMode
+from rfcalc.tracing.numbers import Drawing, OwnNumbers
 from rfcalc.tracing.schema import schema_of
 from rfcalc.tracing.tensors import replaced, tensors_in_args
+from rfcalc.tracing.values import Value
 
 if TYPE_CHECKING:
     from rfcalc.tracing.recorder import Recorder
@@ -30,6 +32,7 @@ class Constants(DispatchMode):
     def __init__(self, factory: Callable[[], nn.Module]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.factory = factory  #: builds the model once more, with storage if no device is set
+        self._drawn = OwnNumbers()
         self._known: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor | None:
@@ -40,8 +43,8 @@ class Constants(DispatchMode):
     def hand_over(self, recorder: Recorder) -> None:
         """Tell a recorder what is known, for tensors that are no parameters or buffers."""
         for tensor, real in self._known.values():
-            if not isinstance(tensor, nn.Parameter) and not recorder.knows(tensor):
-                recorder.bind(tensor, recorder.found(tensor, real))
+            if not isinstance(tensor, nn.Parameter):
+                recorder.bind(tensor, Value("const", real=real, borrowed=True))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -56,7 +59,7 @@ class Constants(DispatchMode):
                 return func(*replaced(args, iter(real)), **kwargs)
             if str(kwargs.get("device", "")).startswith("cpu"):
                 return func(*replaced(args, iter(real)), **kwargs)
-        result = func(*args, **kwargs)
+        result = self._drawn.call(func, args, kwargs) if schema.random else func(*args, **kwargs)
         outs = [out for out in tensors_in_args((result,)) if out.is_meta]
         if not outs:
             return result
@@ -86,9 +89,9 @@ def build_on_meta(
     ``within`` makes what another framework needs for the same. The random state of the process is as before afterwards.
     """
     constants = Constants(factory)
-    with torch.random.fork_rng(devices=[]):
-        try:
-            with torch.device("meta"), within(), constants:
-                return factory(), constants
-        except (RuntimeError, NotImplementedError):
+    try:
+        with torch.device("meta"), within(), constants:
+            return factory(), constants
+    except (RuntimeError, NotImplementedError):
+        with Drawing():
             return factory(), None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import lru_cache
 from typing import Any
 
@@ -15,17 +15,19 @@ from rfcalc.errors import TraceError
 from rfcalc.graph import LayerGraph, Node, Param, Ref
 from rfcalc.ops import plugins
 from rfcalc.tracing.arguments import Inputs, input_info, tensors_in
-from rfcalc.tracing.buffers import found
 from rfcalc.tracing.construct import Constants
+from rfcalc.tracing.doubles import doubled, meta_twin
 from rfcalc.tracing.failing import explain, first_line
 from rfcalc.tracing.fallback import as_real, free_memory, real_twin, wants_data
 from rfcalc.tracing.functions import CompositeMode
 from rfcalc.tracing.making import make_param
-from rfcalc.tracing.modules import ModuleStack, borrowed, class_of, meta_twin
+from rfcalc.tracing.modules import ModuleStack
 from rfcalc.tracing.naming import build_nodes
-from rfcalc.tracing.notes import buffer_notices, size_notices
+from rfcalc.tracing.notes import size_notices
+from rfcalc.tracing.numbers import Drawing
 from rfcalc.tracing.recorder import Recorder
 from rfcalc.tracing.tensors import without_storage
+from rfcalc.tracing.tree import class_of
 from rfcalc.tracing.values import Value
 from rfcalc.uncollected import uncollected
 
@@ -72,7 +74,7 @@ def _traced(run: _Run, light: ExitStack, axes: Mapping[str, Mapping[str, int]], 
         light.close()  # real tensors are worth collecting
         notices.append(f"traced on real CPU tensors, for {run.asked_for(error)} needs data")
         run.again()
-    notices += [*size_notices(run.recorder.tape.records), *buffer_notices(run.recorder.tape)]
+    notices += size_notices(run.recorder.tape.records)
     return run.graph(notices, axes, separator)
 
 
@@ -107,31 +109,29 @@ class _Run:
         def exchange(name: str, tensor: torch.Tensor) -> torch.Tensor:
             known = self.constants.of(tensor) if self.constants is not None else None
             if meta:
-                made = tensor if tensor.is_meta else meta_twin(name, tensor)
+                made = tensor if tensor.is_meta and self.constants is not None else meta_twin(name, tensor)
             else:
                 made = real_twin(name, tensor, known, weights)
             if id(tensor) in parameters:
                 recorder.bind(made, Value("param", params=(name,)))
             else:
                 real = known if tensor.is_meta else tensor.detach()
-                recorder.bind(made, found(name, real if meta else made))
+                recorder.bind(made, Value("const", real=real if meta else made, borrowed=True))
             return made
 
         convert = without_storage if meta else as_real
         with (
-            _one_thread() if meta else nullcontext(),
             torch.no_grad(),
-            _own_random_numbers(),
-            _slow_path(),
-            borrowed(self.stack.modules, exchange, self.training),
+            doubled(self.model, exchange, self.training) as double,
         ):
+            self.stack.follow(double)
             if self.constants is not None and meta:
                 self.constants.hand_over(recorder)
-            inputs = Inputs(recorder, self.names, convert)
+            inputs = Inputs(recorder, self.names, convert, double.of)
             self.inputs = inputs.declared
             args, kwargs = inputs.all(self.model, self.args, self.kwargs)
-            with self.stack.tracking(), recorder, CompositeMode(recorder):
-                result = self.model(*args, **kwargs)
+            with recorder, CompositeMode(recorder):
+                result = double.model(*args, **kwargs)
             self.outputs = [ref for tensor in tensors_in(result) if (ref := recorder.value_of(tensor).ref) is not None]
         if not self.outputs:
             given = "None" if result is None else f"an object of type {type(result).__name__}"
@@ -171,8 +171,6 @@ class _Run:
         """What the graph says of its making: among it the inputs whose given values decide, which stay as they are."""
         meta = {"torch": torch.__version__, "training": self.training, "notices": list(notices)}
         meta |= _complex_params(self.stack.tree)
-        if self.recorder.tape.asked:
-            meta["asked"] = list(self.recorder.tape.asked)
         decided = [name for name, _ in self.inputs if name in self.recorder.decided]
         if decided:
             meta["notices"] = [*notices, f"the values given for {', '.join(decided)} decide what is computed and read"]
@@ -191,7 +189,7 @@ class _Run:
                 " this machine has free"
             )
         if need and self.constants is not None:
-            with _own_random_numbers():
+            with Drawing():
                 self.model, self.constants = self.constants.factory(), None
 
     def asked_for(self, error: Exception) -> str:
@@ -204,44 +202,6 @@ class _Run:
     def explain(self, error: Exception) -> Exception:
         """The failure as one line: the layer, what it received, what it needed."""
         return explain(error, self.model, self.name, self.stack, self.recorder.tape, self.inputs)
-
-
-@contextmanager
-def _own_random_numbers() -> Iterator[None]:
-    """Random numbers from a fixed seed for the pass; the user's go on afterwards where they were."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        yield
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread for a pass that computes little: threads wait for each other longer than a small constant takes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _slow_path() -> Any:
-    """Fused fast paths of torch hide the ops they are made of; off for the pass, and back afterwards."""
-    backend = getattr(torch.backends, "mha", None)
-    if backend is None or not backend.get_fastpath_enabled():
-        return nullcontext()
-    return _Restored(backend)
-
-
-class _Restored:
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
-
-    def __enter__(self) -> None:
-        self._backend.set_fastpath_enabled(False)
-
-    def __exit__(self, *_: object) -> None:
-        self._backend.set_fastpath_enabled(True)
 
 
 #: A size of torch's as a plain tuple; equal ones are one object.

@@ -65,8 +65,9 @@ class CompositeMode(TorchFunctionMode):
     ) -> Any:
         if func in _ASKED:
             return func(*args, **kwargs) if kwargs else func(*args)
-        recorder, called = self._recorder, func
-        if func in _OPERATORS and _is_operator(sys._getframe(1), func.__name__):
+        recorder, called, caller = self._recorder, func, sys._getframe(1)
+        recorder.look(caller)
+        if func in _OPERATORS and _is_operator(caller, func.__name__):
             called = _OPERATORS[func]
         outer, recorder.function = recorder.function, called
         try:

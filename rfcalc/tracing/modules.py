@@ -1,29 +1,22 @@
-"""Which module a call belongs to, and a model whose tensors are exchanged for the time of one forward pass."""
+"""Which module a call belongs to: the calls of a double's modules, and of those that are made during the pass."""
 
 from __future__ import annotations
 
 import sys
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from functools import lru_cache
-from types import MethodType
+from collections.abc import Iterable
+from types import FrameType, MethodType
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import nn
 from torch.nn.modules import module as hooks
 
-from rfcalc.errors import LoadError
 from rfcalc.graph import ModuleCall
+from rfcalc.tracing.doubles import Double
 from rfcalc.tracing.making import make_call
-from rfcalc.tracing.tensors import tensors_in_args, without_storage
-
-#: What a module keeps things in; a subclass may not let its content be exchanged.
-_CONTAINERS = frozenset({dict, OrderedDict, list, set})
-#: The attribute that holds what `torch.nn.Module.__call__` runs instead of torch's own way of calling a module. Torch
-#: leaves it out of copies and files.
-_CALL = "_compiled_call_impl"
+from rfcalc.tracing.sharding import CALL, OURS
+from rfcalc.tracing.tensors import tensors_in_args
+from rfcalc.tracing.tree import StandIn, class_of, distinct, is_leaf, places, tree, types_of
 
 
 class Scope(NamedTuple):
@@ -35,70 +28,25 @@ class Scope(NamedTuple):
     call: int
 
 
+class Known(NamedTuple):
+    """What is known of a module of the model before it is called. ``holder`` has the modules inside it."""
+
+    name: str
+    kind: type[nn.Module]
+    holder: nn.Module
+    places: int
+
+
+class Entry(NamedTuple):
+    """A call that is under way, with what was given; ``frame`` is that of a module which was made during the pass."""
+
+    scope: Scope
+    given: Any
+    frame: FrameType | None = None
+
+
 #: Shapes of several tensors.
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]
-
-
-class StandIn(nn.Module):
-    """Another framework's layer as torch's tools expect a module: parameters, buffers and layers inside it by name.
-
-    The ``original`` is what runs; it reads its numbers from here while it does. ``parts`` are modules inside it that
-    have no name of their own: what runs in them runs in it.
-    """
-
-    original: nn.Module
-    parts: tuple[nn.Module, ...] = ()
-
-    def __init__(self, original: nn.Module) -> None:
-        super().__init__()
-        self.__dict__["original"] = original  # no module inside this one
-
-
-def class_of(module: nn.Module) -> type[nn.Module]:
-    """The class that a user knows the module by."""
-    return type(module.original if isinstance(module, StandIn) else module)
-
-
-def _is_leaf(module: nn.Module) -> bool:
-    """Whether no module is inside; one that could be there may be None."""
-    inside = module._modules
-    return not inside or all(child is None for child in inside.values())
-
-
-def tree(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """All modules with their names, parents first; one that is shared comes once for each way that leads to it."""
-    found: list[tuple[str, nn.Module]] = []
-    _add_tree("", model, found)
-    return found
-
-
-def _add_tree(name: str, module: nn.Module, found: list[tuple[str, nn.Module]]) -> None:
-    found.append((name, module))
-    for key, child in module._modules.items():
-        if child is not None:
-            _add_tree(f"{name}.{key}" if name else key, child, found)
-
-
-def distinct(modules: Iterable[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:
-    """Each of the modules once, with the first of its names."""
-    found: dict[int, tuple[str, nn.Module]] = {}
-    for named in modules:
-        found.setdefault(id(named[1]), named)
-    return list(found.values())
-
-
-def _count_places(module: nn.Module, places: Counter[int]) -> None:
-    """How often each module stands in the tree of modules: once for each way that leads to it from the root."""
-    places[id(module.original if isinstance(module, StandIn) else module)] += 1
-    for child in module.children():
-        _count_places(child, places)
-
-
-@lru_cache(4096)
-def types_of(kind: Any) -> tuple[str, ...]:
-    """The full names of a module's class and of those it derives from, down to `torch.nn.Module`, which is left out."""
-    classes = kind.__mro__[: kind.__mro__.index(nn.Module)]
-    return tuple(f"{item.__module__}.{item.__qualname__}" for item in classes)
 
 
 class ModuleStack:
@@ -107,32 +55,24 @@ class ModuleStack:
     def __init__(self, model: nn.Module) -> None:
         self.tree = tree(model)
         self.modules = distinct(self.tree)
-        self._names = {id(module): name for name, module in self.modules}
-        self._stand_ins: dict[int, nn.Module] = {}  #: what holds the modules inside a called one
-        for name, module in self.modules:
-            if isinstance(module, StandIn):
-                for part in (module.original, *module.parts):
-                    self._names[id(part)] = name
-                    self._stand_ins[id(part)] = module
-        self._root = Scope("", class_of(model).__name__, _is_leaf(model), 0)
-        self._stack: list[Scope] = []
-        self._given: list[Any] = []
+        self._places = places(model) if len(self.modules) < len(self.tree) else {}
+        self._known: dict[int, Known] = {}  #: by the modules of the double
+        self._root = Scope("", class_of(model).__name__, is_leaf(model), 0)
+        self._stack: list[Entry] = []
         self._failed: tuple[Scope, Any] | None = None
         self._calls: list[tuple[Scope, Any, int, Shapes, int]] = []  #: what is known when they begin
         self._returned: list[Shapes] = []
         self._met: dict[Any, Shapes] = {}  #: equal shapes are kept once
-        self._places: Counter[int] = Counter()
-        if len(self.modules) < len(self.tree):
-            _count_places(model, self._places)
 
     @property
     def current(self) -> Scope:
-        return self._stack[-1] if self._stack else self._root
+        return self._stack[-1].scope if self._stack else self._root
 
     @property
     def failure(self) -> tuple[Scope, Shapes]:
         """The innermost call that an exception came out of, and the shapes of the tensors that it was given."""
-        scope, args = self._failed or (self.current, self._given[-1] if self._given else ())
+        top = self._stack[-1] if self._stack else Entry(self._root, ())
+        scope, args = self._failed or top[:2]
         return scope, self._shapes(args)
 
     @property
@@ -148,7 +88,7 @@ class ModuleStack:
 
     @property
     def depth(self) -> tuple[Scope, ...]:
-        return tuple(self._stack)
+        return tuple([entry.scope for entry in self._stack])
 
     def _shapes(self, values: Iterable[Any]) -> Shapes:
         """The shapes of those of the values that are tensors; asking for them is no call of the model's."""
@@ -159,40 +99,31 @@ class ModuleStack:
             known = self._met[sizes] = tuple(map(tuple, sizes))
         return known
 
-    # --- calls --------------------------------------------------------------------------------------------------------
+    # --- the double's modules -----------------------------------------------------------------------------------------
 
-    def _before(self, module: nn.Module, args: Any) -> None:
-        if not isinstance(module, StandIn):  # what it stands for is called next
-            self._enter(module, args)
+    def follow(self, double: Double) -> None:
+        """Hear of all calls of a double's modules, until it is dismantled.
 
-    def _after(self, module: nn.Module, args: Any, output: Any) -> None:
-        if not isinstance(module, StandIn):
-            self._leave(output)
-
-    def _enter(self, module: nn.Module, args: Any) -> None:
-        kind: Any = type(module)
-        ident, around = id(module), self.current
-        name = self._names.get(ident)
-        if name is None:  # made during the forward pass
-            name = f"{around.name}.{kind.__name__}".strip(".")
-        leaf = _is_leaf(self._stand_ins.get(ident, module))
-        scope = Scope(name, kind.__name__, leaf, len(self._calls) + 1)
-        self._calls.append((scope, kind, self._places.get(ident, 1), self._shapes(args), around.call))
-        self._returned.append(())
-        self._failed = None  # if there was one, the model went on
-        self._stack.append(scope)
-        self._given.append(args)
-
-    def _leave(self, output: Any) -> None:
-        left = self._stack.pop(), self._given.pop()
-        came_back = (output,) if isinstance(output, torch.Tensor) else tensors_in_args((output,))
-        self._returned[left[0].call - 1] = self._shapes(came_back)
-        if output is None and self._failed is None and sys.exc_info()[0] is not None:
-            self._failed = left
+        They are called past torch's own way, which is slower, where they have no hooks. No other module is changed, and
+        none of torch's hooks for all modules is set.
+        """
+        for name, module in self.modules:
+            made = double.of(module)
+            around = isinstance(module, StandIn)
+            for one in (module.original, *module.parts) if isinstance(module, StandIn) else (module,):
+                known = Known(name, class_of(one), made, self._places.get(id(one), 1))
+                self._known[id(double.of(one))] = known
+            if around:
+                self._known[id(made)] = Known(name, class_of(module), made, 1)
+        for made in double.modules:
+            if not isinstance(made, StandIn):  # what it stands for is called next
+                made.__dict__[CALL] = MethodType(self._call, made)
 
     def _call(self, module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
         """What takes the place of torch's own way of calling a module."""
+        self.look(sys._getframe(1))
         if _is_hooked(module):
+            self._listen(module)
             torchs: Any = module._call_impl
             return torchs(*args, **kwargs)
         self._enter(module, args)
@@ -204,126 +135,101 @@ class ModuleStack:
         self._leave(output)
         return output
 
-    @contextmanager
-    def tracking(self) -> Iterator[None]:
-        """Follow module calls until the end of the block; nothing stays registered.
+    def _listen(self, module: nn.Module) -> None:
+        """Have torch tell of the calls of a module that others hook: first of all, before they change anything."""
+        for registry, hook in ((module._forward_pre_hooks, self._before), (module._forward_hooks, self._after)):
+            if OURS not in registry:
+                others = list(registry.items())
+                registry.clear()
+                registry.update([(OURS, hook), *others])
+        module._forward_hooks_always_called[OURS] = True
 
-        Torch's hooks for all modules see every call, and make each of them slow. A module of the model that nobody else
-        hooks is called past them; those that others hook and those made during the pass are not.
-        """
-        handles = (
-            hooks.register_module_forward_pre_hook(self._before),
-            hooks.register_module_forward_hook(self._after, always_call=True),
-        )
-        own = [module for _, module in self.modules if not isinstance(module, StandIn)]
-        lent = [(module.__dict__, MethodType(self._call, module)) for module in own]
-        lent = [(attributes, call) for attributes, call in lent if attributes.setdefault(_CALL, call) is call]
-        try:
-            yield
-        finally:
-            for attributes, call in lent:
-                if attributes.get(_CALL) is call:
-                    del attributes[_CALL]
-            for handle in handles:
-                handle.remove()
+    def _before(self, module: nn.Module, args: Any) -> None:
+        self._enter(module, args)
+
+    def _after(self, module: nn.Module, args: Any, output: Any) -> None:
+        self._leave(output)
+
+    def _enter(self, module: nn.Module, args: Any, frame: FrameType | None = None) -> None:
+        around = self.current
+        known = self._known.get(id(module))
+        if known is None:  # outside of the model's tree, or made during the forward pass
+            kind: Any = type(module)
+            known = Known(f"{around.name}.{kind.__name__}".strip("."), kind, module, 1)
+        scope = Scope(known.name, known.kind.__name__, is_leaf(known.holder), len(self._calls) + 1)
+        self._calls.append((scope, known.kind, known.places, self._shapes(args), around.call))
+        self._returned.append(())
+        self._failed = None  # if there was one, the model went on
+        self._stack.append(Entry(scope, args, frame))
+
+    def _leave(self, output: Any) -> None:
+        error = sys.exc_info()[1] if output is None and self._failed is None else None
+        entry = self._stack.pop()
+        while entry.frame is not None:  # made during the pass, and left without another call
+            if error is not None and self._failed is None and _came_through(error, entry.frame):
+                self._failed = entry[:2]
+            entry = self._stack.pop()
+        came_back = (output,) if isinstance(output, torch.Tensor) else tensors_in_args((output,))
+        self._returned[entry.scope.call - 1] = self._shapes(came_back)
+        if error is not None and self._failed is None:
+            self._failed = entry[:2]
+
+    # --- modules made during the pass ---------------------------------------------------------------------------------
+
+    def look(self, frame: FrameType | None) -> None:
+        """Find the calls of modules made during the pass, which nothing tells of, among those that led to a frame."""
+        fresh: list[FrameType] = []
+        while frame is not None:
+            code = frame.f_code
+            if code is _OWN_CODE:
+                break
+            if code is _TORCHS_CODE:
+                fresh.append(frame)
+            frame = frame.f_back
+        if fresh or (self._stack and self._stack[-1].frame is not None):
+            self._follow_fresh([one for one in reversed(fresh) if self._is_fresh(one.f_locals["self"])])
+
+    def _is_fresh(self, module: nn.Module) -> bool:
+        return id(module) not in self._known and CALL not in vars(module)
+
+    def _follow_fresh(self, frames: list[FrameType]) -> None:
+        """The calls of fresh modules under way, the outermost first, in place of those that the stack ends with."""
+        first = len(self._stack)
+        while first and self._stack[first - 1].frame is not None:
+            first -= 1
+        same = 0
+        for entry, frame in zip(self._stack[first:], frames, strict=False):
+            if entry.frame is not frame:
+                break
+            same += 1
+        del self._stack[first + same :]
+        for frame in frames[same:]:
+            held = frame.f_locals
+            self._enter(held["self"], held.get("args", ()), frame)
+
+
+_OWN_CODE = ModuleStack._call.__code__
+_TORCHS_CODE = nn.Module._call_impl.__code__
+
+
+def _came_through(error: BaseException, frame: FrameType) -> bool:
+    at = error.__traceback__
+    while at is not None:
+        if at.tb_frame is frame:
+            return True
+        at = at.tb_next
+    return False
 
 
 def _is_hooked(module: nn.Module) -> bool:
-    """Whether others want to hear of the module's calls: hooks of its own, or hooks for all modules besides a trace's.
-
-    A trace within a trace has hooks besides those of the one around it.
-    """
+    """Whether others want to hear of the module's calls: hooks of its own, or hooks for all modules."""
     return bool(
         module._forward_hooks
         or module._forward_pre_hooks
         or module._backward_hooks
         or module._backward_pre_hooks
-        or len(hooks._global_forward_hooks) != 1
-        or len(hooks._global_forward_pre_hooks) != 1
+        or hooks._global_forward_hooks
+        or hooks._global_forward_pre_hooks
         or hooks._global_backward_hooks
         or hooks._global_backward_pre_hooks
     )
-
-
-# --- a model for the time of a pass -----------------------------------------------------------------------------------
-
-
-@contextmanager
-def borrowed(
-    modules: Iterable[tuple[str, nn.Module]],
-    exchange: Callable[[str, torch.Tensor], torch.Tensor] | None,
-    training: bool,
-) -> Iterator[None]:
-    """Have a model in the given mode with its parameters and buffers exchanged; everything is put back afterwards.
-
-    ``modules`` are the model's as its ``named_modules()`` gives them. What forward stores in their attributes (caches
-    of grids, counters) is undone too. ``exchange`` takes the qualified name and the tensor; tensors that are shared are
-    exchanged once. None leaves the tensors as they are.
-    """
-    made: dict[int, torch.Tensor] = {}
-    modules = list(modules)
-    with kept([module for _, module in modules]):
-        for prefix, module in modules:
-            module.__dict__["training"] = training
-            if exchange is not None:
-                _exchange(module._parameters, prefix, exchange, made)
-                _exchange(module._buffers, prefix, exchange, made)
-        yield
-
-
-def _exchange(
-    registry: dict[str, Any],
-    prefix: str,
-    exchange: Callable[[str, torch.Tensor], torch.Tensor],
-    made: dict[int, torch.Tensor],
-) -> None:
-    """Exchange a module's parameters or buffers, where another tensor is to stand for one."""
-    for key, tensor in registry.items():
-        if tensor is not None:
-            other = made.get(id(tensor))
-            if other is None:
-                other = made[id(tensor)] = exchange(f"{prefix}.{key}" if prefix else key, tensor)
-            if tensor is not other:
-                registry[key] = other
-
-
-@contextmanager
-def kept(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Put back, at the end of the block, the modules' attributes, and what is in their dicts, lists and sets now.
-
-    Among those dicts are parameters, buffers, submodules and hooks.
-    """
-    saved = [(module.__dict__, module.__dict__.copy()) for module in modules]
-    inside = [value for _, attributes in saved for value in attributes.values() if type(value) in _CONTAINERS]
-    filled = [(container, container.copy()) for container in inside if container]
-    try:
-        yield
-    finally:
-        for attributes, before in saved:
-            attributes.update(before)  # with the same names it goes on sharing them with the dicts of other instances
-            if len(attributes) > len(before):
-                _fill(attributes, before)
-        for container, content in filled:
-            _fill(container, content)
-        known = {id(container) for container, _ in filled}
-        for container in [container for container in inside if container]:
-            if id(container) not in known:
-                container.clear()
-
-
-def _fill(container: Any, content: Any) -> None:
-    """Give a container the content that it had."""
-    container.clear()
-    (container.extend if isinstance(container, list) else container.update)(content)
-
-
-def meta_twin(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor like the given one, without storage. Raises LoadError for a parameter that has no shape yet."""
-    if nn.parameter.is_lazy(tensor):
-        raise LoadError(
-            f"parameter {name} has no shape yet (a lazy module): run the model once on an example, then ask again"
-        )
-    twin = without_storage(tensor)
-    if isinstance(tensor, nn.Parameter):
-        return nn.Parameter(twin, requires_grad=tensor.requires_grad)
-    return twin

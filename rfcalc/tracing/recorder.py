@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import FrameType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,13 +16,13 @@ import torch
 
 from rfcalc import reads
 from rfcalc.graph import Read, Ref
-from rfcalc.ops import Arg, ArgRead, Call, Effect, Known, effect_of
-from rfcalc.tracing import buffers, shapes
-from rfcalc.tracing.elements import learn, of_parts
-from rfcalc.tracing.known import BY_INDEX, Numbers, copied, unnumbered, with_numbers
+from rfcalc.ops import Arg, ArgRead, Call, Effect, effect_of
+from rfcalc.tracing import shapes
+from rfcalc.tracing.known import BY_INDEX, Numbers, copied, names_of, unnumbered, with_numbers
 from rfcalc.tracing.modes import DispatchMode
 from rfcalc.tracing.modules import ModuleStack, Scope
 from rfcalc.tracing.naming import name_of
+from rfcalc.tracing.numbers import OwnNumbers
 from rfcalc.tracing.schema import Schema, schema_of
 from rfcalc.tracing.tape import Failure, Record, Tape
 from rfcalc.tracing.tensors import (
@@ -36,7 +37,7 @@ from rfcalc.tracing.tensors import (
     tensors_in_args,
     without_storage,
 )
-from rfcalc.tracing.values import Anew, Slot, Value, invert
+from rfcalc.tracing.values import Slot, Value, invert
 
 #: Effects of these kinds on parameters alone are views of the parameter, not work.
 _VIEW_KINDS = frozenset({"reshape", "copy", "cast"})
@@ -53,14 +54,14 @@ Holds: TypeAlias = Callable[[torch.Tensor], Value]
 class Recorder(Numbers, DispatchMode):
     """Records every op. ``meta``: tensors without storage take the place of real ones."""
 
-    def __init__(self, stack: ModuleStack, *, meta: bool = True) -> None:
+    def __init__(self, stack: ModuleStack, *, meta: bool = True, seed: int = 0) -> None:
         Numbers.__init__(self, meta=meta)
         DispatchMode.__init__(self)  # type: ignore[no-untyped-call]
         self.tape = Tape()
         self.function: Any = None  #: torch's function under way that the model called
         self._stack = stack
+        self._drawn = OwnNumbers(seed)
         self._whole = 0  #: depth of composite functions under way
-        self._attributes: dict[int, tuple[torch.Tensor, str]] | None = None  #: of modules, with their names
         self._layouts: dict[int, tuple[tuple[int, ...], int]] = {}  #: of arguments of ops that read by layout
 
     # --- values -------------------------------------------------------------------------------------------------------
@@ -73,39 +74,30 @@ class Recorder(Numbers, DispatchMode):
         self.bind(tensor, Value("data", ref, real=numbers, given=() if numbers is None else (name,)))
         return ref
 
-    def found(self, tensor: torch.Tensor, real: torch.Tensor | None) -> Value:
-        """What a constant holds that forward finds: under the name of the attribute that it is, if it is one.
-
-        One that is none is made by the code that uses it.
-        """
-        if self._attributes is None:
-            self._attributes = buffers.attributes(self._stack.modules)
-        _, name = self._attributes.get(id(tensor), (None, ""))
-        return buffers.found(name, real) if name else Value("const", real=real, borrowed=True)
-
     @property
     def scope(self) -> Scope:
         """The module call under way."""
         return self._stack.current
 
+    def look(self, caller: FrameType) -> None:
+        """Find the module calls under way of which nothing tells, before a call of torch's."""
+        self._stack.look(caller)
+
     def _rederive(self, slot: Slot, parent: Slot) -> Value:
         self._unrepeatable()
         if slot.value.role == "const" and parent.value.role == "const":  # its real twin shares memory with the parent's
-            return buffers.derived(slot.value, parent.value)
+            return slot.value if parent.value.real is not None else Value("const")
         steps = self.steps_of(slot)
         if not steps:
             return parent.value
         if parent.value.ref is None:
             return Value(parent.value.role, params=parent.value.params)
-        arg = self._arg(parent.tensor, unnumbered(parent.value))
+        arg = Arg(tuple(parent.tensor.shape))
         effect = Effect("reshape", [(arg, steps)])
-        args = [(arg, parent.value)]
-        ref = self._node("aten.view", effect, args, [slot.tensor])
+        ref = self._node("aten.view", effect, [(arg, parent.value)], [slot.tensor])
         if parent.value.given and slot.value.real is not None:  # in the memory of the parent's
             return Value(parent.value.role, ref, real=slot.value.real, given=parent.value.given)
-        made = Value(parent.value.role, ref)
-        learn(made, of_parts([(arg, steps)], slot.tensor.ndim), effect, args)
-        return made
+        return Value(parent.value.role, ref)
 
     # --- recording ----------------------------------------------------------------------------------------------------
 
@@ -165,8 +157,6 @@ class Recorder(Numbers, DispatchMode):
             effect.reads = [_reads(effect, number, returned, out, args) for number, out in enumerate(outs)]
             effect.each = True
         role = "data" if any(value.role == "data" for _, value in args) else "param"
-        if role == "data":
-            effect.leans = buffers.leaning(effect, args)
         if role == "param" and effect.kind in _VIEW_KINDS:
             params = tuple(dict.fromkeys(name for _, value in args for name in value.params))
             computed = [value.ref for _, value in args if value.ref is not None]
@@ -175,13 +165,12 @@ class Recorder(Numbers, DispatchMode):
         ref = self._node(op, effect, args, outs, known)
         values = [Value(role, Ref(ref.node, number)) for number in range(len(outs))]
         if values:
-            first = Known(effect.blocked, effect.zero, effect.true)
-            for value, one in zip(values, (first, *effect.beyond), strict=False):
-                learn(value, one, effect, args)
+            rows = effect.blocked is not None and (effect.rows or any(value.rows for _, value in args))
+            values[0] = Value(role, ref, blocked=effect.blocked, zero=effect.zero, true=effect.true, rows=rows)
         if reals is None:
             return values
-        held = [self.value_of(tensor) for tensor in tensors_in_args(named.values())]
-        return [with_numbers(value, real, held) for value, real in zip(values, reals, strict=True)]
+        names = names_of([self.value_of(tensor) for tensor in tensors_in_args(named.values())])
+        return [with_numbers(value, real, names) for value, real in zip(values, reals, strict=True)]
 
     def _held_for(self, op: str, reals: Sequence[torch.Tensor] | None) -> Holds | None:
         """What the rule is to see in tensors: no numbers of inputs where those of the results tell everything."""
@@ -215,28 +204,17 @@ class Recorder(Numbers, DispatchMode):
         """A value among the arguments as a rule sees it; tensors are noted in ``args``."""
         if isinstance(value, torch.Tensor):
             held = held_by(value)
-            arg = self._arg(value, held)
+            arg = as_arg(value, held, self._numbers, *self._layouts.get(id(value), _NO_LAYOUT))
             args.append((arg, held))
             return arg
         if isinstance(value, SEQUENCES):
             return tuple(value) if is_plain(value) else tuple([self._seen(item, args, held_by) for item in value])
         return value
 
-    def _arg(self, tensor: torch.Tensor, held: Value) -> Arg:
-        return as_arg(tensor, held, self._numbers, self._anew_numbers, *self._layouts.get(id(tensor), _NO_LAYOUT))
-
     def _numbers(self, held: Value) -> np.ndarray | None:
         self._unrepeatable()
         self._asked.update(dict.fromkeys(held.given))
         return None if held.real is None else numbers(held.real)
-
-    def _anew_numbers(self, held: Value) -> np.ndarray | None:
-        self._unrepeatable()
-        other = held.anew.tensor if held.anew is not None else None
-        names = buffers.weighed([held])
-        if held.real is not None and len(names) == 1 and buffers.is_zeros_and_ones(held.real):
-            self.tape.unread[names[0]] = None
-        return None if other is None else numbers(other)
 
     def _intern(self, mask: np.ndarray) -> int:
         if self.watch is not None:
@@ -250,7 +228,7 @@ class Recorder(Numbers, DispatchMode):
     ) -> Any:
         kwargs = dict(kwargs) if kwargs else {}
         if self._whole:
-            return func(*args, **kwargs)
+            return self._run(func, args, kwargs)
         schema = schema_of(func)
         tensors = tensors_in_args((*args, *kwargs.values()))
         if self.any_foreign(tensors):
@@ -276,7 +254,7 @@ class Recorder(Numbers, DispatchMode):
             if fixed and self.meta and (known := self._computed(schema, func, args, kwargs, held)) is not None:
                 return known
             shaped = shapes.result(schema, args, kwargs) if self.meta else None
-            result = func(*args, **kwargs) if shaped is None else shaped
+            result = self._run(func, args, kwargs) if shaped is None else shaped
         except Exception as error:
             result = self._instead(schema, func, args, kwargs, held, error)
         if before is not None:
@@ -288,16 +266,16 @@ class Recorder(Numbers, DispatchMode):
         self._layouts = {}
         return result
 
+    def _run(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """The op itself, on random numbers of the pass's own."""
+        return self._drawn.call(func, args, kwargs) if schema_of(func).random else func(*args, **kwargs)
+
     def _relabel(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """A tensor gets other strides and shows what it did: torch notes a memory format so after it has pooled."""
         slot = self._slot(args[0])
         result = func(*args, **kwargs)
         self._moved(slot)
         return result
-
-    def asked_of(self, held: Sequence[Value]) -> None:
-        """Note the buffers of which forward asked for a number."""
-        self.tape.asked.update(dict.fromkeys((*buffers.united(held), *buffers.weighed(held))))
 
     def fail(self, op: str, tensors: Iterable[torch.Tensor]) -> None:
         """Remember where an op was refused; the first refusal counts."""
@@ -357,8 +335,7 @@ class Recorder(Numbers, DispatchMode):
             real = held.real if self.meta else tensor
             if self.meta and real is not None:
                 real = getattr(torch.ops.aten, op.removeprefix("aten."))(real, *args[1:])
-            anew = Anew(held.anew.names) if held.anew is not None else None
-            value = Value("const", real=real, borrowed=held.borrowed, anew=anew, leans=held.leans)
+            value = Value("const", real=real, borrowed=held.borrowed)
         else:
             reals = None
             if held.given and held.real is not None:
@@ -399,22 +376,22 @@ class Recorder(Numbers, DispatchMode):
         if not steps:
             return child.value
         shape = tuple(parent.tensor.shape)
-        new, old = (self._arg(slot.tensor, unnumbered(slot.value)) for slot in (child, parent))
-        inverse, known = invert(steps, shape), Known()
+        new = Arg(tuple(child.tensor.shape))
+        old = Arg(shape)
+        inverse = invert(steps, shape)
         if inverse is None:
             effect = Effect(
                 "merge", [all_of(new, len(shape)), (old, ())], inexact="written through a view that is no box"
             )
         else:
             back, keep = inverse
-            parts = [(new, back), *([(old, keep)] if keep else [])]
-            effect = Effect("merge" if keep and parent.value.ref else "copy", parts)
-            known = of_parts(parts, len(shape))
+            effect = Effect(
+                "merge" if keep and parent.value.ref else "copy", [(new, back), *([(old, keep)] if keep else [])]
+            )
         args = [(new, child.value), (old, parent.value)]
         ref = self._node("aten.copy_slice", effect, args, [parent.tensor])
-        made = Value("data" if "data" in (child.value.role, parent.value.role) else "param", ref)
-        learn(made, known, effect, args)
-        return made
+        role = "data" if "data" in (child.value.role, parent.value.role) else "param"
+        return Value(role, ref)
 
     # --- composite functions ------------------------------------------------------------------------------------------
 
