@@ -82,7 +82,7 @@ def measured(model: Model) -> dict[str, Any]:
         "seconds": round(seconds, 2),
         "peak_mb": round(_peak()),
         "peak_before_mb": round(before),
-        "uncounted": _without_formula(analysis),
+        "uncounted": without_formula(analysis),
     }
 
 
@@ -103,7 +103,7 @@ def _peak() -> float:
 WHOLE = {"torch.linear", "torch.matmul", "torch.einsum", "torch.scaled_dot_product_attention", "torch.bilinear"}
 
 
-def _without_formula(analysis: Analysis) -> dict[str, int]:
+def without_formula(analysis: Analysis) -> dict[str, int]:
     """Multiply-adds of ops that FlopCounterMode counts as nothing."""
     known = WHOLE | {f"aten.{str(op).rpartition('.')[2]}" for op in flop_registry}
     found: Counter[str] = Counter()

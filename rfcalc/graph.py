@@ -83,6 +83,12 @@ class Node:
     call: int = 0  #: number of the innermost module call in which it ran (`ModuleCall.number`), 0 for none
     face: int | None = None  #: the node that has this layer's result with its axes as the module gives it back
     function: str = ""  #: torch's function that the model called, ``torch.matmul``, ``torch.Tensor.add_``
+    leans: tuple[str, ...] = ()  #: the buffers whose numbers decide what it reads
+
+    @property
+    def decided(self) -> bool:
+        """Whether a mask, or numbers of a buffer, decide what it reads."""
+        return self.masked or bool(self.leans)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hin
 from rfcalc import reads
 from rfcalc.errors import LoadError
 from rfcalc.graph import InputInfo, LayerGraph, ModuleCall, Node, Param, Read, Ref, TensorInfo, build
+from rfcalc.reading import opened
+from rfcalc.writing import write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +28,10 @@ SCHEMA = "rfcalc-graph/1"
 
 #: Bytes of the largest file that is read: a hundred times what a model of thousands of ops needs.
 LARGEST_FILE = 64 << 20
+#: Positions of the longest axis that fields of a saved graph are measured along: more than an hour of sound at 16 kHz.
+LARGEST_AXIS = 1 << 26
+#: Positions of the longest axis of any tensor of a saved graph.
+LARGEST_EXTENT = 1 << 40
 #: Files of more bytes must begin with the schema, as `dumps` writes them, before all of their text is read.
 _SMALL_FILE = 1 << 20
 _HEAD = re.compile(rb'\s*\{\s*"schema"\s*:\s*"([^"]{0,80})"')
@@ -153,9 +159,8 @@ def _problems(graph: LayerGraph) -> Iterator[str]:
                 yield f"node {ident} reads node {ref.node}, which does not come before it"
             elif not 0 <= ref.output < known[ref.node]:
                 yield f"node {ident} reads output {ref.output} of node {ref.node}, which has {known[ref.node]}"
+        yield from (f"node {ident} {problem}" for problem in _size_problems(record))
         yield from (f"node {ident} {problem}" for problem in _read_problems(graph, record))
-        if min((extent for out in record.outputs for extent in out.shape), default=0) < 0:
-            yield f"node {ident} has an output with a negative extent"
         known[ident] = len(record.outputs)
     for record in graph:
         if record.owner >= 0 and record.owner not in known:
@@ -173,6 +178,9 @@ def _problems(graph: LayerGraph) -> Iterator[str]:
     for ref in graph.outputs:
         if not 0 <= ref.output < known.get(ref.node, 0):
             yield f"output {ref.output} of node {ref.node} is given back, which is not there"
+    for tensor in (*graph.params, *graph.buffers):
+        if tensor.numel < 0 or min(tensor.shape, default=0) < 0:
+            yield f"{tensor.name!r} has {tensor.numel:,} elements and shape {list(tensor.shape)}"
     for item in graph.inputs:
         if item.node not in known:
             yield f"input {item.name!r} is node {item.node}, which is not there"
@@ -181,6 +189,19 @@ def _problems(graph: LayerGraph) -> Iterator[str]:
         for name, axis in item.axes.items():
             if not 0 <= axis < len(item.shape):
                 yield f"input {item.name!r} has no axis {axis} to call {name}"
+            elif item.shape[axis] > LARGEST_AXIS:
+                yield f"input {item.name!r} has {item.shape[axis]:,} positions along {name}, at most {LARGEST_AXIS:,}"
+
+
+def _size_problems(record: Node) -> Iterator[str]:
+    """Sizes and counts of a node that no network has."""
+    extents = [extent for out in record.outputs for extent in out.shape]
+    if min(extents, default=0) < 0:
+        yield "has an output with a negative extent"
+    if max(extents, default=0) > LARGEST_EXTENT:
+        yield f"has an axis of {max(extents):,} positions, at most {LARGEST_EXTENT:,} are possible"
+    counts = {"multiply-adds": record.macs or 0, **record.flops}
+    yield from (f"has {count:,} {name}" for name, count in counts.items() if count < 0)
 
 
 def _read_problems(graph: LayerGraph, record: Node) -> Iterator[str]:
@@ -207,8 +228,8 @@ def _read_problems(graph: LayerGraph, record: Node) -> Iterator[str]:
 
 
 def save(graph: LayerGraph, path: Path) -> None:
-    """Write the graph as JSON, one node a line."""
-    path.write_text(dumps(graph), encoding="utf-8")
+    """Write the graph as JSON, one node a line; the file is whole or as it was. Raises UsageError where that fails."""
+    write_whole(path, dumps(graph))
 
 
 def dumps(graph: LayerGraph) -> str:
@@ -223,7 +244,7 @@ def dumps(graph: LayerGraph) -> str:
 def load(path: Path) -> LayerGraph:
     """Read a graph that `save` wrote. Raises `LoadError` for anything else, before all of a large file is read."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             size = file.seek(0, 2)
             file.seek(0)
             head = _HEAD.match(file.read(1024))
@@ -236,7 +257,7 @@ def load(path: Path) -> LayerGraph:
             file.seek(0)
             data = json.loads(file.read().decode("utf-8"), parse_constant=_no_number)
     except OSError as error:
-        raise LoadError(f"cannot read {path}: {error.strerror}") from error
+        raise LoadError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise LoadError(f"{path} is no rfcalc graph: not valid JSON ({error}); trace the model again") from error
     return from_json(data, str(path))
@@ -269,6 +290,7 @@ def _decode_node(row: dict[str, Any]) -> Node:
     )
     known["params"] = tuple(row.get("params", ()))
     known["notes"] = tuple(row.get("notes", ()))
+    known["leans"] = tuple(row.get("leans", ()))
     return Node(**known)
 
 

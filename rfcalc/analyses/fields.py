@@ -119,7 +119,7 @@ class _Walk:
         alone = len(told) == 1
         if not held or 0 in shape:  # without elements none sees anything
             return self.nothing
-        if alone and not held[0][1] and not (record.inexact or record.masked):
+        if alone and not held[0][1] and not (record.inexact or record.decided):
             row = held[0][0]
             if _have_shape(row, shape):
                 return row
@@ -224,7 +224,7 @@ class _Axis:
             if not after.sight.is_blind:
                 arrived[after] = None
         if len(arrived) > 1:
-            return self._joined(record, list(arrived))
+            return self._joined(record, list(arrived), branches=len({id(state) for state, _ in found}) > 1)
         return next(iter(arrived), None)
 
     def _concatenated(self, record: Node, found: Sequence[Found], shape: tuple[int, ...]) -> State | None:
@@ -250,13 +250,13 @@ class _Axis:
 
     def _through(self, record: Node, state: State, steps: reads.Steps, shape: tuple[int, ...], alone: bool) -> State:
         """The state of one input after the steps by which it is read, as a part of an output of that shape."""
-        if not (steps or record.inexact or record.masked) and state.shape == shape:
+        if not (steps or record.inexact or record.decided) and state.shape == shape:
             return state
         bit, sight = 1 << record.id, state.sight
         made, mixes = self._remembered(record, sight, steps, shape, alone)
         context = state.context | bit if mixes else state.context
         inexact = state.inexact | bit if record.inexact else state.inexact
-        masked = state.masked | bit if record.masked else state.masked
+        masked = state.masked | bit if record.decided else state.masked
         if made is None and (context, inexact, masked) == (state.context, state.inexact, state.masked):
             return state
         return State(made or sight, context, inexact, state.misaligned, masked)
@@ -327,7 +327,8 @@ class _Axis:
             return False
         return lines.covers(combined(full), self.extent)
 
-    def _joined(self, record: Node, arrived: list[State]) -> State:
+    def _joined(self, record: Node, arrived: list[State], branches: bool) -> State:
+        """What is seen by several ways; those that begin at one tensor are no branches that could be out of line."""
         sights = [state.sight for state in arrived]
         oldest = min(sights, key=_age)
         key = tuple([None if sight is oldest else sight for sight in sights])
@@ -336,7 +337,7 @@ class _Axis:
             joined = self._union(sights)
             if isinstance(joined[0], int) or joined[0].is_short:
                 oldest.known[key] = joined
-        made, clash = joined
+        made, clash = joined[0], joined[1] if branches else ()
         return self._flagged(record, arrived, sights[made] if isinstance(made, int) else made, clash)
 
     def _union(self, sights: Sequence[Sight]) -> tuple[Sight | int, Paces]:

@@ -67,8 +67,9 @@ class SourceFields:
             for row, window, extent in zip(rows, windows, self._extents, strict=True)
         ]
         has_window = any(windows)
-        context = inexact = misaligned = 0
+        context = inexact = misaligned = masked = 0
         for row in rows:
+            masked |= row.masked
             context |= row.context
             inexact |= row.inexact
             misaligned |= row.misaligned
@@ -88,7 +89,8 @@ class SourceFields:
             context=tuple([record.name for record in self._flagged(context)]) if context else (),
             reasons=tuple([f"{one.name}: {one.inexact}" for one in self._flagged(inexact)]) if inexact else (),
             misaligned=self._misaligned(rows) if misaligned else (),
-            masked=any(row.masked for row in rows),
+            masked=any(record.masked for record in self._flagged(masked)),
+            leans=tuple(dict.fromkeys([name for record in self._flagged(masked) for name in record.leans])),
             reach=tuple([face.reach for face in faces]) if has_window else None,
         )
 

@@ -72,6 +72,7 @@ class ReceptiveField:
     reasons: tuple[str, ...] = ()
     misaligned: tuple[Misalignment, ...] = ()
     masked: bool = False
+    leans: tuple[str, ...] = ()  #: the buffers whose numbers decide what is read
     reach: tuple[Reach | None, ...] | None = None
     region: tuple[Region, ...] | None = None  #: of the unit asked for by ``at``
     affects: tuple[Region, ...] | None = None  #: positions of the layer that the source pixel asked for can change
@@ -85,6 +86,8 @@ class ReceptiveField:
             row["misaligned"] = [item.to_dict() for item in self.misaligned]
         if self.masked:
             row["masked"] = True
+        if self.leans:
+            row["leans"] = list(self.leans)
         if self.region is not None:
             row["region"] = plain(self.region)
         if self.affects is not None:

@@ -27,6 +27,7 @@ from typing import Any
 from rfcalc.baseline.lockfile import NAME as LOCK_NAME
 from rfcalc.baseline.units import amount, extents, percentage
 from rfcalc.errors import UsageError
+from rfcalc.reading import read_bytes
 
 #: What a limit is read by. A ceiling on a count of the whole model, a floor under its field, a ceiling on growth.
 LIMITS: Mapping[str, Callable[[Any, str], Any]] = {
@@ -117,7 +118,7 @@ def load(path: Path, name: str = "") -> Config:
 
 def _parsed(path: Path) -> tuple[dict[str, Any], str]:
     try:
-        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+        text = read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n")
         return tomllib.loads(text, parse_float=Decimal), text
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from rfcalc.reading import read_bytes
+
 _SKIPPED = frozenset({"node_modules", "site-packages", "build", "dist", "tests", "test"})
 _MOST_FILES = 5000
 
@@ -38,7 +40,7 @@ def _files(folder: Path) -> Iterator[Path]:
 def _classes(path: Path) -> Iterator[ast.ClassDef]:
     """The public classes of a file that are torch modules by the names of their bases, and have a forward."""
     try:
-        tree = ast.parse(path.read_bytes())
+        tree = ast.parse(read_bytes(path))
     except (OSError, SyntaxError, ValueError, RecursionError):
         return
     for node in tree.body:

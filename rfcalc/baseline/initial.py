@@ -11,6 +11,7 @@ from pathlib import Path
 from rfcalc.baseline.differences import model_field
 from rfcalc.baseline.record import Entry
 from rfcalc.errors import UsageError
+from rfcalc.reading import read_bytes
 from rfcalc.writing import held, write_whole
 
 _HEAD = """\
@@ -54,7 +55,7 @@ def write_section(path: Path, starts: Sequence[Start]) -> None:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return read_bytes(path).decode("utf-8-sig")
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as error:

@@ -18,6 +18,7 @@ from typing import Any
 
 from rfcalc.baseline.record import CONVENTION, Entry, digest, entry_from, to_data
 from rfcalc.errors import UsageError
+from rfcalc.reading import read_bytes
 from rfcalc.writing import held, write_whole
 
 FAMILY = "rfcalc-lock/"
@@ -49,7 +50,7 @@ class Lock:
 def read(path: Path) -> Lock:
     """The lock. Raises `NoLockError` where there is none and `LockError` for one that is damaged, edited or newer."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
     except FileNotFoundError:
         raise NoLockError(f"there is no {path}: write it with rfcalc lock") from None
     except OSError as error:
@@ -62,7 +63,7 @@ def read(path: Path) -> Lock:
 def read_if_lock(path: Path) -> Lock | None:
     """The lock, None for another JSON file. Raises as `read` does."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        if not is_lock(json.loads(path.read_bytes())):
+        if not is_lock(json.loads(read_bytes(path))):
             return None
     return read(path)
 
@@ -74,7 +75,7 @@ def loads(text: str, where: str) -> Lock:
         line = text.count("\n", 0, conflict.start()) + 1
         raise LockError(f"{where}:{line} has conflict markers: a merge is not finished; {_AGAIN}")
     try:
-        data = json.loads(text, object_pairs_hook=_unique)
+        data = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise LockError(f"{where} is damaged: {error}; {_AGAIN}") from error
     return from_data(data, where, "\r\n" if "\r\n" in text else "\n")
@@ -118,6 +119,10 @@ def _check_schema(data: Any, where: str) -> None:
             f"{where} counts by convention {data.get('convention')!r}, this rfcalc by {CONVENTION} (see its CHANGELOG):"
             " the numbers are no longer comparable; write the lock anew with rfcalc check --update"
         )
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

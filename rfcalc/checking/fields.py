@@ -76,7 +76,7 @@ def check_fields(subject: Subject, survey: Survey, probes: int, seed: int, batch
             lost = len(records) - seen
             notes.append(f"{along.source.name} {along.name}: NaN led the forward pass astray; {lost} ops not seen")
     _decide(subject, survey, seed, doubts, verdict, notes)
-    notes += _summary(records, verdict, missed)
+    notes += [*_buffers(subject, survey), *_summary(records, verdict, missed)]
     differences = tuple(verdict.differences[ident] for ident in sorted(verdict.differences))
     compared |= set(verdict.differences)
     return Check("receptive_fields", len(compared), len(compared) - len(differences), differences, tuple(notes))
@@ -208,6 +208,12 @@ def _summary(records: Sequence[Node], verdict: _Verdict, missed: int) -> list[st
     if missed:
         notes.append(f"{missed} kinds of ends of regions lie on no chosen row: more --probes reach more of them")
     return notes
+
+
+def _buffers(subject: Subject, survey: Survey) -> list[str]:
+    drawn, kept = len(survey.twins.drawn), subject.leaned_on
+    notes = [f"floating-point buffers hold other numbers than the model's: {drawn}"] if drawn else []
+    return notes + ([f"numbers of buffers that decide what is read: {', '.join(kept)}"] if kept else [])
 
 
 def _listed(names: Sequence[str], most: int = 12) -> str:

@@ -36,6 +36,12 @@ class Subject:
         """The nodes in execution order."""
         return list(self.graph)
 
+    @property
+    def leaned_on(self) -> tuple[str, ...]:
+        """The buffers whose numbers decide what is read, or what forward does."""
+        leaning = [name for record in self.graph for name in record.leans]
+        return tuple(dict.fromkeys([*leaning, *self.graph.meta.get("asked", ())]))
+
     def name_of(self, module: str) -> str:
         """A module's qualified name as the graph writes it."""
         return module.replace(".", self.loaded.separator)

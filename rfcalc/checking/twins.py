@@ -12,6 +12,7 @@ from torch import nn
 from rfcalc.checking.subject import Subject, map_tensors
 from rfcalc.tracing.doubles import Double, doubled
 from rfcalc.tracing.invented import HE, invented
+from rfcalc.tracing.values import drawn
 
 #: Scales of random weights to try in turn, until no activation leaves the range of its type.
 GAINS = (HE, 1.0, 0.5)
@@ -20,6 +21,8 @@ GAINS = (HE, 1.0, 0.5)
 class Twins:
     """Copies of a model's parameters, buffers and constants on a device; those without storage get random numbers.
 
+    Floating-point buffers hold other numbers than the model's, as a checkpoint may bring them, but for those on which
+    the analysis says that fields lean: what else it says has to hold for any.
     ``wide`` makes all floating-point tensors float64. ``random`` says whether any weight had to be made up.
     """
 
@@ -29,6 +32,8 @@ class Twins:
         self.subject, self.device, self.wide = subject, device, wide
         self.random = False
         self._gain = gain
+        self._kept = frozenset(subject.leaned_on)
+        self.drawn: list[str] = []  #: floating-point buffers whose numbers are others than the model's
         self._generator = torch.Generator().manual_seed(seed)
         self._made: dict[int, torch.Tensor] = {}
         self._keep: list[torch.Tensor] = []
@@ -73,14 +78,25 @@ class Twins:
         return made
 
     def _copy(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        own = isinstance(tensor, nn.Parameter)
         if not tensor.is_meta:
-            return tensor.detach().to("cpu", copy=True)
+            held = tensor.detach().to("cpu", copy=True)
+            return held if own else self._anew(name, held)
         constants = self.subject.loaded.constants
         known = constants.of(tensor) if constants is not None else None
-        if known is not None and not isinstance(tensor, nn.Parameter):
-            return known.detach().clone()
+        if known is not None and not own:
+            return self._anew(name, known.detach().clone())
         self.random = True
         return invented(name, tensor, self._generator, self._gain)
+
+
+    def _anew(self, name: str, held: torch.Tensor) -> torch.Tensor:
+        """Other numbers for a floating-point buffer, of the same sign."""
+        other = drawn(held, sign=1) if held.is_floating_point() and name not in self._kept else None
+        if other is None or not held.numel():
+            return held
+        self.drawn.append(name)
+        return other
 
 
 class Inputs:

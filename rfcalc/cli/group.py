@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -15,10 +16,12 @@ import click
 from click.shell_completion import CompletionItem
 
 from rfcalc.cli.complete import complete_model
-from rfcalc.cli.output import OutputClosedError, complain
+from rfcalc.cli.output import OutputClosedError, complain, unwritten
 from rfcalc.errors import RfcalcError
 
 DEFAULT = "show"
+#: What writing a stream fails with: help goes to standard output past `Target`.
+_NO_ROOM = (errno.ENOSPC, errno.EIO, errno.EPIPE, errno.EDQUOT)
 USAGE, FAILED, INTERRUPTED, CLOSED = 2, 3, 130, 141
 
 
@@ -96,9 +99,21 @@ def guarded(run: Callable[[], Any], state: State) -> int:
         return INTERRUPTED
     except OutputClosedError:
         return CLOSED
+    except OSError as error:
+        if error.filename is not None or error.errno not in _NO_ROOM:  # about a file, not a stream
+            return _internal(error, state)
+        return guarded(partial(_raise, unwritten(error)), state)
     except Exception as error:
-        message = f"internal error: {type(error).__name__}: {error}; run again with --debug and report what it prints"
-        return _fail(message, FAILED, state)
+        return _internal(error, state)
+
+
+def _internal(error: Exception, state: State) -> int:
+    message = f"internal error: {type(error).__name__}: {error}; run again with --debug and report what it prints"
+    return _fail(message, FAILED, state)
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def _fail(message: str, status: int, state: State) -> int:

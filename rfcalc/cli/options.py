@@ -148,10 +148,15 @@ def output_options(command: Function) -> Function:
         show_default=True,
         help="How to print the result.",
     )
+    @click.option(
+        "--spreadsheet",
+        is_flag=True,
+        help="CSV for a spreadsheet: a text that it would take for a formula gets an apostrophe before it.",
+    )
     @target_option
     @functools.wraps(command)
-    def wrapper(format_name: str, target: Target, **rest: Any) -> Any:
-        return command(output=Output(format_name, target), **rest)
+    def wrapper(format_name: str, spreadsheet: bool, target: Target, **rest: Any) -> Any:
+        return command(output=Output(format_name, target, spreadsheet), **rest)
 
     return wrapper
 

@@ -6,8 +6,7 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -46,27 +45,20 @@ class Target:
         if self.to_file is None:
             _print(text)
             return
-        with self._writable():
-            self.to_file.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+        self.save(text.encode("utf-8", "backslashreplace"))
 
     def save(self, data: bytes) -> None:
-        """Write a picture to the file, whole or not at all. Raises UsageError where that fails."""
+        """Write to the file, whole or not at all. Raises UsageError where that fails."""
         from rfcalc.writing import write_whole
 
         path = self.to_file
         if path is None:
             raise UsageError("a picture of bytes cannot go to standard output: name a file with -o")
-        with self._writable():
+        try:
             if path.exists() and not path.is_file():  # a device or a pipe, which nothing can replace
                 path.write_bytes(data)
             else:
                 write_whole(path, data)
-
-    @contextlib.contextmanager
-    def _writable(self) -> Iterator[None]:
-        """What goes wrong with the file as a UsageError."""
-        try:
-            yield
         except OSError as error:
             raise UsageError(
                 f"cannot write {self.path}: {error.strerror or error}; name another file with -o"
@@ -83,15 +75,22 @@ class Output:
 
     format: str
     target: Target
+    spreadsheet: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a promise that another format does not keep."""
+        if self.spreadsheet and self.format != "csv":
+            raise UsageError(f"--spreadsheet is about CSV, got --format {self.format}: add --format csv")
 
     def emit(self, report: Report) -> None:
         """Render the report, then write it."""
-        self.target.write(render(report, self.format, self.target.style()))
+        self.target.write(render(report, self.format, replace(self.target.style(), spreadsheet=self.spreadsheet)))
 
 
 def complain(message: str) -> None:
-    """One line on stderr."""
-    click.echo("rfcalc: " + " ".join(message.split()), err=True)
+    """One line on stderr, where that can be written."""
+    with contextlib.suppress(OSError):  # a full disk or a closed pipe changes no exit status
+        click.echo("rfcalc: " + " ".join(message.split()), err=True)
 
 
 def _print(text: str) -> None:
@@ -102,12 +101,16 @@ def _print(text: str) -> None:
     try:
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
-    except BrokenPipeError as error:
-        _abandon_stdout()
-        raise OutputClosedError from error
     except OSError as error:
-        _abandon_stdout()
-        raise UsageError(f"cannot write standard output: {error.strerror or error}") from error
+        raise unwritten(error) from error
+
+
+def unwritten(error: OSError) -> Exception:
+    """What a failure to write standard output means: its reader went away, or it has no room."""
+    _abandon_stdout()
+    if isinstance(error, BrokenPipeError):
+        return OutputClosedError()
+    return UsageError(f"cannot write standard output: {error.strerror or error}")
 
 
 def _abandon_stdout() -> None:

@@ -21,15 +21,18 @@ from rfcalc.ops import (
     resample,
     transforms,
 )
+from rfcalc.ops._masks import LOWEST
 from rfcalc.ops.apply import effect_of
-from rfcalc.ops.registry import SIZED_BY_DATA, Arg, ArgRead, Call, Effect, Registered, lookup, registered, rule
+from rfcalc.ops.registry import SIZED_BY_DATA, Arg, ArgRead, Call, Effect, Known, Registered, lookup, registered, rule
 
 __all__ = [
+    "LOWEST",
     "SIZED_BY_DATA",
     "Arg",
     "ArgRead",
     "Call",
     "Effect",
+    "Known",
     "Registered",
     "attention",
     "conv",

@@ -14,6 +14,9 @@ from rfcalc.reads import Blocked, Contract, Permute, Reduce, Reshape, Step, Step
 
 Labels: TypeAlias = tuple[str, ...]
 
+#: Of a product of more elements it is not worked out which are 0.
+_LARGEST = 1 << 22
+
 
 # --- calls and what is known of their arguments -----------------------------------------------------------------------
 
@@ -76,11 +79,17 @@ class Product:
     """An einsum: ``labels[k]`` names the axes of operand k, ``out`` those of the result; other labels are summed.
 
     ``reads`` is what the result reads of each operand, ``macs`` its multiply-adds: two operands multiply and add once
-    for each combination of their indices; more of them are contracted from left to right.
+    for each combination of their indices; more of them are contracted from left to right. What only meets like a
+    product, and does not multiply (``multiplies``), reads zeros as any number.
     """
 
     def __init__(
-        self, call: Call, operands: Sequence[Arg], labels: Sequence[Sequence[str]], out: Sequence[str]
+        self,
+        call: Call,
+        operands: Sequence[Arg],
+        labels: Sequence[Sequence[str]],
+        out: Sequence[str],
+        multiplies: bool = True,
     ) -> None:
         self.call = call
         self.operands = tuple(operands)
@@ -91,6 +100,7 @@ class Product:
             for label, size in zip(row, operand.shape, strict=True):
                 self.extent[label] = max(size, self.extent.get(label, size)) if size else 0
         self.macs = self._macs()
+        self.multiplies = multiplies
         self.masked = False
         self.inexact = ""
         self.reads: list[ArgRead] = [(arg, self._steps(k)) for k, arg in enumerate(self.operands)]
@@ -110,12 +120,12 @@ class Product:
 
     def _steps(self, k: int) -> Steps:
         zeros = [j for j, other in enumerate(self.operands) if j != k and known_zero(other) is not None]
-        if self.operands[k].reads_data and zeros:
+        if self.operands[k].reads_data and zeros and self.multiplies:
             simple = all(len(set(row)) == len(row) for row in self.labels)
-            if len(self.operands) == 2 and simple:
+            if len(zeros) == 1 and simple:
                 self.masked = True
                 return self._through_zeros(k, zeros[0])
-            self.inexact = "an operand with known zeros in a product of many operands or of a diagonal"
+            self.inexact = "several operands with known zeros in one product, or a diagonal of such a one"
         return _read(self.operands[k].shape, self.labels[k], self.out)
 
     def _through_zeros(self, k: int, other: int) -> Steps:
@@ -123,8 +133,9 @@ class Product:
         mine, theirs = self.labels[k], self.labels[other]
         shape = self.operands[k].shape
         batch = [label for label in self.out if label in mine and label in theirs]
-        rows = [label for label in self.out if label not in mine]
-        columns = [label for label in self.out if label not in theirs]
+        rows = [label for label in self.out if label not in mine and label in theirs]
+        apart = [label for label in self.out if label not in mine and label not in theirs]
+        columns = [label for label in self.out if label in mine and label not in theirs]
         inner = [label for label in mine if label in theirs and label not in self.out]
         alone = [label for label in mine if label not in theirs and label not in self.out]
         counts = [numel([self.extent[label] for label in group]) for group in (rows, inner, columns)]
@@ -139,10 +150,33 @@ class Product:
         steps += permute([mine.index(label) for label in (*batch, *inner, *columns, *alone)])
         steps += reshape((*own, *full, *(1 for _ in alone)), (*own, counts[1], counts[2]))
         steps.append(Contract(self.call.mask(mask)))
-        order = [*batch, *rows, *columns]
-        steps += reshape((*both, counts[0], counts[2]), (*both, *(self.extent[label] for label in order[len(batch) :])))
+        order = [*batch, *rows, *columns, *apart]
+        spread = [1 if label in apart else self.extent[label] for label in order[len(batch) :]]
+        steps += reshape((*both, counts[0], counts[2]), (*both, *spread))
         steps += permute([order.index(label) for label in self.out])
         return tuple(steps)
+
+    @property
+    def zero(self) -> np.ndarray | None:
+        """Where the result is known to be 0: of two operands each pair of elements that meet has a 0."""
+        if len(self.operands) != 2 or any(len(set(row)) < len(row) for row in self.labels):
+            return None
+        zeros = [known_zero(operand) if operand.zero is not None else None for operand in self.operands]
+        if not self.multiplies or all(zero is None for zero in zeros):
+            return None
+        letter = {label: chr(ord("a") + at) for at, label in enumerate(self.extent)}
+        open_, terms = [], []
+        for operand, row, zero in zip(self.operands, self.labels, zeros, strict=True):
+            mask = ranked(np.zeros((), dtype=bool) if zero is None else zero, operand.ndim)
+            kept = [axis for axis, label in enumerate(row) if mask.shape[axis] > 1]
+            terms.append("".join(letter[row[axis]] for axis in kept))
+            open_.append((~mask).reshape([mask.shape[axis] for axis in kept]).astype(np.float32))
+        out = [label for label in self.out if any(letter[label] in term for term in terms)]
+        if numel([self.extent[label] for label in out]) > _LARGEST:
+            return None
+        meets = np.einsum(f"{','.join(terms)}->{''.join(letter[label] for label in out)}", *open_, optimize=True)
+        found = (meets == 0).reshape([self.extent[label] if label in out else 1 for label in self.out])
+        return found if found.any() else None
 
     def _zeros(self, other: int, batch: list[str], rows: list[str], inner: list[str]) -> np.ndarray:
         """The other operand's zeros as (batch..., rows, inner); a sum of zeros only is zero."""

@@ -31,7 +31,14 @@ def known_zero(operand: Any) -> Mask:
     if operand.zero is not None:
         return operand.zero
     value = operand.value()
+    if value is None and operand.anew is not None:
+        return _zero_anyhow(operand.numbers(), operand.anew())
     return None if value is None else _some(value == 0)
+
+
+def _zero_anyhow(numbers: Mask, others: Mask) -> Mask:
+    """Where a constant is 0 whatever the floating-point numbers of buffers are."""
+    return None if numbers is None or others is None else _some((numbers == 0) & (others == 0))
 
 
 def known_true(operand: Any) -> Mask:
@@ -53,10 +60,20 @@ def known_blocked(operand: Any, factor: float = 1) -> Mask:
         return None
     if operand.blocked is not None:
         return operand.blocked if factor >= 1 else None
-    value = operand.value()
+    value = operand.numbers()
     if value is None or value.dtype.kind not in "fiu":
         return None
-    return _some(value * float(factor) <= LOWEST)
+    low = value * float(factor) <= LOWEST
+    if low.any() and np.isfinite(value[low]).any():
+        operand.finite = True
+    return leant_on(operand, _some(low))
+
+
+def leant_on(operand: Any, mask: Mask) -> Mask:
+    """A mask that follows from the numbers of an argument, which takes note if they could be a weight's."""
+    if isinstance(operand, Arg) and operand.anew is not None and mask is not None and mask.any():
+        operand.leant_on = True
+    return mask
 
 
 def union(rank: int, *masks: Mask) -> Mask:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rfcalc.ops import _masks
-from rfcalc.ops.registry import Arg, Effect
+from rfcalc.ops.registry import Arg, Effect, Known
 from rfcalc.reads import Permute, Reshape, Slice, Steps
 
 
@@ -31,7 +31,13 @@ def moved(x: Arg, *ways: Steps, attrs: dict[str, Any] | None = None, inexact: st
         blocked=_masks.carry(x.blocked, x.shape, ways[0]) if ways else None,
         zero=_masks.carry(x.zero, x.shape, ways[0]) if ways else None,
         true=_masks.carry(x.true, x.shape, ways[0]) if ways else None,
+        beyond=[_carried(x, steps) for steps in ways[1:]],
     )
+
+
+def _carried(x: Arg, steps: Steps) -> Known:
+    """What is known of a tensor's elements after they were moved."""
+    return Known(*[_masks.carry(mask, x.shape, steps) for mask in (x.blocked, x.zero, x.true)])
 
 
 def slice_steps(x: Arg, axis: int, start: int, size: int, step: int = 1) -> Steps:

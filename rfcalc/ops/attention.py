@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rfcalc.ops._linear import either, except_at, formula, ranked, reshape
-from rfcalc.ops._masks import LOWEST
+from rfcalc.ops._masks import LOWEST, leant_on
 from rfcalc.ops.common import align
 from rfcalc.ops.registry import Arg, ArgRead, Call, Effect, numel, rule
 from rfcalc.reads import Contract, Group, Pad, Reduce, Steps
@@ -105,13 +105,13 @@ class _Attention:
 
     def _known(self, mask: Arg) -> np.ndarray | None:
         """What the mask is known to block; finite values that block a whole row block nothing."""
-        value = mask.value()
+        value = mask.numbers()
         if value is None and mask.dtype == "bool":
             return None if mask.zero is None else self._wide(mask.zero)
         if value is None:
             return None if mask.blocked is None else _relative(self._wide(mask.blocked), -1)
         wide = self._wide(value)
-        return ~wide if wide.dtype == bool else _relative(wide <= LOWEST, -1) | (wide == -np.inf)
+        return ~wide if wide.dtype == bool else leant_on(mask, _relative(wide <= LOWEST, -1) | (wide == -np.inf))
 
     def _wide(self, known: np.ndarray) -> np.ndarray:
         """With two axes at least, and the last one as long as there are keys."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rfcalc.ops._taps import Slide, masked_reads
 from rfcalc.ops.common import per_axis, times
 from rfcalc.ops.registry import Arg, ArgRead, Call, Effect, numel, rule
-from rfcalc.reads import Group, Permute, Reduce, Reshape, Spans, Step, Transposed, Window
+from rfcalc.reads import Permute, Reduce, Reshape, Spans, Step, Window
 
 _DYNAMIC = "the kernel is computed from data; every unit is taken to read all of its filter"
 
@@ -26,12 +27,12 @@ def convolution(call: Call) -> Effect:
     transposed: bool = call["transposed"]
     out = call.out.shape
 
-    step = Transposed if transposed else Window
-    steps: list[Step] = [Group(1, groups, out[1])]
-    for axis in range(spatial):
-        steps.append(step(axis + 2, kernel[axis], stride[axis], dilation[axis], padding[axis], out[axis + 2]))
+    slide = Slide(transposed, stride, padding, dilation, groups, x.shape[1], out)
+    steps = slide.steps(kernel)
+    masked = masked_reads(call, slide, weight)
     inside = _inside(x, steps) if weight.reads_data else []
-    reads: list[ArgRead] = [(x, tuple(steps)), _weight(weight, inside, transposed, groups)]
+    reads: list[ArgRead] = [(x, ways) for ways in ([steps] if masked is None else masked)]
+    reads.append(_weight(weight, inside, transposed, groups))
     if bias is not None:
         reads.append((bias, (Reshape(bias.shape, (1, *bias.shape, *(1,) * spatial)),)))
 
@@ -55,6 +56,7 @@ def convolution(call: Call) -> Effect:
             "out_channels": out[1],
         },
         inexact=_DYNAMIC if weight.reads_data and not inside else "",
+        masked=masked is not None,
     )
 
 

@@ -21,7 +21,7 @@ from rfcalc.ops._indexing import (
     whole,
 )
 from rfcalc.ops._linear import either, except_at, ranked, reshape
-from rfcalc.ops._masks import LOWEST, carry, common, known_zero, union
+from rfcalc.ops._masks import LOWEST, carry, common, known_zero, leant_on, union
 from rfcalc.ops.common import align
 from rfcalc.ops.registry import SIZED_BY_DATA, Arg, ArgRead, Call, Effect, numel, rule
 from rfcalc.reads import Pad, Reduce, Slice, Spans, Step, Steps
@@ -394,6 +394,7 @@ def _choice(call: Call, condition: Arg, yes: Any, no: Any) -> Effect:
         zero=_joined(always, never, known_zero(yes), known_zero(no)),
         masked=partly,
         rows=partly,
+        finite=any(isinstance(branch, int | float) and -np.inf < branch <= LOWEST for branch in (yes, no)),
     )
 
 
@@ -410,8 +411,8 @@ def _settled(condition: Arg, rank: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _is_infinite(branch: Any) -> np.ndarray | None:
     """Where a branch is known to be minus infinity."""
-    value = branch.value() if isinstance(branch, Arg) else branch
-    return None if value is None else np.asarray(value) == -np.inf
+    value = branch.numbers() if isinstance(branch, Arg) else branch
+    return None if value is None else leant_on(branch, np.asarray(value) == -np.inf)
 
 
 def _low(branch: Any) -> np.ndarray | None:
@@ -419,8 +420,11 @@ def _low(branch: Any) -> np.ndarray | None:
     if isinstance(branch, Arg):
         if branch.blocked is not None:
             return branch.blocked
-        branch = branch.value()
-    return None if branch is None else np.asarray(branch) <= LOWEST
+        value = branch.numbers()
+        if value is not None and np.isfinite(value[value <= LOWEST]).any():
+            branch.finite = True
+        return None if value is None else leant_on(branch, value <= LOWEST)
+    return None if branch is None else np.asarray(branch <= LOWEST)
 
 
 def _joined(always: np.ndarray, never: np.ndarray, yes: np.ndarray | None, no: np.ndarray | None) -> np.ndarray | None:

@@ -43,6 +43,7 @@ def _effect(
         attrs=attrs,
         inexact=product.inexact,
         masked=product.masked,
+        zero=None if added else product.zero,
     )
 
 
@@ -259,7 +260,7 @@ def cdist(call: Call) -> Effect:
     rank = len(call.out.shape)
     rows = [*_axes(rank - 2), "m", "k"]
     columns = [*_axes(rank - 2), "n", "k"]
-    product = Product(call, [a, b], [rows[rank - a.ndim :], columns[rank - b.ndim :]], [*rows[:-1], "n"])
+    product = Product(call, [a, b], [rows[rank - a.ndim :], columns[rank - b.ndim :]], [*rows[:-1], "n"], False)
     size = numel(call.out.shape)
     flops = {"other": size * (3 * a.shape[-1] + 1)}
     return Effect("matmul", product.reads, flops=flops, attrs={"p": f"{call.get('p', 2.0):g}"})

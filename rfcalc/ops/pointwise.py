@@ -6,6 +6,7 @@ elementary function (exp, log, sqrt, sin, tanh, erf, ...) in the op's definition
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,6 +71,10 @@ _KEEP_ZERO = frozenset(
         rad2deg_ nan_to_num nan_to_num_"""
     )
 )
+#: Functions of what a softmax would block that are nothing, too: e^-88 is below the smallest normal number.
+_FADE = frozenset(aten("exp exp_ sigmoid sigmoid_ special_expit softplus"))
+#: Functions of minus infinity that are 0.
+_FADE_AT_INFINITY = _FADE | frozenset(aten("exp2 exp2_ special_exp2 relu relu_ relu6 relu6_ hardsigmoid hardsigmoid_"))
 _COST = _by_op(_ACTIVATIONS) | _by_op(_UNARY) | _by_op(_BINARY)
 
 
@@ -82,8 +87,20 @@ def _flops(call: Call, category: str, per_element: int) -> dict[str, int]:
     return {category: per_element * numel(call.out.shape)} if per_element else {}
 
 
-def _zero(call: Call, operand: Arg) -> _masks.Mask:
-    return operand.zero if call.op in _KEEP_ZERO else None
+def _function(kind: str, call: Call, x: Arg, flops: dict[str, int]) -> Effect:
+    """A function of one tensor, position by position: of 0 it may be 0, of what is blocked nothing."""
+    rank = len(call.out.shape)
+    fades = x.blocked is not None and call.op in (_FADE if x.finite else _FADE_AT_INFINITY)
+    gone = _masks.union(rank, x.blocked) if fades else None
+    kept = x.zero if call.op in _KEEP_ZERO else None
+    _, steps = pointwise(x, rank)
+    return Effect(
+        kind,
+        [(x, steps if gone is None else (*steps, Blocked(call.mask(gone))))],
+        flops=flops,
+        zero=_masks.union(rank, kept, gone),
+        masked=gone is not None,
+    )
 
 
 # --- activations ------------------------------------------------------------------------------------------------------
@@ -95,12 +112,7 @@ def activation(call: Call) -> Effect:
     x: Arg = call["self"]
     # The tanh approximation of gelu: x + 0.044715 x^3 (4), scaled (1), tanh (1), add 1, times x, halved (3).
     count = 9 if call["approximate"] == "tanh" else _COST[call.op]
-    return Effect(
-        "activation",
-        [pointwise(x, len(call.out.shape))],
-        flops=_flops(call, "activation", count),
-        zero=_zero(call, x),
-    )
+    return _function("activation", call, x, _flops(call, "activation", count))
 
 
 @rule("aten.log_sigmoid_forward")
@@ -119,7 +131,7 @@ def prelu(call: Call) -> Effect:
     slope = pointwise(weight, x.ndim)
     if weight.ndim == 1 and weight.numel > 1:
         slope = (weight, (Reshape(weight.shape, (1, *weight.shape, *(1,) * (x.ndim - 2))),))
-    return Effect("activation", [pointwise(x, x.ndim), slope], flops=_flops(call, "activation", 2), zero=_zero(call, x))
+    return Effect("activation", [pointwise(x, x.ndim), slope], flops=_flops(call, "activation", 2), zero=x.zero)
 
 
 @rule("aten.glu")
@@ -139,8 +151,7 @@ def glu(call: Call) -> Effect:
 def unary(call: Call) -> Effect:
     """An elementary function: one position; 1 operation per element (2 or 3 where it is composed)."""
     x: Arg = call["self"]
-    flops = _flops(call, "elementwise", _COST[call.op])
-    return Effect("elementwise", [pointwise(x, len(call.out.shape))], flops=flops, zero=_zero(call, x))
+    return _function("elementwise", call, x, _flops(call, "elementwise", _COST[call.op]))
 
 
 @rule(*aten("clamp clamp_ clip clip_ clamp_min clamp_min_ clamp_max clamp_max_"))
@@ -171,7 +182,21 @@ def addition(call: Call) -> Effect:
         blocked = _masks.union(
             len(call.out.shape), _masks.known_blocked(left, signs[0]), _masks.known_blocked(right, signs[1])
         )
-    return _elementwise(call, 1 + (alpha != 1), blocked=blocked)
+    return _elementwise(call, 1 + (alpha != 1), blocked=blocked, zero=_both_zero(call, left, right))
+
+
+def _both_zero(call: Call, left: Any, right: Any) -> _masks.Mask:
+    """Where both operands are 0; numbers of a constant are looked at only where something is known of the other."""
+    if not any(isinstance(operand, Arg) and operand.zero is not None for operand in (left, right)):
+        return None
+    return _masks.common(len(call.out.shape), _masks.known_zero(left), _masks.known_zero(right))
+
+
+def _still_blocked(call: Call, x: Any, factor: Any) -> _masks.Mask:
+    """What is blocked of a tensor times a positive number: minus infinity stays, what is only low must not shrink."""
+    if not isinstance(x, Arg) or x.blocked is None or not isinstance(factor, int | float):
+        return None
+    return _masks.union(len(call.out.shape), x.blocked) if factor >= 1 or (factor > 0 and not x.finite) else None
 
 
 @rule(*aten("mul mul_ multiply multiply_ div div_ divide divide_ true_divide true_divide_"))
@@ -180,7 +205,12 @@ def product(call: Call) -> Effect:
     left, right = call["self"], call["other"]
     divides = "div" in call.op
     zeros = _masks.known_zero(left), None if divides else _masks.known_zero(right)
-    return _decided(call, zeros, 1, zero=_masks.union(len(call.out.shape), *zeros))
+    rank = len(call.out.shape)
+    if divides:
+        blocked = _still_blocked(call, left, 1 / right if isinstance(right, int | float) and right else None)
+    else:
+        blocked = _masks.union(rank, _still_blocked(call, left, right), _still_blocked(call, right, left))
+    return _decided(call, zeros, 1, zero=_masks.union(rank, *zeros), blocked=blocked)
 
 
 @rule(*aten("logical_and logical_and_ bitwise_and bitwise_and_ __and__ __iand__"))
@@ -340,6 +370,7 @@ def filled(call: Call) -> Effect:
     return Effect(
         "other",
         blocked=_masks.everywhere(rank) if known and number <= _masks.LOWEST else None,
+        finite=number != -math.inf,
         zero=_masks.everywhere(rank) if number == 0 else None,
     )
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from rfcalc.ops import _masks
+from rfcalc.ops._linear import except_at, ranked
 from rfcalc.ops.common import align, drop_axes, positive
 from rfcalc.ops.pointwise import aten, binary
 from rfcalc.ops.registry import Arg, ArgRead, Call, Effect, numel, rule
@@ -18,6 +22,9 @@ _PER_ELEMENT = {
     4: "var std var_mean std_mean logsumexp special_logsumexp",
 }
 _PER_RESULT = {1: "std std_mean", 2: "logsumexp special_logsumexp"}
+#: What a finite mask blocks is nothing in a sum of exponentials; minus infinity is never the largest.
+_SOFT = frozenset(aten("logsumexp special_logsumexp logcumsumexp _logcumsumexp"))
+_LARGEST = frozenset(aten("amax max cummax"))
 _CUMULATIVE = {
     1: "cumsum cumsum_ cumprod cumprod_ cummax cummin",
     4: "logcumsumexp _logcumsumexp",
@@ -41,12 +48,30 @@ def reduction(call: Call) -> Effect:
     keepdim = bool(call["keepdim"])
     kind = "pool" if call.op in ("aten.mean", "aten.amax") and _pools(x, axes, keepdim) else "reduction"
     flops = _ELEMENT[call.op] * x.numel + _RESULT.get(call.op, 0) * numel(call.out.shape)
+    skipped = _skipped(call.op, x)
+    _, steps = _reduced(x, axes, call.out.shape)
     return Effect(
         kind,
-        [_reduced(x, axes, call.out.shape)],
+        [(x, (*except_at(call, skipped), *steps))],
+        masked=skipped is not None,
+        zero=_sum_of_zeros(x, axes, call.out.shape) if call.op in ("aten.sum", "aten.mean") else None,
         flops={"pooling" if kind == "pool" else "reduction": flops},
         attrs={"dim": list(axes), "keepdim": keepdim},
     )
+
+
+def _skipped(op: str, x: Arg) -> _masks.Mask:
+    """The elements that a maximum, or the logarithm of a sum of exponentials, does not see."""
+    return x.blocked if op in (_SOFT if x.finite else _SOFT | _LARGEST) else None
+
+
+def _sum_of_zeros(x: Arg, axes: Sequence[int], out: Sequence[int]) -> _masks.Mask:
+    """Where a sum has zeros only."""
+    if x.zero is None or not x.ndim:
+        return None
+    zero = ranked(x.zero, x.ndim).all(axis=tuple(axes), keepdims=True)
+    kept = [size for axis, size in enumerate(zero.shape) if len(out) == x.ndim or axis not in axes]
+    return zero.reshape(kept) if zero.any() else None
 
 
 @rule("aten.max", "aten.min")
@@ -80,8 +105,24 @@ def cumulative(call: Call) -> Effect:
     x: Arg = call["self"]
     axis = call["dim"] % x.ndim if x.ndim else 0
     steps: tuple[Step, ...] = (Prefix(axis, x.shape[axis]),) if x.ndim else ()
-    flops = {"reduction": _CUMULATED[call.op] * x.numel}
-    return Effect("reduction", [(x, steps)], flops=flops, attrs={"dim": axis})
+    skipped = _skipped(call.op, x)
+    return Effect(
+        "reduction",
+        [(x, (*except_at(call, skipped), *steps))],
+        flops={"reduction": _CUMULATED[call.op] * x.numel},
+        attrs={"dim": axis},
+        masked=skipped is not None,
+        zero=_sum_so_far(x, axis) if "cumsum" in call.op else None,
+    )
+
+
+def _sum_so_far(x: Arg, axis: int) -> _masks.Mask:
+    """Where a cumulative sum has seen zeros only."""
+    if x.zero is None or not x.ndim:
+        return None
+    zero = ranked(x.zero, x.ndim)
+    zero = zero if zero.shape[axis] == 1 else np.logical_and.accumulate(zero, axis=axis)
+    return zero if zero.any() else None
 
 
 def _axes(call: Call, x: Arg) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +26,9 @@ class Arg:
 
     ``role`` is "data" (computed in the forward pass, or an input), "param" (a parameter or a view of one) or "const"
     (depends on neither). ``value()`` gives the numbers of a constant as a numpy array, and those of data that
-    follow from inputs given with their values alone; None where they are not known. ``strides`` and ``offset`` are
-    the layout in memory, given only to ops that read by layout.
+    follow from inputs given with their values alone; None where they are not known, or where floating-point numbers of
+    a buffer went into them, which are a weight's: ``anew()`` gives what these might be as well. ``strides`` and
+    ``offset`` are the layout in memory, given only to ops that read by layout.
     ``blocked`` marks the elements known to be minus infinity, or so far below zero that a softmax turns them into 0;
     ``zero`` marks those known to be exactly 0, ``true`` those of a boolean tensor that are known to be true. All
     broadcast over the tensor; None means that none is known. ``rows`` says that data may make all that is not blocked
@@ -45,6 +46,9 @@ class Arg:
     offset: int = 0
     rows: bool = False
     true: np.ndarray | None = None
+    anew: Callable[[], np.ndarray | None] | None = None
+    leant_on: bool = False  #: whether a rule took numbers for a mask that are a weight's otherwise
+    finite: bool = False  #: whether some of what is blocked is not minus infinity, but only far below zero
 
     @property
     def ndim(self) -> int:
@@ -60,7 +64,11 @@ class Arg:
         return self.role == "data"
 
     def value(self) -> np.ndarray | None:
-        """The numbers, None where they are not known."""
+        """The numbers, None where they are not known, or are a weight's."""
+        return self.numbers() if self.anew is None else None
+
+    def numbers(self) -> np.ndarray | None:
+        """The numbers, those of a buffer too."""
         return self.load() if self.load is not None else None
 
 
@@ -131,6 +139,14 @@ _KINDS = NUMBERED_KINDS | FOLDED_KINDS
 ArgRead = tuple[Arg, Steps]
 
 
+class Known(NamedTuple):
+    """What is known of the elements of one output, as in `Arg`."""
+
+    blocked: np.ndarray | None = None
+    zero: np.ndarray | None = None
+    true: np.ndarray | None = None
+
+
 @dataclass(slots=True)
 class Effect:
     """What a rule says of a call.
@@ -140,8 +156,8 @@ class Effect:
     ``flops`` all other arithmetic by category (see docs/flops.md), of numbers of any type: what complex ones take is
     worked out from that, unless ``real`` says that real operations are counted. ``formula`` writes the multiply-adds
     in the lecture's form. ``inexact`` says why the reads are an upper bound. ``blocked``, ``zero`` and ``true``
-    describe the first output (see `Arg`), and so do the ``rows`` of what is blocked, which it also has from its
-    arguments.
+    describe the first output (see `Arg`), and so do the ``rows`` of what is blocked, and whether some of it is
+    ``finite``, which it also has from its arguments; ``beyond`` describes the other outputs.
     """
 
     kind: str
@@ -159,6 +175,9 @@ class Effect:
     rows: bool = False
     notes: tuple[str, ...] = ()
     real: bool = False
+    finite: bool = False
+    beyond: Sequence[Known] = ()
+    leans: tuple[str, ...] = ()  #: the buffers whose numbers decide what is read; the tracer tells
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ def constant_pad(call: Call) -> Effect:
         [(x, _pad_steps(x, widths, "zero"))],
         attrs={"padding": [list(pair) for pair in widths], "value": value},
         blocked=_padded(x.blocked, x.shape, widths, value <= -88),
+        finite=value != -math.inf,
         zero=_padded(x.zero, x.shape, widths, value == 0),
     )
 

@@ -63,6 +63,8 @@ def field_facts(name: str, field: ReceptiveField, at: Sequence[int] | None = Non
     facts += [("not aligned", text.misaligned(item)) for item in field.misaligned]
     if field.masked:
         facts.append(("masked", "reads that a mask blocks are left out"))
+    if field.leans:
+        facts.append(("leans on", f"the numbers of {text.listed(field.leans, 8)}"))
     return facts
 
 

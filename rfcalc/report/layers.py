@@ -152,6 +152,7 @@ def field_notes(layers: Sequence[Layer]) -> list[str]:
         *_bound_notes(fields),
         *_misaligned_notes(fields),
         *_masked_note(layers),
+        *_leaning_note(layers),
     ]
 
 
@@ -181,6 +182,13 @@ def _misaligned_notes(fields: Sequence[ReceptiveField]) -> list[str]:
 def _masked_note(layers: Sequence[Layer]) -> list[str]:
     names = [layer.name for layer in layers if any(field.masked for field in layer.receptive_fields.values())]
     return [f"masked reads left out in {text.listed(names)}"] if names else []
+
+
+def _leaning_note(layers: Sequence[Layer]) -> list[str]:
+    fields = [field for layer in layers for field in layer.receptive_fields.values()]
+    names = list(dict.fromkeys(name for field in fields for name in field.leans))
+    buffers = "buffers" if len(names) > 1 else "buffer"
+    return [f"fields lean on the numbers of {buffers} {text.listed(names)}"] if names else []
 
 
 def _first(prefix: str, notes: Sequence[str]) -> list[str]:

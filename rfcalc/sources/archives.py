@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickletools
 import zipfile
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from rfcalc.errors import LoadError
+from rfcalc.reading import check_archive, opened
 
 _CODE = "name the code that makes the model (file.py:attr, package.module:attr)"
 _EXPORT = "export the model: torch.export.save(torch.export.export(model, inputs), 'model.pt2')"
@@ -41,7 +43,7 @@ def is_description(name: str) -> bool:
 def held(path: Path, spec: str) -> Held:
     """What the file holds. Raises `LoadError` for one that cannot be read."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             return _of_zip(file) if zipfile.is_zipfile(file) else _of_start(file)
     except FileNotFoundError:
         raise LoadError(f"{spec}: there is no such file") from None
@@ -87,6 +89,7 @@ def _of_zip(file: IO[bytes]) -> Held:
         with zipfile.ZipFile(file) as archive:
             if whole and min((item.header_offset for item in archive.infolist()), default=0):
                 return _CUT  # what is there is an archive inside it
+            check_archive(archive, os.fstat(file.fileno()).st_size)
             names = [name.partition("/")[2] for name in archive.namelist()]  # all lie in one folder
             if any(name.startswith("data/aotinductor/") for name in names):
                 return Held(Kind.OTHER, "it holds code compiled by AOTInductor, which rfcalc does not run")

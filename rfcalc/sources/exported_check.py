@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rfcalc.errors import LoadError
+from rfcalc.reading import read_part
 from rfcalc.sources.archives import is_description
 
 #: What an expression over sizes is made of: numbers, symbols, operators, and functions of sympy's and torch's.
@@ -24,7 +25,7 @@ def check(spec: str) -> None:
     with zipfile.ZipFile(spec) as archive:
         for name in filter(is_description, archive.namelist()):
             try:
-                found = [text for text in _expressions(json.loads(archive.read(name))) if not _is_plain(text)]
+                found = [text for text in _expressions(json.loads(read_part(archive, name))) if not _is_plain(text)]
             except (ValueError, RecursionError):  # no JSON: torch will say so
                 continue
             if found:

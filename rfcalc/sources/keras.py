@@ -6,10 +6,10 @@ import json
 import re
 import zipfile
 import zlib
-from pathlib import Path
 from typing import Any
 
 from rfcalc.errors import LoadError, UsageError
+from rfcalc.reading import opened, read_part
 from rfcalc.sources.arguments import arguments, unknown
 from rfcalc.sources.loaded import Loaded
 
@@ -85,10 +85,10 @@ def _saved(spec: str) -> Loaded:
 def _config(spec: str) -> dict[str, Any]:
     """What a saved file says of its model. Raises `LoadError` for anything but such a file."""
     try:
-        with zipfile.ZipFile(Path(spec)) as archive:
-            config = json.loads(archive.read("config.json"))
+        with opened(spec) as file, zipfile.ZipFile(file) as archive:
+            config = json.loads(read_part(archive, "config.json"))
     except OSError as error:
-        raise LoadError(f"cannot read {spec}: {error.strerror}") from error
+        raise LoadError(f"cannot read {spec}: {error.strerror or error}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise LoadError(
             f"{spec} is no whole file of Keras's, which is a zip archive: {_line(error)}; save the model again"

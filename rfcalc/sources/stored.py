@@ -21,6 +21,7 @@ from typing import Any
 from rfcalc import graph_json
 from rfcalc.errors import LoadError, UsageError
 from rfcalc.graph import LayerGraph
+from rfcalc.reading import opened
 from rfcalc.zoo import CATALOG
 
 #: The libraries whose models are kept, by the prefix of their names.
@@ -75,10 +76,18 @@ def find(wanted: Wanted) -> LayerGraph | None:
     if place is None:
         return None
     with suppress(OSError, ValueError, KeyError, TypeError, zlib.error, LoadError):
-        data = json.loads(zlib.decompress(place.path.read_bytes(), _GZIP))
+        data = json.loads(zlib.decompress(_own_file(place.path), _GZIP))
         if data["key"] == place.key:
             return graph_json.from_json(data["graph"], str(place.path), trusted=True)
     return None
+
+
+def _own_file(path: Path) -> bytes:
+    """The content of a file of this user's own. Raises `OSError` for another's: what it says may be anything."""
+    with opened(path) as file:
+        if hasattr(os, "getuid") and os.fstat(file.fileno()).st_uid != os.getuid():
+            raise PermissionError(f"{path} is another user's")
+        return file.read()
 
 
 def keep(wanted: Wanted, graph: LayerGraph) -> None:

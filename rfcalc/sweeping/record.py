@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rfcalc.errors import UsageError
+from rfcalc.reading import opened, read_bytes
 from rfcalc.sweeping.row import SCHEMA, Key, Row
 
 _START = f'{{"schema": "{SCHEMA}"'
@@ -28,7 +29,7 @@ def read(path: Path) -> Kept:
     Raises `UsageError` for a file that is not what a sweep writes, so that nothing else is ever written to.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except FileNotFoundError:
         return Kept()
     except OSError as error:
@@ -49,7 +50,7 @@ def read(path: Path) -> Kept:
 def is_record(path: Path) -> bool:
     """Whether a file begins as a sweep's does."""
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             return file.read(len(_START)) == _START.encode()
     except OSError:
         return False

@@ -17,7 +17,6 @@ from rfcalc.tracing.modes import DispatchMode
 from rfcalc.tracing.numbers import Drawing, OwnNumbers
 from rfcalc.tracing.schema import schema_of
 from rfcalc.tracing.tensors import replaced, tensors_in_args
-from rfcalc.tracing.values import Value
 
 if TYPE_CHECKING:
     from rfcalc.tracing.recorder import Recorder
@@ -43,8 +42,8 @@ class Constants(DispatchMode):
     def hand_over(self, recorder: Recorder) -> None:
         """Tell a recorder what is known, for tensors that are no parameters or buffers."""
         for tensor, real in self._known.values():
-            if not isinstance(tensor, nn.Parameter):
-                recorder.bind(tensor, Value("const", real=real, borrowed=True))
+            if not isinstance(tensor, nn.Parameter) and not recorder.knows(tensor):
+                recorder.bind(tensor, recorder.found(tensor, real))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None

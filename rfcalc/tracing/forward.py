@@ -15,6 +15,7 @@ from rfcalc.errors import TraceError
 from rfcalc.graph import LayerGraph, Node, Param, Ref
 from rfcalc.ops import plugins
 from rfcalc.tracing.arguments import Inputs, input_info, tensors_in
+from rfcalc.tracing.buffers import found
 from rfcalc.tracing.construct import Constants
 from rfcalc.tracing.doubles import doubled, meta_twin
 from rfcalc.tracing.failing import explain, first_line
@@ -23,7 +24,7 @@ from rfcalc.tracing.functions import CompositeMode
 from rfcalc.tracing.making import make_param
 from rfcalc.tracing.modules import ModuleStack
 from rfcalc.tracing.naming import build_nodes
-from rfcalc.tracing.notes import size_notices
+from rfcalc.tracing.notes import buffer_notices, size_notices
 from rfcalc.tracing.numbers import Drawing
 from rfcalc.tracing.recorder import Recorder
 from rfcalc.tracing.tensors import without_storage
@@ -74,7 +75,7 @@ def _traced(run: _Run, light: ExitStack, axes: Mapping[str, Mapping[str, int]], 
         light.close()  # real tensors are worth collecting
         notices.append(f"traced on real CPU tensors, for {run.asked_for(error)} needs data")
         run.again()
-    notices += size_notices(run.recorder.tape.records)
+    notices += [*size_notices(run.recorder.tape.records), *buffer_notices(run.recorder.tape)]
     return run.graph(notices, axes, separator)
 
 
@@ -116,7 +117,7 @@ class _Run:
                 recorder.bind(made, Value("param", params=(name,)))
             else:
                 real = known if tensor.is_meta else tensor.detach()
-                recorder.bind(made, Value("const", real=real if meta else made, borrowed=True))
+                recorder.bind(made, found(name, real if meta else made))
             return made
 
         convert = without_storage if meta else as_real
@@ -171,6 +172,8 @@ class _Run:
         """What the graph says of its making: among it the inputs whose given values decide, which stay as they are."""
         meta = {"torch": torch.__version__, "training": self.training, "notices": list(notices)}
         meta |= _complex_params(self.stack.tree)
+        if self.recorder.tape.asked:
+            meta["asked"] = list(self.recorder.tape.asked)
         decided = [name for name, _ in self.inputs if name in self.recorder.decided]
         if decided:
             meta["notices"] = [*notices, f"the values given for {', '.join(decided)} decide what is computed and read"]

@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 
-from rfcalc.tracing import shapes
+from rfcalc.tracing import buffers, shapes
+from rfcalc.tracing.buffers import computed, on_tensors
 from rfcalc.tracing.schema import Schema, schema_of
 from rfcalc.tracing.slots import Slots
 from rfcalc.tracing.tensors import replaced, tensors_in_args, without_storage
-from rfcalc.tracing.values import LARGEST_CONSTANT, Slot, Value
+from rfcalc.tracing.values import LARGEST_CONSTANT, Anew, Slot, Value
 
 #: Ops in which numbers decide which elements are read. In every other op on known numbers alone, the result's numbers
 #: say all there is to know, and each result reads what it would read of any numbers.
@@ -45,12 +46,7 @@ def names_of(held: Sequence[Value]) -> tuple[str, ...]:
 
 def on_numbers(func: Callable[..., Any], args: Any, kwargs: Mapping[str, Any], held: Sequence[Value]) -> Any:
     """What a function gives for known numbers; ``held`` are those of its tensors, in order."""
-    reals = iter([value.real for value in held])
-    positional = replaced(args, reals)
-    here = {name: replaced(value, reals) for name, value in kwargs.items()} if kwargs else {}
-    if "device" in here:
-        here["device"] = torch.device("cpu")
-    return func(*positional, **here)
+    return on_tensors(func, args, kwargs, [value.real for value in held])
 
 
 def results(
@@ -73,16 +69,18 @@ def results(
     return found if len(found) == len(outs) else None
 
 
-def with_numbers(value: Value, real: torch.Tensor, names: tuple[str, ...]) -> Value:
-    """A value whose numbers are known, which tell more than any mask."""
-    return replace(value, real=real, given=names, blocked=None, zero=None, true=None, rows=False)
+def with_numbers(value: Value, real: torch.Tensor, held: Sequence[Value]) -> Value:
+    """A value whose numbers are known, which tell more than any mask; ``held`` are those that they follow from."""
+    plain = replace(value, real=real, given=names_of(held), blocked=None, zero=None, true=None, rows=False)
+    return buffers.mixed(plain, held)
 
 
 def copied(value: Value) -> Value:
     """The value of a copy in another place: what is written there changes no input, and nothing of the user's."""
     if value.real is None or not (value.given or value.borrowed):
         return value
-    return replace(value, real=value.real.clone(), borrowed=False)
+    anew = value.anew and Anew(value.anew.names, None if value.anew.tensor is None else value.anew.tensor.clone())
+    return replace(value, real=value.real.clone(), borrowed=False, anew=anew)
 
 
 def unnumbered(value: Value) -> Value:
@@ -112,6 +110,10 @@ class Numbers(Slots):
         """Remember where an op was refused."""
 
     @abstractmethod
+    def asked_of(self, held: Sequence[Value]) -> None:
+        """Note that forward asked for numbers of these values."""
+
+    @abstractmethod
     def _link(
         self, slot: Slot, schema: Schema, named: Mapping[str, Any], outs: Sequence[torch.Tensor], number: int
     ) -> None:
@@ -126,6 +128,7 @@ class Numbers(Slots):
         """What a function gives that takes numbers out of tensors. Raises `NeedsDataError` where they are not known."""
         held = [self.value_of(tensor) for tensor in tensors_in_args((*args, *kwargs.values()))]
         self.decided.update(dict.fromkeys(names_of(held)))
+        self.asked_of(held)
         if not self.meta:
             return func(*args, **kwargs)
         if any(value.real is None for value in held):
@@ -149,7 +152,8 @@ class Numbers(Slots):
         self._unrepeatable()  # its numbers follow from those of its arguments
         real = func(*replaced(args, iter(reals)))
         twin = without_storage(real)
-        self.bind(twin, Value("const", real=real))
+        (anew, leans) = buffers.anew_of(func, args, {}, held, [real])[0]
+        self.bind(twin, Value("const", real=real, anew=anew, leans=leans))
         return twin
 
     def fill(self, tensor: torch.Tensor, index: Any, number: Any) -> bool:
@@ -162,6 +166,8 @@ class Numbers(Slots):
             return False
         with torch._C._DisableTorchDispatch():  # the views of it see that: theirs are views of its numbers
             held.real[index] = number
+            if held.anew is not None and held.anew.tensor is not None:
+                held.anew.tensor[index] = number
         return True
 
     def _fold(self, schema: Schema, func: Any, args: Any, kwargs: dict[str, Any], result: Any) -> None:
@@ -183,18 +189,19 @@ class Numbers(Slots):
             and all(value.real is not None for value in held)
             and not (lent and schema.writes)
         ):
-            given = iter([value.real for value in held])
-            here = {name: replaced(value, given) for name, value in kwargs.items()} if kwargs else {}
-            positional = replaced(args, iter([value.real for value in held]))
-            here.update({"device": torch.device("cpu")} if "device" in here else {})
-            real = [*tensors_in_args((func(*positional, **here),))]
+            real = [*computed(func, args, kwargs, [value.real for value in held])]
         written = tensors_in_args(schema.written(args, kwargs))
+        leant = buffers.anew_of(func, args, kwargs, held, real, bool(written))
         for tensor in written:
             if schema.random or all(item is None for item in real):
                 self._forget(self._slot(tensor))
+            elif any(leant[0]):
+                self._lean(self._slot(tensor), *leant[0])
         for number, (out, numbers_) in enumerate(zip(outs, real, strict=True)):
             if not any(out is tensor for tensor in written):
-                slot = self.bind(out, Value("const", real=numbers_, borrowed=lent and schema.views))
+                anew, leans = leant[number]
+                value = Value("const", real=numbers_, borrowed=lent and schema.views, anew=anew, leans=leans)
+                slot = self.bind(out, value)
                 if schema.views:
                     self._link(slot, schema, schema.bind(args, kwargs), outs, number)
 
@@ -203,6 +210,14 @@ class Numbers(Slots):
         self._clock += 1
         while slot is not None:
             slot.value, slot.stamp, slot.seen = Value("const"), self._clock, self._clock
+            slot = slot.parent
+
+    def _lean(self, slot: Slot | None, anew: Anew | None, leans: tuple[str, ...]) -> None:
+        """Numbers of buffers were written into a constant, and so into what it is a view of."""
+        self._clock += 1
+        while slot is not None:
+            slot.value = buffers.written(slot.value, anew, leans)
+            slot.stamp = slot.seen = self._clock
             slot = slot.parent
 
     def _known(self, tensor: torch.Tensor, like: bool) -> Value:

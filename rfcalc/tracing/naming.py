@@ -88,6 +88,7 @@ def build_nodes(records: Sequence[Record], modules: Mapping[str, str], separator
                 scope.call,
                 faces.get(ident),
                 record.function,
+                effect.leans,
             )
         )
     return nodes

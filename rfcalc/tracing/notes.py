@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from itertools import zip_longest
 from typing import TypeAlias
 
 from rfcalc.ops import SIZED_BY_DATA
-from rfcalc.tracing.tape import Record
+from rfcalc.tracing.tape import Record, Tape
 
 Extents: TypeAlias = tuple[int, ...]
 Notes: TypeAlias = tuple[str, ...]
@@ -59,3 +59,22 @@ def size_notices(records: Sequence[Record]) -> tuple[str, ...]:
         f"the data decides how much {', '.join(names)} give: the layers after them are counted for this input, random"
         " unless tensors were given, and for these weights",
     )
+
+
+def buffer_notices(tape: Tape) -> tuple[str, ...]:
+    """Notices that name the buffers whose numbers forward asked for, and those that look like masks and are none."""
+    notices = []
+    if tape.asked:
+        notices.append(f"forward asks for numbers of {_listed(tape.asked)}: what it does may follow from them")
+    if tape.unread:
+        notices.append(
+            f"{_listed(tape.unread)} hold{'s' * (len(tape.unread) == 1)} only 0 and 1 as floating-point numbers, which"
+            " are read as weights, so that no 0 blocks anything; register a mask as a boolean buffer"
+        )
+    return tuple(notices)
+
+
+def _listed(names: Iterable[str], most: int = 4) -> str:
+    shown = list(names)
+    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    return f"buffer{'s' * (len(shown) > 1)} {', '.join(shown[:most])}{more}"

@@ -16,9 +16,10 @@ import torch
 
 from rfcalc import reads
 from rfcalc.graph import Read, Ref
-from rfcalc.ops import Arg, ArgRead, Call, Effect, effect_of
-from rfcalc.tracing import shapes
-from rfcalc.tracing.known import BY_INDEX, Numbers, copied, names_of, unnumbered, with_numbers
+from rfcalc.ops import Arg, ArgRead, Call, Effect, Known, effect_of
+from rfcalc.tracing import buffers, shapes
+from rfcalc.tracing.elements import learn, of_parts
+from rfcalc.tracing.known import BY_INDEX, Numbers, copied, unnumbered, with_numbers
 from rfcalc.tracing.modes import DispatchMode
 from rfcalc.tracing.modules import ModuleStack, Scope
 from rfcalc.tracing.naming import name_of
@@ -37,7 +38,7 @@ from rfcalc.tracing.tensors import (
     tensors_in_args,
     without_storage,
 )
-from rfcalc.tracing.values import Slot, Value, invert
+from rfcalc.tracing.values import Anew, Slot, Value, invert
 
 #: Effects of these kinds on parameters alone are views of the parameter, not work.
 _VIEW_KINDS = frozenset({"reshape", "copy", "cast"})
@@ -62,6 +63,7 @@ class Recorder(Numbers, DispatchMode):
         self._stack = stack
         self._drawn = OwnNumbers(seed)
         self._whole = 0  #: depth of composite functions under way
+        self._attributes: dict[int, tuple[torch.Tensor, str]] | None = None  #: of modules, with their names
         self._layouts: dict[int, tuple[tuple[int, ...], int]] = {}  #: of arguments of ops that read by layout
 
     # --- values -------------------------------------------------------------------------------------------------------
@@ -73,6 +75,16 @@ class Recorder(Numbers, DispatchMode):
         ref = self._add(Record("input", scope, effect, (), (info(tensor),), ((),), ()))
         self.bind(tensor, Value("data", ref, real=numbers, given=() if numbers is None else (name,)))
         return ref
+
+    def found(self, tensor: torch.Tensor, real: torch.Tensor | None) -> Value:
+        """What a constant holds that forward finds: under the name of the attribute that it is, if it is one.
+
+        One that is none is made by the code that uses it.
+        """
+        if self._attributes is None:
+            self._attributes = buffers.attributes(self._stack.modules)
+        _, name = self._attributes.get(id(tensor), (None, ""))
+        return buffers.found(name, real) if name else Value("const", real=real, borrowed=True)
 
     @property
     def scope(self) -> Scope:
@@ -86,18 +98,21 @@ class Recorder(Numbers, DispatchMode):
     def _rederive(self, slot: Slot, parent: Slot) -> Value:
         self._unrepeatable()
         if slot.value.role == "const" and parent.value.role == "const":  # its real twin shares memory with the parent's
-            return slot.value if parent.value.real is not None else Value("const")
+            return buffers.derived(slot.value, parent.value)
         steps = self.steps_of(slot)
         if not steps:
             return parent.value
         if parent.value.ref is None:
             return Value(parent.value.role, params=parent.value.params)
-        arg = Arg(tuple(parent.tensor.shape))
+        arg = self._arg(parent.tensor, unnumbered(parent.value))
         effect = Effect("reshape", [(arg, steps)])
-        ref = self._node("aten.view", effect, [(arg, parent.value)], [slot.tensor])
+        args = [(arg, parent.value)]
+        ref = self._node("aten.view", effect, args, [slot.tensor])
         if parent.value.given and slot.value.real is not None:  # in the memory of the parent's
             return Value(parent.value.role, ref, real=slot.value.real, given=parent.value.given)
-        return Value(parent.value.role, ref)
+        made = Value(parent.value.role, ref)
+        learn(made, of_parts([(arg, steps)], slot.tensor.ndim), effect, args)
+        return made
 
     # --- recording ----------------------------------------------------------------------------------------------------
 
@@ -157,6 +172,8 @@ class Recorder(Numbers, DispatchMode):
             effect.reads = [_reads(effect, number, returned, out, args) for number, out in enumerate(outs)]
             effect.each = True
         role = "data" if any(value.role == "data" for _, value in args) else "param"
+        if role == "data":
+            effect.leans = buffers.leaning(effect, args)
         if role == "param" and effect.kind in _VIEW_KINDS:
             params = tuple(dict.fromkeys(name for _, value in args for name in value.params))
             computed = [value.ref for _, value in args if value.ref is not None]
@@ -165,12 +182,13 @@ class Recorder(Numbers, DispatchMode):
         ref = self._node(op, effect, args, outs, known)
         values = [Value(role, Ref(ref.node, number)) for number in range(len(outs))]
         if values:
-            rows = effect.blocked is not None and (effect.rows or any(value.rows for _, value in args))
-            values[0] = Value(role, ref, blocked=effect.blocked, zero=effect.zero, true=effect.true, rows=rows)
+            first = Known(effect.blocked, effect.zero, effect.true)
+            for value, one in zip(values, (first, *effect.beyond), strict=False):
+                learn(value, one, effect, args)
         if reals is None:
             return values
-        names = names_of([self.value_of(tensor) for tensor in tensors_in_args(named.values())])
-        return [with_numbers(value, real, names) for value, real in zip(values, reals, strict=True)]
+        held = [self.value_of(tensor) for tensor in tensors_in_args(named.values())]
+        return [with_numbers(value, real, held) for value, real in zip(values, reals, strict=True)]
 
     def _held_for(self, op: str, reals: Sequence[torch.Tensor] | None) -> Holds | None:
         """What the rule is to see in tensors: no numbers of inputs where those of the results tell everything."""
@@ -204,17 +222,28 @@ class Recorder(Numbers, DispatchMode):
         """A value among the arguments as a rule sees it; tensors are noted in ``args``."""
         if isinstance(value, torch.Tensor):
             held = held_by(value)
-            arg = as_arg(value, held, self._numbers, *self._layouts.get(id(value), _NO_LAYOUT))
+            arg = self._arg(value, held)
             args.append((arg, held))
             return arg
         if isinstance(value, SEQUENCES):
             return tuple(value) if is_plain(value) else tuple([self._seen(item, args, held_by) for item in value])
         return value
 
+    def _arg(self, tensor: torch.Tensor, held: Value) -> Arg:
+        return as_arg(tensor, held, self._numbers, self._anew_numbers, *self._layouts.get(id(tensor), _NO_LAYOUT))
+
     def _numbers(self, held: Value) -> np.ndarray | None:
         self._unrepeatable()
         self._asked.update(dict.fromkeys(held.given))
         return None if held.real is None else numbers(held.real)
+
+    def _anew_numbers(self, held: Value) -> np.ndarray | None:
+        self._unrepeatable()
+        other = held.anew.tensor if held.anew is not None else None
+        names = buffers.weighed([held])
+        if held.real is not None and len(names) == 1 and buffers.is_zeros_and_ones(held.real):
+            self.tape.unread[names[0]] = None
+        return None if other is None else numbers(other)
 
     def _intern(self, mask: np.ndarray) -> int:
         if self.watch is not None:
@@ -277,6 +306,10 @@ class Recorder(Numbers, DispatchMode):
         self._moved(slot)
         return result
 
+    def asked_of(self, held: Sequence[Value]) -> None:
+        """Note the buffers of which forward asked for a number."""
+        self.tape.asked.update(dict.fromkeys((*buffers.united(held), *buffers.weighed(held))))
+
     def fail(self, op: str, tensors: Iterable[torch.Tensor]) -> None:
         """Remember where an op was refused; the first refusal counts."""
         if self.tape.failure is None:
@@ -335,7 +368,8 @@ class Recorder(Numbers, DispatchMode):
             real = held.real if self.meta else tensor
             if self.meta and real is not None:
                 real = getattr(torch.ops.aten, op.removeprefix("aten."))(real, *args[1:])
-            value = Value("const", real=real, borrowed=held.borrowed)
+            anew = Anew(held.anew.names) if held.anew is not None else None
+            value = Value("const", real=real, borrowed=held.borrowed, anew=anew, leans=held.leans)
         else:
             reals = None
             if held.given and held.real is not None:
@@ -376,22 +410,22 @@ class Recorder(Numbers, DispatchMode):
         if not steps:
             return child.value
         shape = tuple(parent.tensor.shape)
-        new = Arg(tuple(child.tensor.shape))
-        old = Arg(shape)
-        inverse = invert(steps, shape)
+        new, old = (self._arg(slot.tensor, unnumbered(slot.value)) for slot in (child, parent))
+        inverse, known = invert(steps, shape), Known()
         if inverse is None:
             effect = Effect(
                 "merge", [all_of(new, len(shape)), (old, ())], inexact="written through a view that is no box"
             )
         else:
             back, keep = inverse
-            effect = Effect(
-                "merge" if keep and parent.value.ref else "copy", [(new, back), *([(old, keep)] if keep else [])]
-            )
+            parts = [(new, back), *([(old, keep)] if keep else [])]
+            effect = Effect("merge" if keep and parent.value.ref else "copy", parts)
+            known = of_parts(parts, len(shape))
         args = [(new, child.value), (old, parent.value)]
         ref = self._node("aten.copy_slice", effect, args, [parent.tensor])
-        role = "data" if "data" in (child.value.role, parent.value.role) else "param"
-        return Value(role, ref)
+        made = Value("data" if "data" in (child.value.role, parent.value.role) else "param", ref)
+        learn(made, known, effect, args)
+        return made
 
     # --- composite functions ------------------------------------------------------------------------------------------
 

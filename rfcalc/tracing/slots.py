@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -30,6 +31,14 @@ class Slots(ABC):
     @abstractmethod
     def steps_of(self, slot: Slot) -> reads.Steps:
         """How a view reads its parent."""
+
+    @abstractmethod
+    def found(self, tensor: torch.Tensor, real: torch.Tensor | None) -> Value:
+        """What a constant holds that no op of the pass made."""
+
+    def knows(self, tensor: torch.Tensor) -> bool:
+        """Whether the pass has met a tensor."""
+        return id(tensor) in self._slots
 
     @abstractmethod
     def _rederive(self, slot: Slot, parent: Slot) -> Value:
@@ -92,7 +101,7 @@ class Slots(ABC):
         role = "param" if isinstance(tensor, torch.nn.Parameter) else "const"
         real = None if tensor.device.type == "meta" or role == "param" else tensor  # any op on it might be recorded
         self._adopted.add(id(tensor))
-        return self.bind(tensor, Value(role, real=real, borrowed=True))
+        return self.bind(tensor, Value(role) if role == "param" else self.found(tensor, real))
 
     def _face(self, tensor: torch.Tensor, of: Slot) -> Slot:
         """The slot of a tensor that shows the same elements as another."""
@@ -112,6 +121,8 @@ class Slots(ABC):
         self._settle_views(before)
         if self._placed().get(place := place_of(tensor)) is before:
             del self._placed()[place]  # another tensor may get the memory
+        with torch._C._DisableTorchDispatch():  # what was a view of it is one of what it showed, in the shape of that
+            before.tensor = tensor.detach()
         tensor.data = other
         self._face(tensor, shown)
 
@@ -168,7 +179,7 @@ class Slots(ABC):
                 twin = without_storage(tensor)
             else:  # what the pass writes into it is not for the user to see
                 twin = tensor.detach().to("cpu", copy=True)
-                value = Value(value.role, real=twin if value.real is not None else None)
+                value = replace(value, real=twin if value.real is not None else None, borrowed=False)
             self._twins[id(tensor)] = twin
             self.bind(twin, value)
         return twin

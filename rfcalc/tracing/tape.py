@@ -43,6 +43,8 @@ class Tape:
     records: list[Record] = field(default_factory=list)
     masks: list[np.ndarray] = field(default_factory=list)
     failure: Failure | None = None
+    asked: dict[str, None] = field(default_factory=dict)  #: buffers of which forward asked for a number
+    unread: dict[str, None] = field(default_factory=dict)  #: buffers of 0 and 1 of which no 0 blocks
 
     def intern(self, mask: np.ndarray) -> int:
         """The key of a mask; equal masks share one."""

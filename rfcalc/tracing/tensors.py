@@ -34,15 +34,19 @@ def as_arg(
     tensor: torch.Tensor,
     held: Value,
     load_from: Callable[[Value], np.ndarray | None],
+    load_anew: Callable[[Value], np.ndarray | None],
     strides: tuple[int, ...] | None,
     offset: int,
 ) -> Arg:
-    """The tensor as a rule sees it; ``load_from`` reads the numbers that are known."""
+    """The tensor as a rule sees it; ``load_from`` reads known numbers, ``load_anew`` what else they might be."""
     name = held.params[0] if held.params else ""
     load = partial(load_from, held) if held.real is not None else None
     what = info(tensor)
     known = held.blocked, held.zero
-    return Arg(what.shape, what.dtype, held.role, name, load, *known, strides, offset, held.rows, held.true)
+    anew = partial(load_anew, held) if held.anew is not None else None
+    arg = Arg(what.shape, what.dtype, held.role, name, load, *known, strides, offset, held.rows, held.true, anew)
+    arg.finite = held.finite
+    return arg
 
 
 def numbers(real: torch.Tensor) -> np.ndarray | None:

@@ -9,18 +9,59 @@ and ``relu_`` right without running the model through a functionalising transfor
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
 from rfcalc import reads
 from rfcalc.graph import Ref
-
-if TYPE_CHECKING:
-    import torch
+from rfcalc.ops import LOWEST
 
 #: A constant with more elements than this is not computed for real.
 LARGEST_CONSTANT = 1 << 22
+
+
+class Anew:
+    """A constant's numbers as they would be if the floating-point buffers that it was made of held others.
+
+    The numbers of a buffer are a weight's: a checkpoint may bring others. What is 0 both as it is and anew is so by
+    structure. ``tensor`` is None where the others are not known; ``names`` are those of the buffers.
+    """
+
+    __slots__ = ("_of", "_tensor", "names")
+
+    def __init__(
+        self, names: tuple[str, ...], tensor: torch.Tensor | None = None, of: torch.Tensor | None = None
+    ) -> None:
+        self.names, self._tensor, self._of = names, tensor, of
+
+    @property
+    def tensor(self) -> torch.Tensor | None:
+        """The other numbers, drawn when they are asked for first."""
+        if self._of is not None:
+            self._tensor, self._of = drawn(self._of), None
+        return self._tensor
+
+
+
+def drawn(real: torch.Tensor, sign: int = -1) -> torch.Tensor | None:
+    """Other numbers for a tensor of floating-point ones: none is 0, and none is what it was, but for what blocks.
+
+    A number above 0 becomes one of the given sign. None for a tensor that is too large, or not a plain one.
+    """
+    if real.numel() > LARGEST_CONSTANT or real.layout is not torch.strided or real.device.type == "meta":
+        return None
+    try:
+        wide = real.detach() if real.is_complex() else real.detach().double()
+        generator = torch.Generator().manual_seed(real.numel())
+        factor = 0.5 + torch.rand(wide.shape, generator=generator, dtype=torch.float64)
+        other = torch.where(wide == 0, factor.to(wide.dtype), sign * wide * factor)
+        if not wide.is_complex():
+            other = torch.where((wide > LOWEST) & wide.isfinite(), other, wide)
+        return other.to(real.dtype)
+    except RuntimeError:  # a type of number, or a device, that torch cannot calculate with
+        return None
 
 
 @dataclass(slots=True)
@@ -30,7 +71,8 @@ class Value:
     ``role`` as in `rfcalc.ops.Arg`. ``ref`` is the node output that computed it, None for raw parameters and constants.
     ``params`` are the parameters that it is, or is a pure view of. ``real`` holds the numbers of a constant, or of data
     that follow from nothing but inputs that were ``given`` with values, by their names; ``borrowed`` says that they lie
-    in memory of the user's, which is never written.
+    in memory of the user's, which is never written. ``anew`` is there where floating-point numbers that forward found,
+    and did not make, went into them; ``leans`` names the buffers whose numbers decided what is known here.
     """
 
     role: str
@@ -42,7 +84,10 @@ class Value:
     zero: np.ndarray | None = None
     true: np.ndarray | None = None
     rows: bool = False
+    finite: bool = False
     given: tuple[str, ...] = ()
+    anew: Anew | None = None
+    leans: tuple[str, ...] = ()
 
     @property
     def is_plain(self) -> bool:

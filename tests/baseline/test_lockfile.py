@@ -125,6 +125,7 @@ DAMAGED = {
     "newer": (_with("schema", "rfcalc-lock/2"), "its schema is 'rfcalc-lock/2', this one knows 'rfcalc-lock/1'"),
     "other counting": (_with("convention", CONVENTION + 1), f"counts by convention {CONVENTION + 1}, this rfcalc by"),
     "other file": ('{"schema": "rfcalc-graph/1"}', "is no lock of rfcalc: expected schema 'rfcalc-lock/1'"),
+    "no number": (TEXT.replace('"params": 576', '"params": NaN', 1), "is damaged: NaN is no number of JSON"),
     "a list": ("[]", "is no lock of rfcalc: expected schema 'rfcalc-lock/1', found 'list'"),
 }
 

@@ -188,6 +188,16 @@ def test_a_damaged_or_foreign_entry_is_ignored_and_replaced(cache: Path, content
         assert text(found) == good
 
 
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="files here have no owner")
+def test_an_entry_of_another_user_is_not_believed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with stored.using("kept"):
+        layer_graph(NAME, (3, 64, 64))
+        assert stored.find(wanted()) is not None
+
+        monkeypatch.setattr(os, "getuid", lambda: os.stat(cache).st_uid + 1)
+        assert stored.find(wanted()) is None
+
+
 def test_an_entry_of_another_model_is_ignored(cache: Path) -> None:
     with stored.using("kept"):
         layer_graph(NAME, (3, 64, 64))

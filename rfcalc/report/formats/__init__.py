@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Style:
-    """What the terminal allows: its width (None: no limit) and whether it shows bold."""
+    """What shows a report allows: the terminal's width (None: no limit), whether it shows bold, and whether CSV is for
+    a spreadsheet, which takes some texts for formulas."""
 
     width: int | None = None
     bold: bool = False
+    spreadsheet: bool = False
 
 
 def _by(module: str, function: str = "render") -> Callable[..., str]:
@@ -33,7 +35,7 @@ def _by(module: str, function: str = "render") -> Callable[..., str]:
 FORMATS: dict[str, Callable[[Report, Style], str]] = {
     "table": lambda report, style: _by("table")(report, style.width, style.bold),
     "json": lambda report, style: _by("machine", "render_json")(report),
-    "csv": lambda report, style: _by("machine", "render_csv")(report),
+    "csv": lambda report, style: _by("machine", "render_csv")(report, style.spreadsheet),
     "markdown": lambda report, style: _by("markdown")(report),
     "latex": lambda report, style: _by("latex")(report),
     "html": lambda report, style: _by("html")(report),
