@@ -10,7 +10,7 @@ import numpy as np
 from rfcalc.checking.batching import find_stacking, most_copies, single
 from rfcalc.checking.device import free_memory
 from rfcalc.checking.perturb import changed_by, key_of
-from rfcalc.checking.poison import Doubt, Poisoner
+from rfcalc.checking.poison import Doubt, Poisoner, region_of
 from rfcalc.checking.regions import AxisRegions, along_axes, choose_rows, untold
 from rfcalc.checking.results import Check, Difference
 from rfcalc.checking.subject import Subject
@@ -33,6 +33,8 @@ SPREAD = _words(
     grid_sampler_2d grid_sampler_3d lerp roi_align deform_conv2d cumprod"""
 )
 _ROWS_OF_INTEGERS = 4  #: how many rows are tried on outputs that cannot hold NaN
+_ROWS_OF_ALL = 2  #: how many rows are changed by a finite amount, whatever NaN shows; one of a large network
+_LARGE = 100  #: ops
 
 
 @dataclass
@@ -42,6 +44,8 @@ class _Verdict:
     differences: dict[int, Difference] = field(default_factory=dict)
     second: set[int] = field(default_factory=set)
     unwitnessed: set[int] = field(default_factory=set)
+    still: set[int] = field(default_factory=set)  #: an end moved by NaN and by no finite change
+    noisy: set[int] = field(default_factory=set)  #: that give other numbers each time
     bounds: set[int] = field(default_factory=set)
 
 
@@ -62,11 +66,21 @@ def check_fields(subject: Subject, survey: Survey, probes: int, seed: int, batch
     for along in along_axes(subject.graph):
         if along.extent < 1 or along.source.name in given:
             continue
+        if survey.inputs.sparse(along.number):
+            notes.append(f"{along.source.name} {along.name}: not changed, for the input is sparse")
+            continue
         rows = choose_rows(along, probes, seed)
         missed += untold(along, rows)
         found, seen = poisoner.probe(along, rows)
         doubts += [doubt for doubt in found if doubt.ident < len(records)]
         doubts += _unable(records, along, rows, survey, used)
+        doubts += _all(records, along, rows, survey, used)
+        if poisoner.unbearable:
+            notes.append(
+                f"{along.source.name} {along.name}: {poisoner.unbearable} cannot stand NaN; from there on,"
+                f" {len(records) - seen} ops are checked by finite changes alone"
+            )
+            seen = len(records)
         for record in records[:seen]:
             outputs = along.by_node[record.id]
             compared |= {record.id} if any(outputs) else set()
@@ -112,6 +126,22 @@ def _unable(
     return found
 
 
+def _all(
+    records: Sequence[Node], along: AxisRegions, rows: Sequence[int], survey: Survey, used: Collection[Ref]
+) -> list[Doubt]:
+    """What the second method looks at whatever NaN shows: all that something reads, over a few of the rows."""
+    found = []
+    count = _ROWS_OF_ALL if len(records) <= _LARGE else 1
+    chosen = [rows[at * len(rows) // (count + 1)] for at in range(1, count + 1)]
+    for record in records:
+        for number in range(len(record.outputs) if record.inputs else 0):
+            told = survey.holds_nan(record, number) and (record.id, number) not in survey.unusable
+            if told and Ref(record.id, number) in used:
+                region = region_of(along, record, number)
+                found += [Doubt(record.id, number, along, row, region, plain=True) for row in dict.fromkeys(chosen)]
+    return found
+
+
 # --- the verdict ------------------------------------------------------------------------------------------------------
 
 
@@ -124,7 +154,9 @@ def _decide(
     swallowed, spread = _downstream(records, survey)
     sizes = (1.0, 1.0) if any(record.masked for record in records) else (1.0, 30.0)
     open_ = [doubt for doubt in doubts if doubt.excess is None or spread[doubt.ident] or swallowed[doubt.ident]]
-    changed, how = changed_by(subject, survey.twins.device, seed, survey.gain, open_, sizes) if open_ else ({}, "")
+    changed, how, verdict.noisy = (
+        changed_by(subject, survey.twins.device, seed, survey.gain, open_, sizes) if open_ else ({}, "", set())
+    )
     if open_ and not how:
         notes.append("the second method could not run this model with changed inputs")
     for doubt in sorted(doubts, key=lambda item: item.ident):
@@ -132,7 +164,10 @@ def _decide(
         _judge(records[doubt.ident], doubt, seen, swallowed[doubt.ident], spread[doubt.ident], verdict)
     if verdict.second:
         names = [records[ident].name for ident in sorted(verdict.second)]
-        notes.append(f"checked by the second method, a finite change in {how}: {_listed(names)}")
+        notes.append(f"decided by the second method, a finite change in {how}: {_listed(names)}")
+    looked = {doubt.ident for doubt in doubts if doubt.plain and key_of(doubt) in changed}
+    if looked:
+        notes.append(f"held against a finite change in {how} as well: {len(looked)} ops")
 
 
 def _judge(
@@ -140,6 +175,9 @@ def _judge(
 ) -> None:
     """One doubt: a difference, settled by the second method, or not witnessed."""
     row = np.asarray(doubt.row)
+    if doubt.plain:
+        _judge_plain(record, doubt, seen, verdict)
+        return
     if seen is not None:
         verdict.second.add(record.id)
         outside = seen & ~doubt.region.reads(row)
@@ -159,6 +197,18 @@ def _judge(
         ends = doubt.region.ends(row)
         if seen is None or (ends & ~seen).any():
             verdict.unwitnessed.add(record.id)
+
+
+def _judge_plain(record: Node, doubt: Doubt, seen: np.ndarray | None, verdict: _Verdict) -> None:
+    """What the second method shows by itself: nothing outside the region moves, and each end does, or is named."""
+    if seen is None:
+        return
+    row = np.asarray(doubt.row)
+    outside = seen & ~doubt.region.reads(row)
+    if outside.any():
+        _differ(record, doubt, outside, True, verdict)
+    elif not doubt.region.bound and (doubt.region.ends(row) & ~seen).any():
+        verdict.still.add(record.id)
 
 
 def _differ(record: Node, doubt: Doubt, where: np.ndarray, reads: bool, verdict: _Verdict) -> None:
@@ -202,6 +252,13 @@ def _summary(records: Sequence[Node], verdict: _Verdict, missed: int) -> list[st
     if verdict.unwitnessed:
         names = [records[ident].name for ident in sorted(verdict.unwitnessed - set(verdict.differences))]
         notes.append(f"an end of the region not witnessed, none contradicted: {_listed(names)}")
+    still = verdict.still - verdict.unwitnessed - set(verdict.differences)
+    if still:
+        names = [records[ident].name for ident in sorted(still)]
+        notes.append(f"an end of the region that no finite change moved, read by structure: {_listed(names)}")
+    if verdict.noisy:
+        names = [records[ident].name for ident in sorted(verdict.noisy)]
+        notes.append(f"not held against finite changes, for they give other numbers each time: {_listed(names)}")
     if verdict.bounds:
         names = [records[ident].name for ident in sorted(verdict.bounds)]
         notes.append(f"an upper bound, checked for reading no more: {_listed(names)}")

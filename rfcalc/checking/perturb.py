@@ -1,12 +1,13 @@
 """The second method: change a row by a finite amount, in float64, and look which outputs change in any bit.
 
-It serves where NaN cannot tell: an op swallows it (``where``, comparisons, integers) or spreads it through a weight of
-exactly 0 (interpolation, masked attention). A changed bit proves a read. No change proves little, for a dead ReLU or a
-maximum hides it; hence several changes from several starting points.
+It decides where NaN cannot tell: an op swallows it (``where``, comparisons, integers) or spreads it through a weight of
+exactly 0 (interpolation, masked attention), and looks at all else as well. A changed bit proves a read. No change
+proves little, for a dead ReLU or a maximum hides it; hence several changes from several starting points.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from rfcalc.checking.batching import same_op
+from rfcalc.checking.device import free_memory
 from rfcalc.checking.poison import Doubt, reduce_to
 from rfcalc.checking.subject import Subject
 from rfcalc.checking.twins import Inputs, Twins
@@ -44,7 +46,7 @@ class _Base:
         if not same_op(self.records[ident].op, op):  # a model that casts what it is given to a type of its own
             raise ValueError(f"{op} runs in place of {self.records[ident].op}")
         for number, out in enumerate(outs):
-            if (ident, number) in self.wanted:
+            if (ident, number) in self.wanted and out.layout is torch.strided:
                 self.held[ident, number] = out.clone()
 
 
@@ -87,26 +89,71 @@ def _differs(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
 
 def changed_by(
     subject: Subject, device: torch.device, seed: int, gain: float, doubts: Iterable[Doubt], sizes: Sequence[float]
-) -> tuple[dict[Key, np.ndarray], str]:
-    """For each doubt, where the output changed with its row in any restart; and in which type ("" if it failed)."""
+) -> tuple[dict[Key, np.ndarray], str, set[int]]:
+    """For each doubt, where the output changed with its row in any restart; in which type ("" if it failed).
+
+    And the nodes that give other numbers each time, about which nothing is said.
+    """
+    groups = _groups(subject.records, doubts, free_memory(device) // 2)
+    for wide in (True, False) if device.type != "mps" else (False,):
+        try:
+            found: dict[Key, np.ndarray] = {}
+            noisy: set[int] = set()
+            for group in groups:
+                made, more = _restarts(subject, device, seed, gain, _by_row(group), sizes, wide)
+                found |= made
+                noisy |= more
+        except Exception:  # a forward with types of its own may not run in float64
+            continue
+        return found, "float64" if wide else "the model's own type", noisy
+    return {}, "", set()
+
+
+def _by_row(doubts: Iterable[Doubt]) -> dict[tuple[int, int, int], list[Doubt]]:
     rows: dict[tuple[int, int, int], list[Doubt]] = defaultdict(list)
     for doubt in doubts:
         rows[doubt.along.number, doubt.along.axis, doubt.row].append(doubt)
-    for wide in (True, False) if device.type != "mps" else (False,):
-        try:
-            found = _restarts(subject, device, seed, gain, rows, sizes, wide)
-        except Exception:  # a forward with types of its own may not run in float64
-            continue
-        return found, "float64" if wide else "the model's own type"
-    return {}, ""
+    return rows
+
+
+def _groups(records: Sequence[Node], doubts: Iterable[Doubt], most: int) -> list[list[Doubt]]:
+    """The doubts in groups about outputs that fit into so many bytes together, in float64."""
+    by_output: dict[tuple[int, int], list[Doubt]] = defaultdict(list)
+    for doubt in doubts:
+        by_output[doubt.ident, doubt.output].append(doubt)
+    groups: list[list[Doubt]] = []
+    room = 0
+    for (ident, output), about in by_output.items():
+        size = 8 * math.prod(records[ident].outputs[output].shape)
+        if not groups or size > room:
+            groups.append([])
+            room = most
+        groups[-1] += about
+        room -= size
+    return groups
+
+
+@dataclass
+class _Repeated:
+    """Finds the outputs that differ from those of an equal pass."""
+
+    base: _Base
+    found: set[int] = field(default_factory=set)
+
+    def __call__(self, ident: int, op: str, outs: Sequence[torch.Tensor]) -> None:
+        for number, out in enumerate(outs):
+            before = self.base.held.get((ident, number))
+            if before is not None and (before.shape != out.shape or bool(_differs(before, out).any())):
+                del self.base.held[ident, number]
+                self.found.add(ident)
 
 
 def _open(doubt: Doubt, found: Mapping[Key, np.ndarray]) -> bool:
     """Whether one more restart could show another read that the region asks for."""
     seen = found.get(key_of(doubt))
-    if seen is None:
-        return True
-    if doubt.missing is None and doubt.excess is not None:
+    if seen is None or doubt.plain:
+        return seen is None
+    if doubt.excess is not None and doubt.missing is None:
         return False
     asked = doubt.region.ends(np.asarray(doubt.row)) if doubt.missing is None else doubt.missing
     return bool((asked & ~seen).any())
@@ -120,8 +167,9 @@ def _restarts(
     rows: dict[tuple[int, int, int], list[Doubt]],
     sizes: Sequence[float],
     wide: bool,
-) -> dict[Key, np.ndarray]:
+) -> tuple[dict[Key, np.ndarray], set[int]]:
     found: dict[Key, np.ndarray] = {}
+    noisy: set[int] = set()
     wanted = {(doubt.ident, doubt.output) for doubts in rows.values() for doubt in doubts}
     twins = Twins(subject, device, seed, gain=gain, wide=wide)
     for restart, size in enumerate(sizes):
@@ -131,8 +179,12 @@ def _restarts(
         inputs = Inputs(subject, device, seed + restart, wide=wide)
         base = _Base(subject.records, wanted)
         run(subject, twins, inputs, base)
+        if device.type != "cpu":  # there sums may be added up in another order each time
+            again = _Repeated(base)
+            run(subject, twins, inputs, again)
+            noisy |= again.found
         for number, ((source, axis, row), doubts) in enumerate(rows.items()):
             watch = {(doubt.ident, doubt.output): doubt for doubt in doubts}
             moved = inputs.moved(source, axis, row, size, seed + 1000 * (restart + 1) + number)
             run(subject, twins, inputs, _Changed(base, watch, found), changed=moved)
-    return found
+    return found, noisy

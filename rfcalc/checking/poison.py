@@ -18,7 +18,7 @@ from rfcalc.checking.device import is_out_of_memory
 from rfcalc.checking.regions import AxisRegions, Region
 from rfcalc.checking.subject import Subject, failed
 from rfcalc.checking.twins import Inputs, Twins
-from rfcalc.checking.witness import run
+from rfcalc.checking.witness import UnbearableError, run
 from rfcalc.errors import TraceError
 from rfcalc.graph import Node
 
@@ -28,7 +28,8 @@ class Doubt:
     """One row of one input, and a node at which NaN showed something else than the region says.
 
     ``excess``: positions that became NaN and should not; ``missing``: positions that should and did not. Both have the
-    region's shape. A doubt with neither is about an output that cannot hold NaN.
+    region's shape. A doubt with neither is about an output that cannot hold NaN, or, where it is ``plain``, no doubt
+    yet: the second method is to look as well.
     """
 
     ident: int
@@ -38,6 +39,7 @@ class Doubt:
     region: Region
     excess: np.ndarray | None = None
     missing: np.ndarray | None = None
+    plain: bool = False
 
 
 def region_of(along: AxisRegions, record: Node, output: int) -> Region:
@@ -83,7 +85,8 @@ class _Look:
         if self.frontier is not None:
             self.frontier.poison(ident, outs)
         for number, out in enumerate(outs):
-            if out.is_floating_point() and (ident, number) not in self.skip:
+            told = out.is_floating_point() and out.layout is torch.strided
+            if told and (ident, number) not in self.skip:
                 self._compare(self.records[ident], number, out)
         self.seen = ident + 1
 
@@ -106,8 +109,8 @@ class _Look:
             return
         excess, missing = np.broadcast_arrays(excess, missing)
         for copy in np.flatnonzero((excess | missing).reshape(copies, -1).any(axis=1)):
-            found = [part[copy].copy() if part[copy].any() else None for part in (excess, missing)]
-            self.doubts.append(Doubt(record.id, number, self.along, int(self.rows[copy]), region, *found))
+            over, under = (part[copy].copy() if part[copy].any() else None for part in (excess, missing))
+            self.doubts.append(Doubt(record.id, number, self.along, int(self.rows[copy]), region, over, under))
 
 
 class Frontier:
@@ -155,6 +158,7 @@ class Poisoner:
     stacking: Stacking | None  #: None where copies have to run one by one
     skip: Collection[tuple[int, int]]
     most: int
+    unbearable: str = ""  #: an op into which NaN was not put
 
     def probe(self, along: AxisRegions, rows: Sequence[int]) -> tuple[list[Doubt], int]:
         """The doubts about all nodes, and how many nodes every pass came by.
@@ -190,7 +194,9 @@ class Poisoner:
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            if look.seen < len(along.by_node) // 2:
+            if isinstance(error, UnbearableError):
+                self.unbearable = str(error)
+            elif look.seen < len(along.by_node) // 2:
                 raise failed(self.subject, self.twins.device, error) from error
             look.lost = True  # forward looked at its data and gave up on NaN
         return look

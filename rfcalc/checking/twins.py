@@ -114,7 +114,11 @@ class Inputs:
 
     def floating(self, number: int) -> bool:
         """Whether NaN can be written into an input."""
-        return self.values[number].is_floating_point()
+        return self.values[number].is_floating_point() and not self.sparse(number)
+
+    def sparse(self, number: int) -> bool:
+        """Whether an input holds some of its elements only: to change the others would make them some of these."""
+        return self.values[number].layout is not torch.strided
 
     def arguments(self, changed: Mapping[int, torch.Tensor] | None = None) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Arguments of forward, with some inputs exchanged."""
@@ -130,7 +134,7 @@ class Inputs:
     def stacked(self, copies: int) -> dict[int, torch.Tensor]:
         """Every input repeated along its first axis."""
         return {
-            number: value.repeat(copies, *[1] * (value.ndim - 1)) if value.ndim else value
+            number: value.repeat(copies, *[1] * (value.ndim - 1)) if value.ndim and not self.sparse(number) else value
             for number, value in enumerate(self.values)
         }
 

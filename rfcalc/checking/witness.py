@@ -31,6 +31,14 @@ Counted = Callable[[int, Any, Sequence[Any], Mapping[str, Any], Any], None]
 _SWEEP_BYTES = 64 << 20
 
 
+#: Ops whose kernels take NaN for a place in memory and end the process.
+_UNBEARABLE = frozenset({"torchvision::deform_conv2d", "torchvision::_deform_conv2d_backward"})
+
+
+class UnbearableError(Exception):
+    """An op that cannot stand NaN was to get some."""
+
+
 class Witness(Recorder):  # type: ignore[no-untyped-call]
     """A recorder on tensors with storage that shows each node's outputs to an observer and keeps none of them."""
 
@@ -64,6 +72,8 @@ class Witness(Recorder):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
+        if func._schema.name in _UNBEARABLE and any(_has_nan(item) for item in (*args, *kwargs.values())):
+            raise UnbearableError(func._schema.name.partition("::")[2])
         if self._whole:
             result = self._run(func, args, kwargs)
             if self._counted is not None:
@@ -114,6 +124,10 @@ class Witness(Recorder):  # type: ignore[no-untyped-call]
             place = places.get(id(slot))
             if place is not None and self._placed().get(place) is slot:
                 del self._placed()[place]
+
+
+def _has_nan(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point() and bool(value.isnan().any())
 
 
 def _uses(tensor: torch.Tensor) -> int:
@@ -182,4 +196,4 @@ def plain_run(twins: Twins, inputs: Inputs, context: Iterable[Any] = ()) -> list
         return tensors_in(double.model(*args, **kwargs))
 
 
-__all__ = ["Counted", "Observer", "Witness", "bind_tensors", "plain_run", "run"]
+__all__ = ["Counted", "Observer", "UnbearableError", "Witness", "bind_tensors", "plain_run", "run"]

@@ -152,6 +152,15 @@ NETS: dict[str, Callable[[nn.Module, Tensor, Tensor, Tensor, Tensor], Tensor]] =
     "exp2": lambda m, x, q, k, v: torch.exp2((q @ k.transpose(1, 2)).masked_fill(later(), -math.inf) * 0.1) @ v,
     "cut in two": lambda m, x, q, k, v: (q @ k.transpose(1, 2)).tril().chunk(2, 1)[1] @ v,
     "a block written": lambda m, x, q, k, v: written(q @ k.transpose(1, 2)) @ v,
+    "solved": lambda m, x, q, k, v: torch.linalg.solve_triangular(
+        (q @ k.transpose(1, 2)).tril(-1) + torch.eye(ROWS), v, upper=False
+    ),
+    "solved from the end": lambda m, x, q, k, v: torch.linalg.solve_triangular(
+        (q @ k.transpose(1, 2)).triu(), v, upper=True, unitriangular=True
+    ),
+    "solved from the right": lambda m, x, q, k, v: torch.linalg.solve_triangular(
+        (q @ k.transpose(1, 2)).tril(), v.transpose(1, 2), upper=False, left=False, unitriangular=True
+    ).transpose(1, 2),
     "masked rows of a kernel": lambda m, x, q, k, v: masked_2d(m, x)[..., 1].transpose(1, 2),
     "masked taps by channels": lambda m, x, q, k, v: channels(m, x),
     "masked and transposed": lambda m, x, q, k, v: upward(m, x),
