@@ -20,6 +20,7 @@ def from_object(model: Any, name: str = "", constants: Constants | None = None) 
     from torch import nn
 
     if isinstance(model, nn.Module):
+        model = _unwrapped(model, name)
         _check_initialised(model, name)
     if "keras" in sys.modules:
         from rfcalc.sources import keras_modules
@@ -36,11 +37,46 @@ def from_object(model: Any, name: str = "", constants: Constants | None = None) 
     return Loaded(model, name or type(model).__name__, constants=constants) if isinstance(model, nn.Module) else None
 
 
+def _unwrapped(model: Any, name: str) -> Any:
+    """The model inside what runs it on several devices, or compiled. Raises `LoadError` where it is there in parts.
+
+    `torch.distributed.fsdp.fully_shard` leaves modules what they are; its shards are whole in a double of the model.
+    """
+    from torch import nn
+
+    dynamo = getattr(sys.modules.get("torch._dynamo.eval_frame"), "OptimizedModule", ())
+    sharded = getattr(sys.modules.get("torch.distributed.fsdp"), "FullyShardedDataParallel", ())
+    while True:
+        if isinstance(model, dynamo):
+            model = model._orig_mod
+        elif isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        else:
+            break
+    if sharded and any(isinstance(part, sharded) for part in _initialised(model)):
+        raise LoadError(
+            f"{name or 'the model'} is in shards of FullyShardedDataParallel, whose parameters have lost their"
+            " shapes: give the model as it was before, or sharded by torch.distributed.fsdp.fully_shard"
+        )
+    return model
+
+
+def _initialised(model: Any) -> Any:
+    try:
+        return list(model.modules())
+    except AttributeError:  # `_check_initialised` says which is not
+        return []
+
+
 def _check_initialised(model: Any, name: str) -> None:
     """Raises `LoadError` for a module whose class sets it up without `torch.nn.Module.__init__`."""
+    from torch import jit
+
     left = [model]
     while left:
         part = left.pop()
+        if isinstance(part, jit.ScriptModule):  # keeps what it has in a program of torch's
+            continue
         if "_modules" not in vars(part):
             kind = type(part).__name__
             raise LoadError(f"{name or kind}: {kind}.__init__ does not call super().__init__(), which a module needs")
