@@ -13,6 +13,7 @@ import enum
 import functools
 import random
 import sys
+import threading
 import types
 import weakref
 from collections import OrderedDict, defaultdict, deque
@@ -369,7 +370,7 @@ def _generator(copies: Copies, value: torch.Generator) -> torch.Generator:
 
 def _fresh(copies: Copies, value: Any) -> Any:
     """A lock that nobody holds."""
-    made = type(value)()
+    made = threading.RLock() if type(value).__name__ == "RLock" else threading.Lock()
     copies.note(value, made)
     return made
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +21,7 @@ from rfcalc.tracing.doubles import doubled, meta_twin
 from rfcalc.tracing.failing import explain, first_line
 from rfcalc.tracing.fallback import as_real, free_memory, real_twin, wants_data
 from rfcalc.tracing.functions import CompositeMode
+from rfcalc.tracing.leaks import outside, release
 from rfcalc.tracing.making import make_param
 from rfcalc.tracing.modules import ModuleStack
 from rfcalc.tracing.naming import build_nodes
@@ -28,6 +29,7 @@ from rfcalc.tracing.notes import buffer_notices, size_notices
 from rfcalc.tracing.numbers import Drawing
 from rfcalc.tracing.recorder import Recorder
 from rfcalc.tracing.tensors import without_storage
+from rfcalc.tracing.threads import one_thread
 from rfcalc.tracing.tree import class_of
 from rfcalc.tracing.values import Value
 from rfcalc.uncollected import uncollected
@@ -75,6 +77,9 @@ def _traced(run: _Run, light: ExitStack, axes: Mapping[str, Mapping[str, int]], 
         light.close()  # real tensors are worth collecting
         notices.append(f"traced on real CPU tensors, for {run.asked_for(error)} needs data")
         run.again()
+    stuck = run.finish()
+    if stuck:
+        notices.append(f"its code keeps tensors without storage, of this pass, in {', '.join(stuck)}")
     notices += [*size_notices(run.recorder.tape.records), *buffer_notices(run.recorder.tape)]
     return run.graph(notices, axes, separator)
 
@@ -98,6 +103,7 @@ class _Run:
         self.constants = constants
         self.inputs: list[tuple[str, Ref]] = []
         self.outputs: list[Ref] = []
+        self.given = 0  #: how many tensors the recorder knew before the pass
 
     def forward(self, *, meta: bool) -> None:
         """Run the model once under a fresh recorder."""
@@ -121,17 +127,16 @@ class _Run:
             return made
 
         convert = without_storage if meta else as_real
-        with (
-            torch.no_grad(),
-            doubled(self.model, exchange, self.training) as double,
-        ):
+        threads = one_thread() if meta else nullcontext()
+        with threads, torch.no_grad(), doubled(self.model, exchange, self.training) as double:
             self.stack.follow(double)
             if self.constants is not None and meta:
                 self.constants.hand_over(recorder)
             inputs = Inputs(recorder, self.names, convert, double.of)
             self.inputs = inputs.declared
             args, kwargs = inputs.all(self.model, self.args, self.kwargs)
-            with recorder, CompositeMode(recorder):
+            self.given = len(recorder._slots)
+            with outside(double.modules if meta else (), recorder.is_own), recorder, CompositeMode(recorder):
                 result = double.model(*args, **kwargs)
             self.outputs = [ref for tensor in tensors_in(result) if (ref := recorder.value_of(tensor).ref) is not None]
         if not self.outputs:
@@ -139,6 +144,11 @@ class _Run:
             raise TraceError(
                 f"{self.name}: its forward pass returned no tensor that was computed from its inputs, but {given}"
             )
+
+    def finish(self) -> tuple[str, ...]:
+        """The pass is over; what the model's code still holds of it where that cannot be taken out."""
+        self.stack.finish()
+        return release(self.recorder.let_go(self.given))
 
     def again(self) -> None:
         """Run the model on real numbers. Raises `TraceError` where it fails, too."""

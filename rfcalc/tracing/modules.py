@@ -99,6 +99,11 @@ class ModuleStack:
             known = self._met[sizes] = tuple(map(tuple, sizes))
         return known
 
+    def finish(self) -> None:
+        """Let go of the double, and of what its modules were given."""
+        self._failed = None
+        self._known.clear()
+
     # --- the double's modules -----------------------------------------------------------------------------------------
 
     def follow(self, double: Double) -> None:

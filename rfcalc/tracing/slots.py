@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -52,6 +54,23 @@ class Slots(ABC):
         self._slots[id(tensor)] = slot
         self._unplaced.append(slot)
         return slot
+
+    def is_own(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor without storage is one that the pass made, and none that it was given."""
+        slot = self._slots.get(id(tensor))
+        return slot is not None and slot.tensor is tensor and tensor.is_meta and id(tensor) not in self._adopted
+
+    def let_go(self, given: int) -> list[weakref.ref[torch.Tensor]]:
+        """Forget all tensors; returns those of the pass's own, which nobody should hold any more.
+
+        ``given`` is how many there were when it began.
+        """
+        own = [weakref.ref(slot.tensor) for slot in islice(self._slots.values(), given, None) if slot.tensor.is_meta]
+        self._slots.clear()
+        self._places.clear()
+        self._unplaced.clear()
+        self._twins.clear()
+        return own
 
     def _placed(self) -> dict[Any, Slot]:
         """Which slot is where in memory: worked out late, for few tensors are ever looked for by that.

@@ -1,4 +1,4 @@
-"""Models that run on several devices, compiled, scripted or quantised: analysed or refused, and as before afterwards."""
+"""Models on several devices, compiled, scripted or quantised: analysed or refused, and as before afterwards."""
 
 from __future__ import annotations
 

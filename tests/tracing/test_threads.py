@@ -17,6 +17,7 @@ from torch.nn.modules import module as global_hooks
 
 from rfcalc.api import analyze, layer_graph
 from rfcalc.graph_json import to_json
+from rfcalc.tracing.threads import one_thread
 
 
 class Block(nn.Module):
@@ -139,6 +140,19 @@ def test_calls_of_another_threads_model_are_not_in_the_graph() -> None:
 
     assert names == {name for name, _ in model.named_modules()}
     assert hooks == {0}
+
+
+def test_the_number_of_threads_is_each_threads_own() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with one_thread():
+            here = torch.get_num_threads()
+            (there,) = together(torch.get_num_threads)
+        assert (there, torch.get_num_threads()) == (3, 3)
+        assert here == 1 or sys.platform != "linux"
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_random_numbers_are_drawn_as_if_there_had_been_no_pass() -> None:
