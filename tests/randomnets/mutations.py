@@ -17,7 +17,7 @@ import numpy as np
 
 from rfcalc import reads
 from rfcalc.analyses import intervals, joins, masked
-from rfcalc.ops import Call, Effect
+from rfcalc.ops import Call, Effect, lookup
 from rfcalc.tracing import recorder
 from tests.randomnets.brute import check
 from tests.randomnets.draw import draw
@@ -61,9 +61,9 @@ def broken(mutation: Mutation | EngineMutation) -> Iterator[None]:
         kept = getattr(home, name)
         changed = mutation.broken(kept)
     else:
-        home, name = recorder, "lookup"
-        kept = recorder.lookup
-        changed = _lookup(mutation)
+        home, name = recorder, "effect_of"
+        kept = recorder.effect_of
+        changed = _effect_of(mutation)
     setattr(home, name, changed)
     try:
         yield
@@ -71,16 +71,21 @@ def broken(mutation: Mutation | EngineMutation) -> Iterator[None]:
         setattr(home, name, kept)
 
 
-def _lookup(mutation: Mutation) -> Callable[[str], Any]:
-    original = recorder.lookup
+def _effect_of(mutation: Mutation) -> Callable[[Call], Any]:
+    original = recorder.effect_of
 
-    def found(op: str) -> Any:
-        rule = original(op)
-        if rule is None or not re.fullmatch(mutation.ops, op):
-            return rule
-        return lambda call: _changed(rule(call), call, mutation.change)
+    def found(call: Call) -> Any:
+        effect = original(call)
+        if effect is None or not re.fullmatch(mutation.ops, _ruled(call)):
+            return effect
+        return _changed(effect, call, mutation.change)
 
     return found
+
+
+def _ruled(call: Call) -> str:
+    """The name under which the call's op has its rule: an op in place may have that of the other."""
+    return call.op if lookup(call.op) else call.op.removesuffix("_")
 
 
 def _changed(effect: Effect, call: Call, change: Change) -> Effect:
@@ -241,11 +246,11 @@ def _stale(function: Callable[..., Any]) -> Callable[..., Any]:
 def _one_operand(function: Callable[..., Any]) -> Callable[..., Any]:
     """Sums and products of tensors read the first one only."""
 
-    def found(op: str) -> Any:
-        rule = function(op)
-        if op not in ("aten.add", "aten.sub", "aten.mul"):
-            return rule
-        return lambda call: replace(made := rule(call), reads=list(made.reads)[:1])
+    def found(call: Call) -> Any:
+        made = function(call)
+        if _ruled(call) not in ("aten.add", "aten.sub", "aten.mul"):
+            return made
+        return replace(made, reads=list(made.reads)[:1])
 
     return found
 
@@ -371,7 +376,7 @@ MUTATIONS: tuple[Mutation | EngineMutation, ...] = (
     ),
     Mutation("fft", "an axis forgotten", ("fft",), r"aten\._fft_.*", _one_index),
     Mutation("pointwise", "the second half not read", ("glu",), r"aten\.glu", _each(reads.Slice, _from_start)),
-    EngineMutation("pointwise", "an operand not read", ("broadcast_sum",), recorder, "lookup", _one_operand),
+    EngineMutation("pointwise", "an operand not read", ("broadcast_sum",), recorder, "effect_of", _one_operand),
     Mutation("data", "grid_sample reads its own place", ("grid_sample",), r"aten\.grid_sampler.*", _one_index),
     Mutation("data", "sort reads its own place", ("sort",), r"aten\.sort", _one_index),
 )
