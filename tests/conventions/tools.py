@@ -140,6 +140,23 @@ TOOLS = {
 }
 
 
+#: What the tools exchange functions of, while they run.
+_EXCHANGED = (torch, torch.Tensor, torch.nn.functional)
+
+
+@contextlib.contextmanager
+def unchanged() -> Iterator[None]:
+    """With torch's own functions back in their places afterwards: a tool that raises leaves its own there."""
+    before = [(home, dict(vars(home))) for home in _EXCHANGED]
+    try:
+        yield
+    finally:
+        for home, names in before:
+            for name, value in names.items():
+                if vars(home).get(name) is not value:
+                    setattr(home, name, value)
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Without what tools print, log and warn of."""

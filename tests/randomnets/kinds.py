@@ -60,13 +60,19 @@ class Fn(nn.Module):
         self.function, self.args, self.kwargs = function, args, kwargs
 
     def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-        made: torch.Tensor = self.function(*tensors, *self.args, **self.kwargs)
+        made: torch.Tensor = self.function(*tensors, *map(_anew, self.args), **self.kwargs)
         return made
 
     def __repr__(self) -> str:
         settings = [_written(arg) for arg in self.args]
         settings += [f"{name}={_written(arg)}" for name, arg in self.kwargs.items()]
         return f"Fn({', '.join([self.function.__name__, *settings])})"
+
+
+def _anew(value: Any) -> Any:
+    """Numbers that the forward pass writes itself: those that a module holds could be any, as a weight could."""
+    plain = type(value) is torch.Tensor and value.is_floating_point()
+    return torch.tensor(value.tolist(), dtype=value.dtype) if plain else value
 
 
 def _written(value: Any) -> str:
