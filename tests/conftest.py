@@ -1,9 +1,30 @@
-"""Every test draws the same random numbers in every run."""
+"""What holds for every test: the same random numbers in every run, nothing of the user's, and which tests are quick."""
 
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+
+HERE = Path(__file__).parent
+
+#: What `pytest -m quick` runs, by the files that it is in: each room once, without browsers, files and whole models.
+QUICK = {
+    *("test_architecture.py", "test_graph_json.py", "test_lecture.py"),
+    *("analyses/test_analysis.py", "analyses/test_windows.py", "analyses/test_joins.py"),
+    *("baseline/test_budgets.py", "baseline/test_causes.py"),
+    *("cli/test_parse.py", "cli/test_show.py", "cli/test_errors.py"),
+    *("comparing/test_rows.py", "conventions/test_terms.py", "conventions/test_kernels.py"),
+    *("ops/test_attention.py", "ops/test_conv.py", "ops/test_linear.py", "ops/test_norm.py", "ops/test_pool.py"),
+    *("ops/test_recurrent.py", "ops/test_reduction.py"),
+    *("page/test_packing.py", "plotting/test_scenes.py", "report/test_text.py", "report/test_layers.py"),
+    *("sources/test_inputs.py", "sweeping/test_patterns.py"),
+    *("tracing/test_tracing.py", "tracing/test_naming.py", "tracing/test_views.py"),
+}
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: threads of torch's besides would be in the way
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
@@ -27,3 +48,33 @@ def _seeded():
     import torch
 
     torch.manual_seed(0)
+
+
+# --- which tests run, and where ---------------------------------------------------------------------------------------
+
+
+def _is_quick(path: Path) -> bool:
+    return path.is_relative_to(HERE) and path.relative_to(HERE).as_posix() in QUICK
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Under ``-m quick`` the other files are not even imported."""
+    if config.getoption("markexpr") != "quick" or collection_path.suffix != ".py":
+        return None
+    return True if collection_path.name.startswith("test_") and not _is_quick(collection_path) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _is_quick(item.path):
+            item.add_marker(pytest.mark.quick)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Files stay together, so that what they share is made once; a process without work takes from another."""
+    if config.getvalue("dist") != "load":
+        return None  # asked for another way
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
