@@ -235,7 +235,10 @@ def _differs(a: torch.Tensor, b: torch.Tensor, rounded: bool) -> torch.Tensor:
 
 
 def _drawn(net: Net, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Other random parameters and inputs."""
+    """Other random parameters and inputs, and numbers in buffers that are weights."""
+    for name, buffer in net.named_buffers():
+        if name.endswith(".held") and buffer.is_floating_point():
+            buffer.copy_(torch.randn_like(buffer))
     for parameter in net.parameters():
         parameter.copy_(torch.rand_like(parameter) + 0.1 if parameter.ndim < 2 else torch.randn_like(parameter))
     return [torch.randn(x.shape, dtype=x.dtype) for x in inputs]

@@ -12,7 +12,7 @@ from random import Random
 import torch
 from torch import nn
 
-from tests.randomnets import kinds_mixing, kinds_movement, kinds_window  # noqa: F401  # they fill the table
+from tests.randomnets import kinds_buffers, kinds_mixing, kinds_movement, kinds_window  # noqa: F401  # the table
 from tests.randomnets.kinds import KINDS, Kind
 
 #: A tensor is small enough to be compared everywhere.

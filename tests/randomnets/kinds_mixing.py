@@ -260,13 +260,17 @@ def triangle(rng: Random, x: torch.Tensor) -> nn.Module | None:
 @kind("mask", misleads=True, zeros=True)
 def multiplied(rng: Random, x: torch.Tensor) -> nn.Module | None:
     """Known zeros block what they are multiplied with."""
-    return Fn(torch.mul, _random_mask(rng, x.shape[-2], x.shape[-1]).to(x.dtype))
+    return Fn(torch.mul, _random_mask(rng, x.shape[-2], x.shape[-1]))
 
 
 @kind("mask", misleads=True, zeros=True)
 def constant_matrix(rng: Random, x: torch.Tensor) -> nn.Module | None:
-    """A product with a constant matrix that holds zeros."""
-    return Fn(torch.matmul, _random_mask(rng, x.shape[-1], rng.randint(1, 6)).to(x.dtype) * 0.7)
+    """A product with a matrix that forward makes, and that holds zeros."""
+    return Fn(_times_made, (_random_mask(rng, x.shape[-1], rng.randint(1, 6)) * 0.7).tolist())
+
+
+def _times_made(x: torch.Tensor, numbers: list[list[float]]) -> torch.Tensor:
+    return x @ torch.tensor(numbers, dtype=x.dtype, device=x.device)
 
 
 # --- products ---------------------------------------------------------------------------------------------------------
