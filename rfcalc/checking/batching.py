@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from rfcalc.checking.alignment import same_op
 from rfcalc.checking.subject import Subject
 from rfcalc.checking.twins import Inputs, Twins
 from rfcalc.checking.witness import run
@@ -33,29 +34,18 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class Stacking:
-    """How a pass on several copies relates to the graph: the ops that run, the node each stands for, where copies lie.
+    """How a pass on several copies relates to the graph: the op that runs for each node, and where its copies lie.
 
-    ``nodes`` has None for an op that a single copy does not need (a copy in memory before a reshape).
+    None stands for a node that the pass leaves out (a copy that this device does not need).
     """
 
-    ops: tuple[str, ...]
-    nodes: tuple[int | None, ...]
+    ops: tuple[str | None, ...]
     places: Mapping[tuple[int, int], Place]
 
 
-def single(ops: Sequence[str]) -> Stacking:
+def single(ops: Sequence[str | None]) -> Stacking:
     """The stacking of one copy."""
-    return Stacking(tuple(ops), tuple(range(len(ops))), {})
-
-
-#: Ops that do the same and run in each other's place, depending on the strides of a tensor or the device.
-_SAME = {"aten._unsafe_view": "aten.view", "aten.reshape": "aten.view", "aten.fill_": "aten.copy_"}
-_COPIES = frozenset({"aten.clone", "aten.contiguous"})
-
-
-def same_op(left: str, right: str) -> bool:
-    """Whether two ops are the same work under two names."""
-    return _SAME.get(left, left) == _SAME.get(right, right)
+    return Stacking(tuple(ops), {})
 
 
 @dataclass
@@ -63,30 +53,25 @@ class _Finder:
     """Follows a stack of two, the second poisoned throughout, along the ops of a single pass."""
 
     records: Sequence[Node]
-    single: Sequence[str]
-    ops: list[str] = field(default_factory=list)
-    nodes: list[int | None] = field(default_factory=list)
+    single: Sequence[str | None]
     places: dict[tuple[int, int], Place] = field(default_factory=dict)
-    next: int = 0
+    seen: int = 0
     mixed: bool = False  #: the stack runs other ops, or an op mixes the copies
 
     def __call__(self, at: int, op: str, outs: Sequence[torch.Tensor]) -> None:
         if self.mixed:
             return
-        self.ops.append(op)
-        if self.next < len(self.single) and same_op(self.single[self.next], op):
-            self.nodes.append(self.next)
-            for number, out in enumerate(outs):
-                place = _place(out, self.records[self.next].outputs[number].shape)
-                if place is None:
-                    self.mixed = True
-                    return
-                self.places[self.next, number] = place
-            self.next += 1
-        elif op in _COPIES:
-            self.nodes.append(None)
-        else:
+        wanted = self.single[at] if at < len(self.single) else None
+        if wanted is None or not same_op(wanted, op):
             self.mixed = True
+            return
+        self.seen = at + 1
+        for number, out in enumerate(outs):
+            place = _place(out, self.records[at].outputs[number].shape)
+            if place is None:
+                self.mixed = True
+                return
+            self.places[at, number] = place
 
 
 def _place(out: torch.Tensor, shape: tuple[int, ...]) -> Place | None:
@@ -108,7 +93,7 @@ def _place(out: torch.Tensor, shape: tuple[int, ...]) -> Place | None:
     return None
 
 
-def find_stacking(subject: Subject, twins: Twins, inputs: Inputs, ops: Sequence[str]) -> Stacking | None:
+def find_stacking(subject: Subject, twins: Twins, inputs: Inputs, ops: Sequence[str | None]) -> Stacking | None:
     """How a stack of inputs runs, given the ops of a single pass; None where copies have to run one by one."""
     if not any(inputs.floating(number) for number in range(len(inputs.values))):
         return None
@@ -121,9 +106,9 @@ def find_stacking(subject: Subject, twins: Twins, inputs: Inputs, ops: Sequence[
         run(subject, twins, inputs, finder, changed=stack)
     except Exception:  # the model has its batch built in, or two copies do not fit into memory
         return None
-    if finder.mixed or finder.next < len(ops):
+    if finder.mixed or any(op is not None for op in ops[finder.seen :]):
         return None
-    return Stacking(tuple(finder.ops), tuple(finder.nodes), finder.places)
+    return Stacking(tuple(ops), finder.places)
 
 
 def most_copies(records: Sequence[Node], free: int) -> int:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from rfcalc.checking.batching import same_op
+from rfcalc.checking.alignment import same_op
 from rfcalc.checking.device import free_memory
 from rfcalc.checking.poison import Doubt, reduce_to
 from rfcalc.checking.subject import Subject

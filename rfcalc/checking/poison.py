@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from rfcalc.checking.batching import Stacking, same_op
+from rfcalc.checking.alignment import same_op
+from rfcalc.checking.batching import Stacking
 from rfcalc.checking.device import is_out_of_memory
 from rfcalc.checking.regions import AxisRegions, Region
 from rfcalc.checking.subject import Subject, failed
@@ -75,12 +76,10 @@ class _Look:
     mixed: bool = False
     lost: bool = False  #: NaN sent the forward pass along another way
 
-    def __call__(self, at: int, op: str, outs: Sequence[torch.Tensor]) -> None:
-        if self.lost or at >= len(self.stacking.ops) or not same_op(self.stacking.ops[at], op):
+    def __call__(self, ident: int, op: str, outs: Sequence[torch.Tensor]) -> None:
+        wanted = self.stacking.ops[ident] if ident < len(self.stacking.ops) else None
+        if self.lost or wanted is None or not same_op(wanted, op):
             self.lost = True
-            return
-        ident = self.stacking.nodes[at]
-        if ident is None:
             return
         if self.frontier is not None:
             self.frontier.poison(ident, outs)
@@ -89,6 +88,8 @@ class _Look:
             if told and (ident, number) not in self.skip:
                 self._compare(self.records[ident], number, out)
         self.seen = ident + 1
+        while self.seen < len(self.stacking.ops) and self.stacking.ops[self.seen] is None:
+            self.seen += 1
 
     def _compare(self, record: Node, number: int, out: torch.Tensor) -> None:
         place = self.stacking.places.get((record.id, number))

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence
 
 from rfcalc import sources
 from rfcalc.checking import device as devices
@@ -73,6 +74,8 @@ def map_tensors(value: Any, change: Callable[[torch.Tensor], Any], copied: Calla
     """
     if isinstance(value, torch.Tensor):
         return change(value)
+    if isinstance(value, PackedSequence):
+        return PackedSequence(change(value.data), *value[1:])
     if isinstance(value, list | tuple):
         items = [map_tensors(item, change, copied) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import bmm_flop, conv_flop_count, flop_registry, mm_flop
 
-from rfcalc.checking.batching import same_op
+from rfcalc.checking.alignment import is_copy, same_op
 from rfcalc.checking.subject import Subject, failed
 from rfcalc.checking.twins import GAINS, Inputs, Twins
 from rfcalc.checking.witness import run
@@ -26,8 +26,9 @@ class Survey:
     twins: Twins
     inputs: Inputs
     gain: float
-    ops: list[str] = field(default_factory=list)
+    ops: list[str | None] = field(default_factory=list)  #: by node; None for a copy that this pass does not need
     shapes: list[tuple[tuple[int, ...], ...]] = field(default_factory=list)
+    constant_flops: int = 0  #: of what was computed from constants alone
     unusable: set[tuple[int, int]] = field(default_factory=set)  #: outputs that are NaN without any poison
     overflow: bool = False
     flops: Counter[int] = field(default_factory=Counter)
@@ -38,7 +39,7 @@ class Survey:
     def matched(self) -> int:
         """How many nodes from the first on stand for the same ops in the graph and in the real pass."""
         for ident, (record, op) in enumerate(zip(self.subject.records, self.ops, strict=False)):
-            if not same_op(record.op, op):
+            if op is not None and not same_op(record.op, op):
                 return ident
         return min(len(self.ops), len(self.subject.records))
 
@@ -55,16 +56,31 @@ class Survey:
 
     def observe(self, ident: int, op: str, outs: Sequence[torch.Tensor]) -> None:
         """One node and its real outputs."""
+        while len(self.ops) < ident:  # nodes before it that were left out
+            self._leave_out()
         self.ops.append(op)
         self.shapes.append(tuple(tuple(out.shape) for out in outs))
         for number, out in enumerate(outs):
             if out.is_floating_point() and bool(out.isnan().any()):
                 self.unusable.add((ident, number))
 
-    def count(self, ident: int, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> None:
+    def _leave_out(self) -> None:
+        self.shapes.append(tuple(out.shape for out in self.subject.records[len(self.ops)].outputs))
+        self.ops.append(None)
+
+    def end(self) -> None:
+        """The pass has ended: copies behind its last op were left out."""
+        records = self.subject.records
+        while len(self.ops) < len(records) and is_copy(records[len(self.ops)]):
+            self._leave_out()
+
+    def count(self, ident: int | None, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], out: Any) -> None:
         """One op that torch ran for a node."""
         packet = getattr(func, "_overloadpacket", func)
         formula = flop_registry.get(packet)
+        if ident is None:
+            self.constant_flops += int(formula(*args, **kwargs, out_val=out)) if formula is not None else 0
+            return
         if formula is not None:
             self.flops[ident] += int(formula(*args, **kwargs, out_val=out))
             self.counted.add(ident)
@@ -101,6 +117,7 @@ def survey(subject: Subject, device: torch.device, seed: int) -> Survey:
             twins = Twins(subject, device, seed, gain=gain)
             found = Survey(subject, twins, Inputs(subject, device, seed), gain)
             run(subject, twins, found.inputs, found.observe, counted=found.count)
+            found.end()
         except RfcalcError:
             raise
         except Exception as error:

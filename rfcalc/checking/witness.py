@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from rfcalc.checking import device as devices
+from rfcalc.checking.alignment import Aligned, Counted, Observer
 from rfcalc.checking.subject import Subject, map_tensors
 from rfcalc.checking.twins import Inputs, Twins
 from rfcalc.graph import Ref
@@ -19,17 +18,9 @@ from rfcalc.tracing.doubles import Double
 from rfcalc.tracing.functions import CompositeMode
 from rfcalc.tracing.modules import ModuleStack
 from rfcalc.tracing.numbers import Drawing
+from rfcalc.tracing.placing import Placing
 from rfcalc.tracing.recorder import Recorder
-from rfcalc.tracing.values import Slot, Value
-
-#: Called with the number of a node, its op and its real outputs, right after the op ran.
-Observer = Callable[[int, str, Sequence[torch.Tensor]], None]
-#: Called with a node's number and each op that torch ran for it.
-Counted = Callable[[int, Any, Sequence[Any], Mapping[str, Any], Any], None]
-
-#: Results that nobody needs any more are let go after this many bytes of new ones.
-_SWEEP_BYTES = 64 << 20
-
+from rfcalc.tracing.values import Value
 
 #: Ops whose kernels take NaN for a place in memory and end the process.
 _UNBEARABLE = frozenset({"torchvision::deform_conv2d", "torchvision::_deform_conv2d_backward"})
@@ -48,7 +39,6 @@ class Witness(Recorder):  # type: ignore[no-untyped-call]
         self._counted = counted
         self._ran: list[tuple[Any, Sequence[Any], Mapping[str, Any], Any]] = []
         self._new: list[tuple[str, int]] = []
-        self._fresh_bytes = 0
 
     def _node(
         self,
@@ -62,11 +52,6 @@ class Witness(Recorder):  # type: ignore[no-untyped-call]
         self._new.append((op, ref.node))
         self._observe(ref.node, op, outs)
         return ref
-
-    def bind(self, tensor: torch.Tensor, value: Value) -> Slot:
-        """As in `Recorder`; counts what is held."""
-        self._fresh_bytes += tensor.numel() * tensor.element_size()
-        return super().bind(tensor, value)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -83,8 +68,6 @@ class Witness(Recorder):  # type: ignore[no-untyped-call]
         result = super().__torch_dispatch__(func, types, args, kwargs)
         if self._counted is not None:
             self._tell("aten." + func._schema.name.partition("::")[2], [(func, args, kwargs, result)])
-        if self._fresh_bytes > _SWEEP_BYTES:
-            self._sweep()
         return result
 
     def whole(self, name: str, named: Mapping[str, Any], run: Callable[..., Any], call: Any = None) -> Any:
@@ -95,55 +78,19 @@ class Witness(Recorder):  # type: ignore[no-untyped-call]
         if self._counted is not None:
             self._tell(name, self._ran)
         self._ran.clear()
-        if self._fresh_bytes > _SWEEP_BYTES:
-            self._sweep()
         return result
 
     def _tell(self, op: str, ran: Sequence[tuple[Any, Sequence[Any], Mapping[str, Any], Any]]) -> None:
-        """Hand the ops that ran to the node that stands for them; a constant's call left none and counts for none."""
+        """Hand the ops that ran to the node that stands for them, or to none: constants alone left none."""
         short = op.partition(".")[2]
         idents = [ident for name, ident in self._new if name.partition(".")[2] == short]
-        if idents and self._counted is not None:
+        if self._counted is not None:
             for func, args, kwargs, result in ran:
-                self._counted(idents[0], func, args, kwargs, result)
-
-    def _sweep(self) -> None:
-        """Forget tensors that nothing but this recorder holds. A view's base is kept as long as the view."""
-        self._fresh_bytes = 0
-        children = Counter(id(slot.parent) for slot in self._slots.values() if slot.parent is not None)
-        places = {id(slot): place for place, slot in self._placed().items()}
-        for key in reversed(list(self._slots)):
-            slot = self._slots[key]
-            if children[id(slot)] or sys.getrefcount(slot.tensor) > _HELD_ONCE or _uses(slot.tensor) > 1:
-                continue
-            if slot.parent is not None:
-                children[id(slot.parent)] -= 1
-            del self._slots[key]
-            self._adopted.discard(key)  # another tensor may get the id
-            self._twins.pop(key, None)
-            place = places.get(id(slot))
-            if place is not None and self._placed().get(place) is slot:
-                del self._placed()[place]
+                self._counted(idents[0] if idents else None, func, args, kwargs, result)
 
 
 def _has_nan(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point() and bool(value.isnan().any())
-
-
-def _uses(tensor: torch.Tensor) -> int:
-    """How often torch itself holds a tensor."""
-    held: Any = tensor  # not every release of torch declares the method
-    count: int = held._use_count()
-    return count
-
-
-def _held_once() -> int:
-    slot = Slot(torch.empty(0), Value("const"))
-    return sys.getrefcount(slot.tensor)
-
-
-#: What `sys.getrefcount` says of a tensor that only its slot holds.
-_HELD_ONCE = _held_once()
 
 
 def run(
@@ -157,7 +104,9 @@ def run(
 ) -> None:
     """One forward pass of the subject on the twins; `observe` sees every node's outputs, inputs included."""
     stack = ModuleStack(subject.model)
-    witness = Witness(stack, observe, counted)
+    aligned = Aligned(subject.records, observe, counted)
+    witness = Witness(stack, aligned.observe, aligned.count if counted is not None else None)
+    witness.home = twins.device
     args, kwargs = inputs.arguments(changed)
     with torch.no_grad(), devices.honest(), twins.installed() as (double, names):
         stack.follow(double)
@@ -165,7 +114,7 @@ def run(
 
         def declare(tensor: torch.Tensor) -> torch.Tensor:
             ref = witness.input("input", tensor)
-            observe(ref.node, "input", [tensor])
+            aligned.observe(ref.node, "input", [tensor])
             return tensor
 
         args, kwargs = map_tensors((args, kwargs), declare, double.of)
@@ -190,6 +139,7 @@ def plain_run(twins: Twins, inputs: Inputs, context: Iterable[Any] = ()) -> list
 
     args, kwargs = inputs.arguments()
     with torch.no_grad(), twins.installed() as (double, _), Drawing(), ExitStack() as stack:
+        stack.enter_context(Placing(twins.device))
         for item in context:
             stack.enter_context(item)
         args, kwargs = map_tensors((args, kwargs), lambda tensor: tensor, double.of)

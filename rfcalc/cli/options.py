@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,7 +13,7 @@ import click
 
 from rfcalc.cli.complete import complete_model
 from rfcalc.cli.output import Output, Target
-from rfcalc.cli.parse import OpenShape, numbers_only, parse_axes, parse_open_inputs
+from rfcalc.cli.parse import OpenInputs, numbers_only, parse_axes, parse_open_inputs
 from rfcalc.errors import LoadError
 from rfcalc.report import FORMATS
 
@@ -45,7 +45,7 @@ class Request:
     """A model as the user named it, and how to trace it."""
 
     spec: str
-    inputs: OpenShape | Mapping[str, OpenShape] | None = None
+    inputs: OpenInputs = None
     axes: dict[str, int] | None = None
     training: bool = False
     fresh: bool = False
@@ -91,7 +91,8 @@ def trace_options(command: Function, *, symbols: bool = False) -> Function:
         "inputs",
         multiple=True,
         metavar="SHAPE",
-        help="Input shape, 3x224x224 or with a batch 8x3x224x224; NAME=SHAPE for each of several inputs.",
+        help="Input shape, 3x224x224 or with a batch 8x3x224x224; NAME=SHAPE for each of several inputs. With values:"
+        " ones:1x24, 7:1x24, true:1x24, arange:1x24, [[1,4,4]], or a file FILE.npy, FILE.pt.",
     )
     @click.option("--axes", metavar="H=2,W=3", help="Axes of the input along which fields are measured.")
     @click.option("--training", is_flag=True, help="Trace the model as it runs in training, not in inference.")

@@ -6,10 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+from rfcalc.cli.quoting import quoted
+from rfcalc.cli.values import parse_values
 from rfcalc.errors import UsageError
+from rfcalc.sources.values import Values
 
 Shape: TypeAlias = tuple[int, ...]
 OpenShape: TypeAlias = tuple[int | str, ...]  #: with symbols, as they were typed, in the place of some numbers
+Inputs: TypeAlias = Shape | Values | Mapping[str, Shape | Values] | None
+OpenInputs: TypeAlias = OpenShape | Values | Mapping[str, OpenShape | Values] | None
 
 _EXTENT = re.compile(r"[0-9]{1,9}")
 _SYMBOL = re.compile(r"[0-9]{0,9}[A-Z][A-Z0-9_]*")
@@ -19,19 +24,21 @@ _AXES_FORM = "write --axes H=2,W=3 (a name and the axis of the input it stands f
 _AT_FORM = "Y,X (a position in the layer's output for each axis, counted from 0)"
 
 
-def parse_inputs(values: Sequence[str]) -> Shape | Mapping[str, Shape] | None:
-    """All values of --input: nothing, one shape, or a shape for each name."""
+def parse_inputs(values: Sequence[str]) -> Inputs:
+    """All values of --input: nothing, one input, or one for each name; each a shape, or its values."""
     return numbers_only(parse_open_inputs(values))
 
 
-def numbers_only(shapes: OpenShape | Mapping[str, OpenShape] | None) -> Shape | Mapping[str, Shape] | None:
-    """The shapes as they are. Raises UsageError if there are symbols among them."""
+def numbers_only(shapes: OpenInputs) -> Inputs:
+    """The inputs as they are. Raises UsageError if there are symbols among them."""
     if isinstance(shapes, Mapping):
         return {name: _numbers(shape) for name, shape in shapes.items()}
     return None if shapes is None else _numbers(shapes)
 
 
-def _numbers(shape: OpenShape) -> Shape:
+def _numbers(shape: OpenShape | Values) -> Shape | Values:
+    if isinstance(shape, Values):
+        return shape
     for extent in shape:
         if isinstance(extent, str):
             raise UsageError(
@@ -41,14 +48,14 @@ def _numbers(shape: OpenShape) -> Shape:
     return tuple(extent for extent in shape if isinstance(extent, int))
 
 
-def parse_open_inputs(values: Sequence[str]) -> OpenShape | Mapping[str, OpenShape] | None:
-    """All values of --input, with symbols among their extents."""
+def parse_open_inputs(values: Sequence[str]) -> OpenInputs:
+    """As `parse_inputs`, with symbols among the extents of shapes."""
     named = [value.partition("=") for value in values]
     if not named:
         return None
     if len(named) == 1 and not named[0][1]:
-        return parse_shape(values[0])
-    shapes: dict[str, OpenShape] = {}
+        return _parse_one(values[0], values[0])
+    shapes: dict[str, OpenShape | Values] = {}
     for value, (name, equals, shape) in zip(values, named, strict=True):
         if not equals or not name.strip():
             raise UsageError(
@@ -56,8 +63,14 @@ def parse_open_inputs(values: Sequence[str]) -> OpenShape | Mapping[str, OpenSha
             )
         if name.strip() in shapes:
             raise UsageError(f"--input {quoted(value)}: {name.strip()} was given a shape already; name each input once")
-        shapes[name.strip()] = parse_shape(shape, value)
+        shapes[name.strip()] = _parse_one(shape, value)
     return shapes
+
+
+def _parse_one(text: str, whole: str) -> OpenShape | Values:
+    """An input by its values or by its shape; ``whole`` is the option's value that the text is a part of."""
+    given = parse_values(text, whole, lambda shape: parse_shape(shape, whole))
+    return parse_shape(text, whole) if given is None else given
 
 
 def parse_shape(text: str, whole: str = "") -> OpenShape:
@@ -102,10 +115,3 @@ def parse_position(text: str | None, option: str = "--at") -> tuple[int, ...] | 
             wrong = f"{option} {quoted(text)}: {quoted(part, always=True)} is no position"
             raise UsageError(f"{wrong}; write {option} {_AT_FORM}")
     return tuple(int(part) for part in parts)
-
-
-def quoted(value: str, always: bool = False) -> str:
-    """What the user typed, in quotes where it would not be seen without them, and not longer than a line bears."""
-    if len(value) > 60:
-        value = f"{value[:40]}...{value[-10:]}"
-    return repr(value) if always or not value.strip() or not value.isprintable() else value

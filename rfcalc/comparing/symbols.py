@@ -17,6 +17,7 @@ from rfcalc.graph import InputInfo, LayerGraph
 from rfcalc.sources import stack
 from rfcalc.sources.resized import usual_shapes
 from rfcalc.sources.symbols import NAME, Multiple, Size, argument_symbols, parse_size, symbols_of
+from rfcalc.sources.values import given_among
 
 BATCH = "N"
 _CHANNELS_FROM = 2  #: with 1 channel a layer could be taken for one of another kind
@@ -96,6 +97,8 @@ def family(
     """
     starts = starts or {}
     template = _template(inputs)
+    if template and (fixed := next(given_among(inputs), None)):
+        raise UsageError(f"--input {fixed}: its values fix its sizes, so no size among the inputs can be a symbol")
     if isinstance(model, str) and stack.matches(model):
         model, template = _stack(model, template, inputs, channels)
     plain = Family(model, None if template else inputs, axes, training)
@@ -110,6 +113,12 @@ def family(
     if isinstance(plain.loaded(begin), LayerGraph):
         raise UsageError(f"{_called(model)} is a saved graph, and its sizes are fixed: ask the model that it is of")
     base = plain.at(begin)
+    decided = base.layer_graph.meta.get("given")
+    if decided:
+        raise UsageError(
+            f"the values given for {', '.join(decided)} decide what is computed, and there are none for other sizes:"
+            " give shapes alone, or no symbols"
+        )
     return _opened(plain, base, _overlaid(base.inputs, template or {}), written, wanted)
 
 

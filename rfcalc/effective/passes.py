@@ -11,7 +11,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge, saved_tensors_
 from torch.overrides import TorchFunctionMode
 
 from rfcalc.checking import device as devices
-from rfcalc.checking.batching import same_op
+from rfcalc.checking.alignment import same_op
 from rfcalc.checking.subject import Subject, map_tensors
 from rfcalc.checking.twins import Inputs, Twins
 from rfcalc.checking.witness import Witness, bind_tensors

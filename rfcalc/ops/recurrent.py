@@ -8,6 +8,7 @@ from typing import Any
 
 from rfcalc.ops._linear import either, reshape
 from rfcalc.ops.common import drop_axes, times
+from rfcalc.ops.packed import to_grid, to_rows
 from rfcalc.ops.registry import Arg, ArgRead, Call, Effect, numel, rule
 from rfcalc.reads import Group, Permute, Place, Prefix, Reduce, Reshape, Slice, Step, Steps, Take
 
@@ -118,11 +119,34 @@ class _Stack:
 
     def outputs(self) -> list[list[ArgRead]]:
         """The reads of every result."""
+        if self.packed and not isinstance(self.call["batch_sizes"], Arg):
+            return self.rows_of_packed(self.call["batch_sizes"])
         if self.packed:
             given = [self.x, self.call["batch_sizes"], *self.states, *self.computed()]
             return [[_all(arg, len(out.shape)) for arg in given] for out in self.call.outs]
         reads = [self.sequence(), *(self.final(cell=number == 1) for number in range(len(self.states)))]
         return [[*read, *(_all(arg, 3) for arg in self.computed())] for read in reads]
+
+    def rows_of_packed(self, sizes: Sequence[int]) -> list[list[ArgRead]]:
+        """As for whole sequences, each row in its own sequence, whose rows lie one time after the other."""
+        one = (Reduce((1,)), *to_grid(sizes, (1,)))
+        back = to_rows(sizes, (1,))
+        steps = len(sizes)
+        sequence: list[ArgRead] = []
+        for way in range(self.ways):
+            half: Steps = () if self.layers > 1 else self._half_of_rows(way)
+            sequence.append((self.x, (*one, Prefix(0, steps, reverse=way == 1), *back, *half)))
+        everywhere = Take(0, (0,) * steps)
+        sequence += [(state, (Reduce((0, 2)), everywhere, *back)) for state in self.states]
+        final: list[ArgRead] = [(self.x, (*one, Reduce((0,))))]
+        final += [(state, (Reduce((0, 2)),)) for state in self.states]
+        reads = [sequence, *([*final] for _ in self.states)]
+        return [
+            [*read, *(_all(arg, 3 if number else 2) for arg in self.computed())] for number, read in enumerate(reads)
+        ]
+
+    def _half_of_rows(self, way: int) -> Steps:
+        return () if self.ways == 1 else (Place(1, 1, way, 2), Group(1, 2, 2 * self.out_size))
 
     def computed(self) -> list[Arg]:
         """Weights that were computed from data."""
@@ -154,8 +178,10 @@ def _all(arg: Arg, rank: int) -> ArgRead:
 
 
 def _inexact(stack: _Stack) -> str:
-    if stack.packed:
+    if stack.packed and isinstance(stack.call["batch_sizes"], Arg):
         return "packed sequence: every unit is taken to read all sequences"
+    if stack.packed and any(state.reads_data for state in stack.states):
+        return "packed sequence: initial states are taken to be read by all units of their sequence"
     return "weights computed from data: every unit is taken to read all of them" if stack.computed() else ""
 
 

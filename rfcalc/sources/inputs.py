@@ -13,6 +13,7 @@ from torch import nn
 
 from rfcalc.errors import UsageError
 from rfcalc.sources.loaded import Expected, Loaded
+from rfcalc.sources.values import with_tensors
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ def candidates(loaded: Loaded, inputs: Any) -> list[Candidate]:
     A shape of a model whose inputs are not known may or may not hold the batch, and a model with embeddings may want
     token ids where others want numbers.
     """
+    inputs = with_tensors(inputs, _floats(loaded))
     if inputs is None and loaded.example is not None:
         return [Candidate(*loaded.example, tuple(expected.name for expected in loaded.inputs))]
     if isinstance(inputs, torch.Tensor):

@@ -149,8 +149,8 @@ def asked(inputs: Any) -> str | None:
     return _cross(inputs)
 
 
-def _cross(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
+def _cross(shape: Any) -> str:
+    return "x".join(map(str, shape)) if isinstance(shape, list | tuple) else str(shape)
 
 
 def facts(analysis: Analysis) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence
 
 from rfcalc.errors import UsageError
 from rfcalc.graph import InputInfo, Node, Ref
@@ -42,6 +43,7 @@ class Inputs:
         copied: Callable[[Any], Any],
     ) -> None:
         self.declared: list[tuple[str, Ref]] = []
+        self.unvalued: set[str] = set()  #: inputs of whole numbers that were given without values
         self._recorder, self._names, self._convert, self._copied = recorder, names, convert, copied
 
     def all(self, model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
@@ -58,7 +60,11 @@ class Inputs:
             tensor = self._convert(value)
             name = self._names[len(self.declared)] if len(self.declared) < len(self._names) else name
             self.declared.append((name, self._recorder.input(name, tensor, self._numbers(value, tensor))))
+            if value.is_meta and not (value.is_floating_point() or value.is_complex()):
+                self.unvalued.add(name)
             return tensor
+        if isinstance(value, PackedSequence):
+            return PackedSequence(self._one(f"{name}.data", value.data), *value[1:])
         if isinstance(value, list | tuple):
             items = [self._one(f"{name}.{at}", item) for at, item in enumerate(value)]
             return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)

@@ -1,34 +1,48 @@
-"""Real numbers where tensors without storage cannot serve: of inputs, of weights, and whether memory has room."""
+"""Real numbers where tensors without storage cannot serve: when a pass needs them, whether memory has room, and whence.
+
+What happened decides, not what a message says: numbers were asked for that only data has; an op was refused that is
+refused on real tensors of its shapes, too; or something else failed, which real tensors may or may not run.
+"""
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 
 import torch
 from torch import nn
 
+from rfcalc.errors import RfcalcError
+from rfcalc.tracing.failing import first_line
 from rfcalc.tracing.invented import invented
 from rfcalc.tracing.known import NeedsDataError
+from rfcalc.tracing.tape import Tape
+
+#: Weights of more bytes are not made for a pass that perhaps fails as well.
+WORTH_A_TRY = 1 << 30
 
 
-def wants_data(error: Exception) -> bool:
-    """Whether a pass without numbers failed for want of them."""
-    if isinstance(error, NeedsDataError | NotImplementedError):
-        return True
-    text = f"{type(error).__name__} {error}"
-    return any(
-        mark in text
-        for mark in (
-            "meta tensor",
-            "meta device",
-            "Meta tensor",
-            "device meta",
-            "'meta'",
-            "DataDependent",
-            "data-dependent",
-            "unallocated storage",
-        )
+def reason(error: Exception, tape: Tape) -> str:
+    """Why a pass should be done again on real numbers, as a notice says it; empty where that cannot help."""
+    if isinstance(error, NeedsDataError):
+        return f"{error} needs data"
+    failure = tape.failure
+    own = failure is not None and failure.refused and failure.error is error
+    if own or isinstance(error, RfcalcError) or _not_called(error):
+        return ""
+    where = failure.op if failure is not None and failure.error is error else "the model's own code"
+    return f"{where} does not run without numbers ({first_line(error)[:120].rstrip('.')})"
+
+
+def _not_called(error: Exception) -> bool:
+    """Whether forward itself was given other arguments than it takes: its code did not begin."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return (
+        isinstance(error, TypeError) and trace is not None and trace.tb_frame.f_code.co_name in ("_call_impl", "_call")
     )
 
 
@@ -44,13 +58,29 @@ def as_real(tensor: torch.Tensor) -> torch.Tensor:
 def real_twin(name: str, tensor: torch.Tensor, known: torch.Tensor | None, weights: torch.Generator) -> torch.Tensor:
     """A CPU tensor in place of a parameter or buffer; one without storage gets random numbers."""
     if known is not None:
-        return known
-    made = invented(name, tensor, weights) if tensor.is_meta else tensor.detach().to("cpu", copy=True)
+        made = known.clone()
+    else:
+        made = invented(name, tensor, weights) if tensor.is_meta else tensor.detach().to("cpu", copy=True)
     return nn.Parameter(made, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
 
 
+def weight(modules: Iterable[nn.Module]) -> int:
+    """Bytes of all parameters and buffers."""
+    held = {id(t): t for m in modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
+    return sum(tensor.nbytes for tensor in held.values())
+
+
+def gibibytes(count: int) -> str:
+    """So many bytes, to be read."""
+    return f"{count / 2**30:.1f} GiB"
+
+
 def free_memory() -> float:
-    """Bytes of memory that are free, infinity where the system does not tell."""
+    """Bytes of memory that can be had, infinity where the system does not tell."""
+    with suppress(OSError, ValueError), open("/proc/meminfo", encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith("MemAvailable"):
+                return int(line.split()[1]) * 1024
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from functools import lru_cache
 from typing import Any
@@ -15,12 +15,13 @@ from rfcalc.errors import TraceError
 from rfcalc.graph import LayerGraph, Node, Param, Ref
 from rfcalc.ops import plugins
 from rfcalc.tracing.arguments import Inputs, input_info, tensors_in
-from rfcalc.tracing.buffers import found
+from rfcalc.tracing.buffers import attributes, found
 from rfcalc.tracing.construct import Constants
 from rfcalc.tracing.doubles import doubled, meta_twin
-from rfcalc.tracing.failing import explain, first_line
-from rfcalc.tracing.fallback import as_real, free_memory, real_twin, wants_data
+from rfcalc.tracing.failing import explain
+from rfcalc.tracing.fallback import WORTH_A_TRY, as_real, free_memory, gibibytes, real_twin, reason, weight
 from rfcalc.tracing.functions import CompositeMode
+from rfcalc.tracing.known import NeedsDataError
 from rfcalc.tracing.leaks import outside, release
 from rfcalc.tracing.making import make_param
 from rfcalc.tracing.modules import ModuleStack
@@ -72,11 +73,16 @@ def _traced(run: _Run, light: ExitStack, axes: Mapping[str, Mapping[str, int]], 
     try:
         run.forward(meta=True)
     except Exception as error:
-        if not wants_data(error):
+        why = reason(error, run.recorder.tape)
+        if not why:
             raise run.explain(error) from error
+        if not isinstance(error, NeedsDataError) and run.weight > WORTH_A_TRY:
+            raise run.explain(
+                error, f"; not tried on real numbers: its weights take {gibibytes(run.weight)}"
+            ) from error
         light.close()  # real tensors are worth collecting
-        notices.append(f"traced on real CPU tensors, for {run.asked_for(error)} needs data")
-        run.again()
+        notices.append(f"traced on real CPU tensors, for {why}")
+        run.again(why)
     stuck = run.finish()
     if stuck:
         notices.append(f"its code keeps tensors without storage, of this pass, in {', '.join(stuck)}")
@@ -100,10 +106,17 @@ class _Run:
         self.model, self.args, self.kwargs, self.name, self.training = model, args, kwargs, name, training
         self.names = names
         self.batched = True
+        self.unvalued: set[str] = set()  #: inputs of whole numbers that were given without values
         self.constants = constants
         self.inputs: list[tuple[str, Ref]] = []
         self.outputs: list[Ref] = []
         self.given = 0  #: how many tensors the recorder knew before the pass
+        self.made_up: list[str] = []  #: attributes and inputs whose numbers nobody gave
+
+    @property
+    def weight(self) -> int:
+        """Bytes of the model's parameters and buffers."""
+        return weight(module for _, module in self.stack.modules)
 
     def forward(self, *, meta: bool) -> None:
         """Run the model once under a fresh recorder."""
@@ -128,12 +141,13 @@ class _Run:
 
         convert = without_storage if meta else as_real
         threads = one_thread() if meta else nullcontext()
-        with threads, torch.no_grad(), doubled(self.model, exchange, self.training) as double:
+        plain = None if meta else self._filling(weights)
+        with threads, torch.no_grad(), doubled(self.model, exchange, self.training, plain) as double:
             self.stack.follow(double)
             if self.constants is not None and meta:
                 self.constants.hand_over(recorder)
             inputs = Inputs(recorder, self.names, convert, double.of)
-            self.inputs = inputs.declared
+            self.inputs, self.unvalued = inputs.declared, inputs.unvalued
             args, kwargs = inputs.all(self.model, self.args, self.kwargs)
             self.given = len(recorder._slots)
             with outside(double.modules if meta else (), recorder.is_own), recorder, CompositeMode(recorder):
@@ -150,10 +164,28 @@ class _Run:
         self.stack.finish()
         return release(self.recorder.let_go(self.given))
 
-    def again(self) -> None:
-        """Run the model on real numbers. Raises `TraceError` where it fails, too."""
+    def _filling(self, weights: torch.Generator) -> Callable[[torch.Tensor], torch.Tensor]:
+        """What stands in a real pass for tensors that are neither parameters nor buffers: real ones for all."""
+        named = attributes(self.stack.modules)
+        made: dict[int, torch.Tensor] = {}
+
+        def fill(tensor: torch.Tensor) -> torch.Tensor:
+            if not tensor.is_meta:
+                return tensor
+            if id(tensor) not in made:
+                name = named[id(tensor)][1] if id(tensor) in named else "a tensor without a name"
+                known = self.constants.of(tensor) if self.constants is not None else None
+                made[id(tensor)] = real_twin(name, tensor, known, weights)
+                if known is None:
+                    self.made_up.append(name)
+            return made[id(tensor)]
+
+        return fill
+
+    def again(self, why: str) -> None:
+        """Run the model on real numbers, for that reason. Raises `TraceError` where it fails, too."""
         try:
-            self.take_storage()
+            self.take_storage(why)
             self.forward(meta=False)
         except Exception as error:
             raise self.explain(error) from error
@@ -185,36 +217,40 @@ class _Run:
         if self.recorder.tape.asked:
             meta["asked"] = list(self.recorder.tape.asked)
         decided = [name for name, _ in self.inputs if name in self.recorder.decided]
+        given = [name for name in decided if name not in self.unvalued]
+        zeros = [name for name in decided if name in self.unvalued]
+        said = [*notices]
+        if given:
+            said.append(f"the values given for {', '.join(given)} decide what is computed and read")
+        if zeros:
+            said.append(f"zeros stand for {', '.join(zeros)}, whose values decide what is computed: give them")
+        if self.made_up:
+            filled = ", ".join(dict.fromkeys(self.made_up))
+            said.append(f"built without storage, and filled with made-up numbers: {filled}")
+        if self.recorder.placed:
+            said.append(f"the model names the device {', '.join(self.recorder.placed)}: taken as that of the trace")
+        meta["notices"] = said
         if decided:
-            meta["notices"] = [*notices, f"the values given for {', '.join(decided)} decide what is computed and read"]
             meta["given"] = decided
         return meta
 
-    def take_storage(self) -> None:
+    def take_storage(self, why: str) -> None:
         """Get ready for a pass on real numbers: a model built without memory is built again, as its own code starts it.
 
         Raises `TraceError` where the weights do not fit into memory.
         """
-        need = sum(tensor.nbytes for tensor in self.model.parameters() if tensor.is_meta)
-        if need > free_memory():
+        if self.weight > free_memory():
             raise TraceError(
-                f"{self.name} cannot be traced without numbers, and its weights take {need / 2**30:.1f} GiB, more than"
-                " this machine has free"
+                f"{self.name} cannot be traced without numbers, for {why}, and its weights take"
+                f" {gibibytes(self.weight)}, more than this machine has free"
             )
-        if need and self.constants is not None:
+        if self.constants is not None and any(tensor.is_meta for tensor in self.model.parameters()):
             with Drawing():
                 self.model, self.constants = self.constants.factory(), None
 
-    def asked_for(self, error: Exception) -> str:
-        """What could not be done without numbers: an op where that is known."""
-        failure = self.recorder.tape.failure
-        if failure is not None:
-            return failure.op
-        return first_line(error)
-
-    def explain(self, error: Exception) -> Exception:
+    def explain(self, error: Exception, more: str = "") -> Exception:
         """The failure as one line: the layer, what it received, what it needed."""
-        return explain(error, self.model, self.name, self.stack, self.recorder.tape, self.inputs)
+        return explain(error, self.model, self.name, self.stack, self.recorder.tape, self.inputs, more)
 
 
 #: A size of torch's as a plain tuple; equal ones are one object.

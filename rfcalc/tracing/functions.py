@@ -14,6 +14,8 @@ from torch.overrides import TorchFunctionMode
 
 from rfcalc.tracing import shapes
 from rfcalc.tracing.composite import composites, whole
+from rfcalc.tracing.packing import PACKED, packed
+from rfcalc.tracing.placing import MOVES, placed
 from rfcalc.tracing.recorder import Recorder
 from rfcalc.tracing.replay import Replay
 from rfcalc.tracing.tensors import tensors_in_args
@@ -57,7 +59,7 @@ class CompositeMode(TorchFunctionMode):
         super().__init__()
         self._recorder = recorder
         self._table = composites()
-        self._special = {*self._table, *_TAKE_NUMBERS, *_TO_PYTHON, _SET_DATA, whole}
+        self._special = {*self._table, *_TAKE_NUMBERS, *_TO_PYTHON, *PACKED, _SET_DATA, whole}
         self._replay = Replay(recorder) if recorder.meta else None
 
     def __torch_function__(
@@ -92,6 +94,10 @@ class CompositeMode(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _traced(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        if func in MOVES or "device" in kwargs:
+            func, args, kwargs, named = placed(func, args, kwargs, self._recorder.home)
+            if named:
+                self._recorder.name_device(named)
         if func in self._special:
             return self._call(func, args, dict(kwargs))
         return func(*args, **kwargs)
@@ -104,6 +110,8 @@ class CompositeMode(TorchFunctionMode):
             return self._recorder.whole(rule, given, run) if depends else run()
         if func is torch.Tensor.__setitem__ and self._recorder.fill(*args):
             return None
+        if func in PACKED and (found := packed(self._recorder, func, args, kwargs)) is not None:
+            return found[0]
         if func in _TO_PYTHON:
             return self._recorder.numbers_for(func, args, kwargs, f"Tensor.{func.__name__}")
         if func == _SET_DATA:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from rfcalc.tracing import buffers, shapes
+from rfcalc.tracing import buffers, shapes, trial
 from rfcalc.tracing.buffers import computed, on_tensors
 from rfcalc.tracing.schema import Schema, schema_of
 from rfcalc.tracing.slots import Slots
@@ -88,6 +88,13 @@ def unnumbered(value: Value) -> Value:
     return replace(value, real=None, given=()) if value.given else value
 
 
+def _laid_out(real: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The numbers in the layout that the tensor without storage has: it follows that of what it was made like."""
+    if real.stride() == like.stride():
+        return real
+    return torch.empty_strided(like.shape, like.stride(), dtype=real.dtype).copy_(real)
+
+
 _NUMBERS = frozenset({int, float, bool})
 _CUTS = frozenset({slice, int, type(Ellipsis)})  #: what an index of a view is made of
 
@@ -102,12 +109,16 @@ class Numbers(Slots):
     def __init__(self, *, meta: bool) -> None:
         super().__init__(meta=meta)
         self.decided: dict[str, None] = {}  #: inputs given with values that were asked for, in order
+        self.placed: dict[str, None] = {}  #: devices that the model named, in order
+        self.home = torch.device("meta" if meta else "cpu")  #: where the pass runs
         self._asked: dict[str, None] = {}  #: those that the rule under way asked for
         self._clock = 0
 
     @abstractmethod
-    def fail(self, op: str, tensors: Iterable[torch.Tensor]) -> None:
-        """Remember where an op was refused."""
+    def fail(
+        self, op: str, tensors: Iterable[torch.Tensor], error: Exception | None = None, refused: bool = False
+    ) -> None:
+        """Remember where an op was refused, and whether on real tensors of the same shapes, too."""
 
     @abstractmethod
     def asked_of(self, held: Sequence[Value]) -> None:
@@ -136,6 +147,11 @@ class Numbers(Slots):
             raise NeedsDataError(what)
         with torch._C._DisableTorchDispatch():  # no part of it is an op of the model's
             return on_numbers(func, args, kwargs, [copied(value) for value in held])
+
+    def name_device(self, name: str) -> None:
+        """Note that the model named a device, in whose place the pass goes on at home."""
+        self._unrepeatable()  # an equal call is noted, too
+        self.placed[name] = None
 
     def _computed(
         self, schema: Schema, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], held: Sequence[Value]
@@ -190,6 +206,8 @@ class Numbers(Slots):
             and not (lent and schema.writes)
         ):
             real = [*computed(func, args, kwargs, [value.real for value in held])]
+            if schema.like:
+                real = [_laid_out(number, out) for number, out in zip(real, outs, strict=True) if number is not None]
         written = tensors_in_args(schema.written(args, kwargs))
         leant = buffers.anew_of(func, args, kwargs, held, real, bool(written))
         for tensor in written:
@@ -243,9 +261,52 @@ class Numbers(Slots):
     def _instead(
         self, schema: Schema, func: Any, args: Any, kwargs: Mapping[str, Any], held: Sequence[Value], error: Exception
     ) -> Any:
-        """The result of an op that was refused without storage, from known numbers. Raises the error without them."""
-        if self.meta and held and not schema.random and all(value.real is not None for value in held):
+        """The result of an op that was refused without storage: of known numbers, or tried on stand-ins.
+
+        Raises `NeedsDataError` where the numbers of data decide it, and else the error.
+        """
+        tensors, known = tensors_in_args((*args, *kwargs.values())), all(value.real is not None for value in held)
+        if not self.meta or isinstance(error, NeedsDataError):
+            self.fail(schema.name, tensors, error)
+            raise error
+        if not (held and known) or schema.random:
+            return self.tried(schema.name, func, args, kwargs, held, error, sized=schema.sized)
+        try:
             real = on_numbers(func, args, kwargs, held)
-            return replaced(real, map(without_storage, tensors_in_args((real,))))
-        self.fail(schema.name, tensors_in_args((*args, *kwargs.values())))
-        raise error
+        except Exception as refusal:
+            self.fail(schema.name, tensors, refusal, refused=True)
+            raise
+        return replaced(real, map(without_storage, tensors_in_args((real,))))
+
+    def tried(
+        self,
+        name: str,
+        func: Any,
+        args: Any,
+        kwargs: Mapping[str, Any],
+        held: Sequence[Value],
+        error: Exception,
+        sized: bool = False,
+    ) -> Any:
+        """What a function gives that was refused without storage: found by trying it on real tensors of these shapes.
+
+        ``sized`` says that numbers decide how large a result is. Raises `NeedsDataError` where they do, and the error
+        where the function refuses real tensors, too.
+        """
+        self._unrepeatable()
+        tensors = tensors_in_args((*args, *kwargs.values()))
+        try:
+            found = trial.tried(func, args, kwargs, held, tensors)
+        except trial.NumbersTellError:
+            sized = True
+        except trial.UntriedError:
+            self.fail(name, tensors, error)
+            raise error from None
+        except Exception as refusal:
+            failed = refusal if isinstance(error, NotImplementedError) else error
+            self.fail(name, tensors, failed, refused=True)
+            raise failed from error
+        if sized:
+            self.fail(name, tensors)
+            raise NeedsDataError(name) from error
+        return found

@@ -293,6 +293,7 @@ class Recorder(Numbers, DispatchMode):
         else:
             self._follow(schema, func, args, kwargs, held, result)
         self._layouts = {}
+        self.tidy()
         return result
 
     def _run(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -310,11 +311,15 @@ class Recorder(Numbers, DispatchMode):
         """Note the buffers of which forward asked for a number."""
         self.tape.asked.update(dict.fromkeys((*buffers.united(held), *buffers.weighed(held))))
 
-    def fail(self, op: str, tensors: Iterable[torch.Tensor]) -> None:
-        """Remember where an op was refused; the first refusal counts."""
-        if self.tape.failure is None:
-            shapes = tuple(tuple(tensor.shape) for tensor in tensors)
-            self.tape.failure = Failure(self._stack.current, op, shapes)
+    def fail(
+        self, op: str, tensors: Iterable[torch.Tensor], error: Exception | None = None, refused: bool = False
+    ) -> None:
+        """Remember where an op was refused, and whether on real tensors of the same shapes, too.
+
+        The last refusal counts: a model that catches one goes on.
+        """
+        shapes = tuple(tuple(tensor.shape) for tensor in tensors)
+        self.tape.failure = Failure(self._stack.current, op, shapes, error, refused)
 
     def _follow(
         self, schema: Schema, func: Any, args: Sequence[Any], kwargs: dict[str, Any], held: Sequence[Value], result: Any
@@ -434,23 +439,30 @@ class Recorder(Numbers, DispatchMode):
         tensors = tensors_in_args(named.values())
         if name in _BY_LAYOUT:
             self._layouts = {id(tensor): (tensor.stride(), 0) for tensor in tensors}
+        func, args, kwargs = call or (None, (), {})
+        held = [self.value_of(tensor) for tensor in tensors_in_args((*args, *kwargs.values()))]
         self._whole += 1
         try:
-            result = run()
-            outs, reals = tensors_in_args((result,)), None
-            if call is not None:
-                func, args, kwargs = call
-                held = [self.value_of(tensor) for tensor in tensors_in_args((*args, *kwargs.values()))]
-                reals = self._known_results(func, args, kwargs, held, outs)
-            values = self.record(name, named, outs, reals=reals)
-        except Exception:
-            self.fail(name, tensors)
-            raise
+            try:
+                result = run()
+            except Exception as error:
+                if func is None or not self.meta:
+                    self.fail(name, tensors, error)
+                    raise
+                result = self.tried(name, func, args, kwargs, held, error)
+            outs = tensors_in_args((result,))
+            reals = self._known_results(func, args, kwargs, held, outs) if func is not None else None
+            try:
+                values = self.record(name, named, outs, reals=reals)
+            except Exception as error:
+                self.fail(name, tensors, error, refused=True)
+                raise
         finally:
             self._whole -= 1
             self._layouts = {}
         for out, value in zip(outs, values, strict=True):
             self.bind(out, value)
+        self.tidy()
         return result
 
 

@@ -49,6 +49,7 @@ class Schema:
     like: bool  #: reads only the shape of its tensors
     reshapes: bool  #: changes the shape of its first argument in place
     lazy: bool  #: gives a view whose numbers are changed when they are read
+    sized: bool = False  #: numbers decide how large a result is
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments by name, defaults filled in."""
@@ -92,4 +93,5 @@ def schema_of(func: Any) -> Schema:
         full in _LIKE,
         full in _RESHAPES,
         full in _LAZY,
+        torch.Tag.dynamic_output_shape in func.tags or torch.Tag.data_dependent_output in func.tags,
     )

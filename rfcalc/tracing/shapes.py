@@ -244,6 +244,31 @@ def _addmm(args: Sequence[Any]) -> torch.Tensor | None:
     return made if made is not None and bias.dtype == made.dtype and tuple(bias.shape) == made.shape[1:] else None
 
 
+def _grouped_mm(args: Sequence[Any]) -> torch.Tensor | None:
+    """A product of matrices in groups, rows by the offsets of the groups; torch's own for this device wants bfloat16.
+
+    torch rounds the rows in memory up to 16 bytes, and takes no others.
+    """
+    x, other, offsets, bias, dtype = (*args, None, None, None)[:5]
+    if x.dtype != other.dtype or bias is not None or x.shape[-1] != other.shape[-2]:
+        return None
+    for tensor in (x, other):
+        if any(step > 1 and step * tensor.element_size() % 16 for step in tensor.stride()):
+            return None
+    ranks = x.ndim, other.ndim
+    if (offsets is None) != (ranks == (3, 3)) or not set(ranks) <= {2, 3}:
+        return None
+    rows, columns = x.shape[-2], other.shape[-1]
+    groups = x.shape[0] if ranks == (3, 3) else offsets.shape[0]
+    shape = (rows, columns) if ranks in ((2, 3), (3, 2)) else (groups, rows, columns)
+    dtype = dtype or x.dtype
+    unit = max(1, 16 // dtype.itemsize)
+    wide = -(-columns // unit) * unit
+    strides = (wide, 1) if len(shape) == 2 else (rows * wide, wide, 1)
+    with torch._C._DisableTorchDispatch():
+        return torch.empty_strided(shape, strides, dtype=dtype, device="meta")
+
+
 def _roll(args: Sequence[Any]) -> torch.Tensor | None:
     x, shifts, axes = (*args, (), ())[:3]
     return like(x) if len(shifts) == len(axes) > 0 and all(-x.ndim <= axis < x.ndim for axis in axes) else None
@@ -285,6 +310,7 @@ _OPS: dict[str, Callable[..., Any]] = {
     "aten.avg_pool2d": _avg_pool,
     "aten.mm": _product,
     "aten.bmm": _product,
+    "aten._grouped_mm": _grouped_mm,
     "aten.addmm": _addmm,
     "aten.roll": _roll,
     "aten.masked_fill": _masked_fill,
@@ -294,7 +320,7 @@ _OPS: dict[str, Callable[..., Any]] = {
 #: Those that take arguments of any layout: products and zeros are contiguous, the others follow their first argument.
 _ANY_LAYOUT = frozenset(
     {f"aten.{name}{end}" for name in (*_ACTIVATIONS, *_ARITHMETIC) for end in ("", "_")}
-    | {"aten.mm", "aten.bmm", "aten.addmm", "aten.new_zeros"}
+    | {"aten.mm", "aten.bmm", "aten.addmm", "aten._grouped_mm", "aten.new_zeros"}
 )
 
 #: Ops of the dispatcher that have a shortcut.

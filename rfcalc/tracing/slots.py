@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
@@ -15,6 +17,9 @@ from rfcalc import reads
 from rfcalc.tracing.replay import Watch
 from rfcalc.tracing.tensors import SEQUENCES, place_of, tensors_in_args, without_storage
 from rfcalc.tracing.values import Slot, Value
+
+#: Real tensors that nobody needs any more are let go after this many bytes of new ones.
+SWEEP_BYTES = 64 << 20
 
 
 class Slots(ABC):
@@ -29,6 +34,7 @@ class Slots(ABC):
         self._unplaced: list[Slot] = []
         self._twins: dict[int, torch.Tensor] = {}
         self._adopted: set[int] = set()  #: tensors that are the user's
+        self._fresh = 0  #: bytes of real tensors since the last `tidy`
 
     @abstractmethod
     def steps_of(self, slot: Slot) -> reads.Steps:
@@ -49,6 +55,8 @@ class Slots(ABC):
     def bind(self, tensor: torch.Tensor, value: Value) -> Slot:
         """Say what a tensor holds."""
         slot = Slot(tensor, value)
+        if not self.meta:
+            self._fresh += tensor.numel() * tensor.element_size()
         if self.watch is not None:
             self.watch.bound.append(slot)
         self._slots[id(tensor)] = slot
@@ -165,6 +173,35 @@ class Slots(ABC):
             if other is slot or other.parent is slot:
                 self.steps_of(other)
 
+    # --- memory -------------------------------------------------------------------------------------------------------
+
+    def tidy(self) -> None:
+        """Let go of real tensors that nothing but this recorder holds, now and then.
+
+        A view's base is kept as long as the view.
+        """
+        if self.meta or self._fresh < SWEEP_BYTES:
+            return
+        self._fresh = 0
+        for slot in self._slots.values():
+            self.steps_of(slot)  # how it reads its base is worked out from tensors
+        children = Counter(id(slot.parent) for slot in self._slots.values() if slot.parent is not None)
+        places = {id(slot): place for place, slot in self._placed().items()}
+        for key in reversed(list(self._slots)):
+            slot = self._slots[key]
+            own = slot.value.real is slot.tensor and sys.getrefcount(slot.value) <= _VALUE_HELD_ONCE
+            held = sys.getrefcount(slot.tensor) - own
+            if children[id(slot)] or held > _HELD_ONCE or _uses(slot.tensor) > 1:
+                continue
+            if slot.parent is not None:
+                children[id(slot.parent)] -= 1
+            del self._slots[key]
+            self._adopted.discard(key)  # another tensor may get the id
+            self._twins.pop(key, None)
+            place = places.get(id(slot))
+            if place is not None and self._placed().get(place) is slot:
+                del self._placed()[place]
+
     # --- the user's own tensors ---------------------------------------------------------------------------------------
 
     def twinned(self, value: Any) -> Any:
@@ -202,3 +239,19 @@ class Slots(ABC):
             self._twins[id(tensor)] = twin
             self.bind(twin, value)
         return twin
+
+
+def _uses(tensor: torch.Tensor) -> int:
+    """How often torch itself holds a tensor."""
+    held: Any = tensor  # not every release of torch declares the method
+    count: int = held._use_count()
+    return count
+
+
+def _held_once() -> tuple[int, int]:
+    slot = Slot(torch.empty(0), Value("const"))
+    return sys.getrefcount(slot.tensor), sys.getrefcount(slot.value)
+
+
+#: What `sys.getrefcount` says of a tensor and of a value that only a slot holds.
+_HELD_ONCE, _VALUE_HELD_ONCE = _held_once()

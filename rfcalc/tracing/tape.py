@@ -34,6 +34,8 @@ class Failure:
     scope: Scope
     op: str
     shapes: tuple[tuple[int, ...], ...]
+    error: Exception | None = None
+    refused: bool = False  #: on real tensors of the same shapes, too
 
 
 @dataclass
