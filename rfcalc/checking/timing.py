@@ -16,6 +16,7 @@ from rfcalc.checking import device as devices
 from rfcalc.checking.results import Timing
 from rfcalc.checking.subject import map_tensors
 from rfcalc.checking.survey import Survey
+from rfcalc.checking.witness import gradients
 
 _WARM_UP, _RUNS, _SECONDS = 2, 10, 10.0  #: runs before, runs at most, and after how long no further one is started
 
@@ -54,7 +55,7 @@ def measure(survey: Survey) -> Timing:
     subject, twins = survey.subject, survey.twins
     clock = _Clock(twins.device)
     args, kwargs = survey.inputs.arguments()
-    with torch.no_grad(), devices.random_state(twins.device), twins.installed() as (double, _):
+    with gradients(subject), devices.random_state(twins.device), twins.installed() as (double, _):
         args, kwargs = map_tensors((args, kwargs), lambda tensor: tensor, double.of)
 
         def forward() -> None:

@@ -93,6 +93,11 @@ def _has_nan(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point() and bool(value.isnan().any())
 
 
+def gradients(subject: Subject) -> Any:
+    """The mode of a pass: with gradients where the model takes some itself, as it was traced."""
+    return torch.set_grad_enabled(bool(subject.graph.meta.get("gradients")))
+
+
 def run(
     subject: Subject,
     twins: Twins,
@@ -108,7 +113,7 @@ def run(
     witness = Witness(stack, aligned.observe, aligned.count if counted is not None else None)
     witness.home = twins.device
     args, kwargs = inputs.arguments(changed)
-    with torch.no_grad(), devices.honest(), twins.installed() as (double, names):
+    with gradients(subject), devices.honest(), twins.installed() as (double, names):
         stack.follow(double)
         bind_tensors(witness, double, names)
 
@@ -138,7 +143,7 @@ def plain_run(twins: Twins, inputs: Inputs, context: Iterable[Any] = ()) -> list
     from contextlib import ExitStack
 
     args, kwargs = inputs.arguments()
-    with torch.no_grad(), twins.installed() as (double, _), Drawing(), ExitStack() as stack:
+    with gradients(twins.subject), twins.installed() as (double, _), Drawing(), ExitStack() as stack:
         stack.enter_context(Placing(twins.device))
         for item in context:
             stack.enter_context(item)
@@ -146,4 +151,4 @@ def plain_run(twins: Twins, inputs: Inputs, context: Iterable[Any] = ()) -> list
         return tensors_in(double.model(*args, **kwargs))
 
 
-__all__ = ["Counted", "Observer", "UnbearableError", "Witness", "bind_tensors", "plain_run", "run"]
+__all__ = ["Counted", "Observer", "UnbearableError", "Witness", "bind_tensors", "gradients", "plain_run", "run"]

@@ -8,6 +8,8 @@ from __future__ import annotations
 from rfcalc.ops import (
     attention,
     conv,
+    gradient,
+    gradient_moves,
     indexing,
     linalg,
     linear,
@@ -38,6 +40,8 @@ __all__ = [
     "attention",
     "conv",
     "effect_of",
+    "gradient",
+    "gradient_moves",
     "indexing",
     "linalg",
     "linear",

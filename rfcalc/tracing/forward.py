@@ -20,7 +20,7 @@ from rfcalc.tracing.construct import Constants
 from rfcalc.tracing.doubles import doubled, meta_twin
 from rfcalc.tracing.failing import explain
 from rfcalc.tracing.fallback import WORTH_A_TRY, as_real, free_memory, gibibytes, real_twin, reason, weight
-from rfcalc.tracing.functions import CompositeMode
+from rfcalc.tracing.functions import CompositeMode, NeedsGradientError
 from rfcalc.tracing.known import NeedsDataError
 from rfcalc.tracing.leaks import outside, release
 from rfcalc.tracing.making import make_param
@@ -71,7 +71,7 @@ def _traced(run: _Run, light: ExitStack, axes: Mapping[str, Mapping[str, int]], 
     """The graph of a pass without numbers, or of one with numbers where the model asks for them."""
     notices = [*plugins.load()]
     try:
-        run.forward(meta=True)
+        run.attempt(meta=True)
     except Exception as error:
         why = reason(error, run.recorder.tape)
         if not why:
@@ -107,6 +107,7 @@ class _Run:
         self.names = names
         self.batched = True
         self.unvalued: set[str] = set()  #: inputs of whole numbers that were given without values
+        self.gradients = False  #: whether the pass is one in which the model can differentiate
         self.constants = constants
         self.inputs: list[tuple[str, Ref]] = []
         self.outputs: list[Ref] = []
@@ -117,6 +118,14 @@ class _Run:
     def weight(self) -> int:
         """Bytes of the model's parameters and buffers."""
         return weight(module for _, module in self.stack.modules)
+
+    def attempt(self, *, meta: bool) -> None:
+        """Run the model; with gradients where it takes some itself, without otherwise: they keep all that they need."""
+        try:
+            self.forward(meta=meta)
+        except NeedsGradientError:
+            self.gradients = True
+            self.forward(meta=meta)
 
     def forward(self, *, meta: bool) -> None:
         """Run the model once under a fresh recorder."""
@@ -142,7 +151,8 @@ class _Run:
         convert = without_storage if meta else as_real
         threads = one_thread() if meta else nullcontext()
         plain = None if meta else self._filling(weights)
-        with threads, torch.no_grad(), doubled(self.model, exchange, self.training, plain) as double:
+        mode = torch.set_grad_enabled(self.gradients)
+        with threads, mode, doubled(self.model, exchange, self.training, plain) as double:
             self.stack.follow(double)
             if self.constants is not None and meta:
                 self.constants.hand_over(recorder)
@@ -186,7 +196,7 @@ class _Run:
         """Run the model on real numbers, for that reason. Raises `TraceError` where it fails, too."""
         try:
             self.take_storage(why)
-            self.forward(meta=False)
+            self.attempt(meta=False)
         except Exception as error:
             raise self.explain(error) from error
 
@@ -216,6 +226,7 @@ class _Run:
         meta |= _complex_params(self.stack.tree)
         if self.recorder.tape.asked:
             meta["asked"] = list(self.recorder.tape.asked)
+        meta |= {"gradients": True} if self.gradients else {}
         decided = [name for name, _ in self.inputs if name in self.recorder.decided]
         given = [name for name in decided if name not in self.unvalued]
         zeros = [name for name in decided if name in self.unvalued]

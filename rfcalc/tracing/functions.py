@@ -37,6 +37,14 @@ _SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
 #: What takes the numbers of a tensor to Python, past the dispatcher.
 _TO_PYTHON = frozenset({torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__})
 
+#: Functions that differentiate, which need a pass with gradients.
+_DIFFERENTIATES = frozenset({torch.autograd.grad, torch.autograd.backward, torch.Tensor.backward})
+
+
+class NeedsGradientError(Exception):
+    """The forward pass takes gradients itself, and this one keeps nothing for them."""
+
+
 #: Questions about a tensor, which no op answers.
 _ASKED = frozenset(
     [getattr(torch.Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "layout", "is_cuda")]
@@ -73,6 +81,8 @@ class CompositeMode(TorchFunctionMode):
             called = _OPERATORS[func]
         outer, recorder.function = recorder.function, called
         try:
+            if func in _DIFFERENTIATES and not torch.is_grad_enabled():
+                raise NeedsGradientError
             if _transforms() is not None:
                 return self._transformed(func, args, dict(kwargs or {}))
             if self._replay is None:
@@ -126,8 +136,9 @@ class CompositeMode(TorchFunctionMode):
         if recorder.any_foreign((*args, *kwargs.values())):
             args, kwargs = recorder.twinned(tuple(args)), {k: recorder.twinned(v) for k, v in kwargs.items()}
             named = entry[1](args, kwargs) or named
-        light = recorder.meta and not torch.is_grad_enabled()  # a gradient needs what torch's own pass leaves
-        shaped = shapes.composite(entry[0], named) if light else None
+        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors_in_args(named.values())):
+            return func(*args, **kwargs)  # what it keeps for a gradient has to be known, too
+        shaped = shapes.composite(entry[0], named) if recorder.meta else None
         run = lambda: func(*args, **kwargs) if shaped is None else shaped  # noqa: E731
         return recorder.whole(entry[0], named, run, (func, args, kwargs))
 

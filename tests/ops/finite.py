@@ -136,10 +136,41 @@ def results(op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[to
     """The op's results on copies of its arguments, so that an op in place changes nothing here."""
     with torch.no_grad():
         out = op(*(_copied(arg) for arg in args), **{key: _copied(value) for key, value in kwargs.items()})
-    return tuple(out) if isinstance(out, list | tuple) else (out,)
+    return tuple(part for part in (out if isinstance(out, list | tuple) else (out,)) if part is not None)
 
 
 def _copied(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_copied(item) for item in value]
     return value.clone() if isinstance(value, torch.Tensor) else value
+
+
+def held(op: Any, *args: Any, outputs: Sequence[int] = (0,), **kwargs: Any) -> Ruled:
+    """The rule's reads of every double argument against small changes of each of its elements, to the element.
+
+    A rule that is inexact may say more.
+    """
+    args = tuple(arg.contiguous() if isinstance(arg, torch.Tensor) else arg for arg in args)
+    ruled = rule_on(op, *args, **kwargs)
+    for _, tensor in ruled.args:
+        if tensor.dtype != torch.float64:
+            continue
+        flat = tensor.view(-1)
+        seen = {number: np.zeros((*ruled.outs[number].shape, flat.numel()), bool) for number in outputs}
+        for at in range(flat.numel()):
+            kept = flat[at].item()
+            for step in (1e-3, -1.7e-3):
+                flat[at] = kept + step
+                made = op(*args, **kwargs)
+                made = tuple(made) if isinstance(made, list | tuple) else (made,)
+                made = tuple(out for out in made if out is not None)
+                for number in outputs:
+                    seen[number][..., at] |= ((made[number] - ruled.outs[number]).abs() > 1e-10).numpy()
+            flat[at] = kept
+        for number in outputs:
+            told = ruled.told(tensor, number)
+            if ruled.effect.inexact:
+                assert not (seen[number] & ~told).any(), f"output {number} reads more than the rule says"
+            else:
+                np.testing.assert_array_equal(told, seen[number], err_msg=f"output {number}")
+    return ruled

@@ -6,14 +6,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import rfcalc
 from rfcalc.ops import _lapack
-from tests.ops.finite import Ruled, rule_on
+from tests.ops.finite import Ruled, held, rule_on
 
 aten = torch.ops.aten
 N = 4
@@ -32,36 +31,6 @@ def _matrix(*shape: int) -> torch.Tensor:
 def _factor(upper: bool = False) -> torch.Tensor:
     made = torch.linalg.cholesky(_square() @ _square().T)
     return (made.T if upper else made).contiguous()
-
-
-def held(op: Any, *args: Any, outputs: tuple[int, ...] = (0,), **kwargs: Any) -> Ruled:
-    """The rule's reads of every double argument against small changes of each of its elements, to the element.
-
-    A rule that is inexact may say more.
-    """
-    args = tuple(arg.contiguous() if isinstance(arg, torch.Tensor) else arg for arg in args)
-    ruled = rule_on(op, *args, **kwargs)
-    for _, tensor in ruled.args:
-        if tensor.dtype != torch.float64:
-            continue
-        flat = tensor.view(-1)
-        seen = {number: np.zeros((*ruled.outs[number].shape, flat.numel()), bool) for number in outputs}
-        for at in range(flat.numel()):
-            kept = flat[at].item()
-            for step in (1e-3, -1.7e-3):
-                flat[at] = kept + step
-                made = op(*args, **kwargs)
-                made = made if isinstance(made, tuple) else (made,)
-                for number in outputs:
-                    seen[number][..., at] |= ((made[number] - ruled.outs[number]).abs() > 1e-10).numpy()
-            flat[at] = kept
-        for number in outputs:
-            told = ruled.told(tensor, number)
-            if ruled.effect.inexact:
-                assert not (seen[number] & ~told).any(), f"output {number} reads more than the rule says"
-            else:
-                np.testing.assert_array_equal(told, seen[number], err_msg=f"output {number}")
-    return ruled
 
 
 def operations(ruled: Ruled) -> int:
