@@ -97,6 +97,8 @@ def find_stacking(subject: Subject, twins: Twins, inputs: Inputs, ops: Sequence[
     """How a stack of inputs runs, given the ops of a single pass; None where copies have to run one by one."""
     if not any(inputs.floating(number) for number in range(len(inputs.values))):
         return None
+    if any(value.layout is not torch.strided for value in inputs.values):
+        return None  # sparse tensors cannot be put one after the other
     stack = inputs.stacked(2)
     for number, value in stack.items():
         if inputs.floating(number) and value.ndim:

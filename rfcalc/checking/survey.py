@@ -13,7 +13,7 @@ from torch.utils.flop_counter import bmm_flop, conv_flop_count, flop_registry, m
 from rfcalc.checking.alignment import is_copy, same_op
 from rfcalc.checking.subject import Subject, failed
 from rfcalc.checking.twins import GAINS, Inputs, Twins
-from rfcalc.checking.witness import run
+from rfcalc.checking.witness import holds_nan, run
 from rfcalc.errors import RfcalcError
 from rfcalc.graph import Node
 
@@ -61,7 +61,7 @@ class Survey:
         self.ops.append(op)
         self.shapes.append(tuple(tuple(out.shape) for out in outs))
         for number, out in enumerate(outs):
-            if out.is_floating_point() and bool(out.isnan().any()):
+            if holds_nan(out) and bool(out.isnan().any()):
                 self.unusable.add((ident, number))
 
     def _leave_out(self) -> None:

@@ -93,9 +93,14 @@ def _has_nan(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.is_floating_point() and bool(value.isnan().any())
 
 
+def holds_nan(tensor: torch.Tensor) -> bool:
+    """Whether NaN can be written into a tensor, and looked for in it: not in a sparse one."""
+    return tensor.is_floating_point() and tensor.layout is torch.strided
+
+
 def gradients(subject: Subject) -> Any:
     """The mode of a pass: with gradients where the model takes some itself, as it was traced."""
-    return torch.set_grad_enabled(bool(subject.graph.meta.get("gradients")))
+    return torch.enable_grad() if subject.graph.meta.get("gradients") else torch.no_grad()
 
 
 def run(
@@ -151,4 +156,5 @@ def plain_run(twins: Twins, inputs: Inputs, context: Iterable[Any] = ()) -> list
         return tensors_in(double.model(*args, **kwargs))
 
 
-__all__ = ["Counted", "Observer", "UnbearableError", "Witness", "bind_tensors", "gradients", "plain_run", "run"]
+__all__ = ["Counted", "Observer", "UnbearableError", "Witness", "bind_tensors", "gradients", "holds_nan", "plain_run"]
+__all__ += ["run"]

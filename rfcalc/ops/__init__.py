@@ -22,15 +22,29 @@ from rfcalc.ops import (
     recurrent,
     reduction,
     resample,
+    sparse,
     transforms,
 )
 from rfcalc.ops._masks import LOWEST
 from rfcalc.ops.apply import effect_of
-from rfcalc.ops.registry import SIZED_BY_DATA, Arg, ArgRead, Call, Effect, Known, Registered, lookup, registered, rule
+from rfcalc.ops.registry import (
+    SIZED_BY_DATA,
+    SPARSE,
+    Arg,
+    ArgRead,
+    Call,
+    Effect,
+    Known,
+    Registered,
+    lookup,
+    registered,
+    rule,
+)
 
 __all__ = [
     "LOWEST",
     "SIZED_BY_DATA",
+    "SPARSE",
     "Arg",
     "ArgRead",
     "Call",
@@ -57,5 +71,6 @@ __all__ = [
     "registered",
     "resample",
     "rule",
+    "sparse",
     "transforms",
 ]

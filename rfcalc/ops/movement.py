@@ -12,7 +12,7 @@ from rfcalc.ops._movement import moved, permute_steps, reshape_steps, select_ste
 from rfcalc.ops.common import align, positive
 from rfcalc.ops.pointwise import aten, joins
 from rfcalc.ops.registry import Arg, ArgRead, Call, Effect, numel, rule
-from rfcalc.reads import Erase, Permute, Place, Reduce, Reshape, Slice, Step, Steps, Take
+from rfcalc.reads import Blocked, Erase, Pad, Permute, Place, Reduce, Reshape, Slice, Step, Steps, Take
 
 #: A view by strides with more elements than this is not followed element by element.
 LARGEST_VIEW = 1 << 20
@@ -438,3 +438,48 @@ def scatter(call: Call) -> Effect:
     )
     kind = "merge" if joins(x, source) else "reshape"
     return Effect(kind, [(x, kept), (source, placed)], attrs={"dim": axis}, blocked=blocked, zero=zero)
+
+
+@rule("aten.diagonal_scatter", "aten.as_strided_scatter")
+def diagonal_scatter(call: Call) -> Effect:
+    """A tensor with its diagonal (or what lies at given strides) exchanged: the new there, the old elsewhere; free."""
+    x: Arg = call["self"]
+    new: Arg = call["src"]
+    places = np.arange(x.numel).reshape(x.shape)
+    if call.op == "aten.diagonal_scatter":
+        flat = np.diagonal(places, call.get("offset", 0), call.get("dim1", 0), call.get("dim2", 1)).reshape(-1)
+    else:  # of a tensor that lies in one piece
+        steps = [np.arange(n) * stride for n, stride in zip(call["size"], call["stride"], strict=True)]
+        flat = (call.get("storage_offset", 0) + sum(np.ix_(*steps), np.zeros((), dtype=int))).reshape(-1)
+    written = np.zeros(x.numel, dtype=bool)
+    written[flat] = True
+    source = np.full(x.numel, -1)
+    source[flat] = np.arange(flat.size)
+    placed = (
+        *reshape_steps(new.shape, (new.numel,)),
+        Take(0, tuple(source.tolist())),
+        *reshape_steps((x.numel,), x.shape),
+    )
+    kept = (Blocked(call.mask(written.reshape(x.shape))),)
+    return Effect("merge" if x.reads_data and new.reads_data else "copy", [(x, kept), (new, placed)])
+
+
+@rule("aten.trace")
+def trace(call: Call) -> Effect:
+    """The sum of a diagonal: all of it; 1 operation for each element of it."""
+    x: Arg = call["self"]
+    away = np.not_equal.outer(*map(np.arange, x.shape))
+    whole = (Blocked(call.mask(away)), Reduce((0, 1)), *reshape_steps((1, 1), ()))
+    return Effect("reduction", [(x, whole)], flops={"reduction": min(x.shape)})
+
+
+@rule("aten.resize", "aten.resize_as")
+def resize(call: Call) -> Effect:
+    """Another size for the same memory: the first elements, in order; what is new reads nothing; free."""
+    x: Arg = call["self"]
+    out = call.out.shape
+    flat = (
+        (*reshape_steps(x.shape, (x.numel,)), Pad(0, x.numel, 0, numel(out) - x.numel)) if numel(out) != x.numel else ()
+    )
+    steps = (*flat, *reshape_steps((numel(out),), out)) if flat else reshape_steps(x.shape, out)
+    return Effect("reshape", [(x, steps)])

@@ -31,7 +31,12 @@ _UNARY = {
         atanh_ arcsinh arcsinh_ arccosh arccosh_ arctanh arctanh_ floor floor_ ceil ceil_ round round_ special_round
         trunc trunc_ fix fix_ erf erf_ erfc erfc_ erfinv erfinv_ special_erf special_erfc special_erfinv
         special_erfcx lgamma lgamma_ digamma digamma_ polygamma i0 i0_ special_i0e special_i1 special_ndtr
-        special_log_ndtr deg2rad deg2rad_ rad2deg rad2deg_ angle frexp isnan isinf isfinite isposinf isneginf""",
+        special_log_ndtr special_ndtri special_i1e special_airy_ai special_bessel_j0 special_bessel_j1
+        special_bessel_y0
+        special_bessel_y1 special_modified_bessel_i0 special_modified_bessel_i1 special_modified_bessel_k0
+        special_modified_bessel_k1 special_scaled_modified_bessel_k0 special_scaled_modified_bessel_k1
+        special_spherical_bessel_j0
+        deg2rad deg2rad_ rad2deg rad2deg_ angle frexp isnan isinf isfinite isposinf isneginf""",
     2: "frac frac_ special_entr",
     3: "logit logit_ special_logit sinc sinc_ special_sinc nan_to_num nan_to_num_",
 }
@@ -42,7 +47,12 @@ _BINARY = {
         heaviside heaviside_ lt lt_ gt gt_ le le_ ge ge_ less less_ greater greater_ less_equal less_equal_
         greater_equal greater_equal_ logical_xor logical_xor_ bitwise_xor bitwise_xor_ bitwise_left_shift
         bitwise_left_shift_ bitwise_right_shift bitwise_right_shift_ __xor__ __ixor__ __lshift__ __rshift__
-        __ilshift__ __irshift__""",
+        __ilshift__ __irshift__ igamma igamma_ igammac igammac_ special_zeta special_chebyshev_polynomial_t
+        special_chebyshev_polynomial_u special_chebyshev_polynomial_v special_chebyshev_polynomial_w
+        special_hermite_polynomial_h special_hermite_polynomial_he special_laguerre_polynomial_l
+        special_legendre_polynomial_p special_shifted_chebyshev_polynomial_t special_shifted_chebyshev_polynomial_u
+        special_shifted_chebyshev_polynomial_v special_shifted_chebyshev_polynomial_w _standard_gamma_grad
+        _dirichlet_grad""",
     2: "xlogy xlogy_ special_xlogy ldexp ldexp_ addcmul addcmul_ addcdiv addcdiv_",
     3: "lerp lerp_ special_xlog1py",
     4: "hypot hypot_ logaddexp logaddexp2 polar",
@@ -392,7 +402,7 @@ def unread(call: Call) -> Effect:
     *aten(
         """ones empty empty_strided empty_permuted empty_quantized arange range eye linspace logspace rand randn
         randint randperm scalar_tensor tril_indices triu_indices bartlett_window blackman_window hamming_window
-        hann_window kaiser_window normal poisson"""
+        hann_window kaiser_window normal poisson binomial _standard_gamma"""
     )
 )
 def made(call: Call) -> Effect:
@@ -407,8 +417,8 @@ def bernoulli(call: Call) -> Effect:
     return Effect("other", [pointwise(chance, len(call.out.shape))] if isinstance(chance, Arg) else [])
 
 
-@rule("aten.multinomial")
+@rule("aten.multinomial", "aten._sample_dirichlet")
 def multinomial(call: Call) -> Effect:
-    """Samples drawn from a distribution: every sample reads its whole row of probabilities; free."""
+    """Samples drawn from a distribution: every sample reads its whole row of parameters; free."""
     x: Arg = call["self"]
     return Effect("other", [(x, (Reduce((x.ndim - 1,)),))])

@@ -33,6 +33,7 @@ class Arg:
     ``zero`` marks those known to be exactly 0, ``true`` those of a boolean tensor that are known to be true. All
     broadcast over the tensor; None means that none is known. ``rows`` says that data may make all that is not blocked
     minus infinity, too.
+    ``stored`` is how many elements a sparse tensor stores, None for any other.
     """
 
     shape: tuple[int, ...]
@@ -49,6 +50,7 @@ class Arg:
     anew: Callable[[], np.ndarray | None] | None = None
     leant_on: bool = False  #: whether a rule took numbers for a mask that are a weight's otherwise
     finite: bool = False  #: whether some of what is blocked is not minus infinity, but only far below zero
+    stored: int | None = None
 
     @property
     def ndim(self) -> int:
@@ -130,6 +132,9 @@ class Call:
                 yield from (item for item in value if isinstance(item, Arg))
 
 
+#: What stands after the name of an op that works on sparse tensors: it has a rule of its own, or none.
+SPARSE = "(sparse)"
+
 #: The note of an op whose result has as many elements as the numbers in its arguments decide.
 SIZED_BY_DATA = "the data decides how many there are"
 
@@ -157,7 +162,8 @@ class Effect:
     worked out from that, unless ``real`` says that real operations are counted. ``formula`` writes the multiply-adds
     in the lecture's form. ``inexact`` says why the reads are an upper bound. ``blocked``, ``zero`` and ``true``
     describe the first output (see `Arg`), and so do the ``rows`` of what is blocked, and whether some of it is
-    ``finite``, which it also has from its arguments; ``beyond`` describes the other outputs.
+    ``finite``, which it also has from its arguments; ``beyond`` describes the other outputs. The kind "unknown" says
+    that the rule knows the reads of this call but not its cost.
     """
 
     kind: str
@@ -251,7 +257,8 @@ def rule(*ops: str, replace: bool = False) -> Callable[[Rule], Rule]:
 def _dotted(op: str) -> str:
     """An op's name as the graph has it, ``mylib.smooth``."""
     name = op.replace("::", ".")
-    if name.count(".") != 1 or not all(part.isidentifier() for part in name.split(".")):
+    plain = name.removesuffix(SPARSE)
+    if plain.count(".") != 1 or not all(part.isidentifier() for part in plain.split(".")):
         raise UsageError(f"{op!r} is no name of an op: expected one such as 'mylib::smooth', without an overload")
     return name
 
@@ -263,7 +270,7 @@ def changes() -> int:
 
 def find(op: str) -> Registered | None:
     """What is registered for an op; an op in place without a rule of its own has that of the other."""
-    return _RULES.get(op) or _RULES.get(op.removesuffix("_"))
+    return _RULES.get(op) or _RULES.get(op.removesuffix("_")) or _RULES.get(op.replace(f"_{SPARSE}", SPARSE))
 
 
 def lookup(op: str) -> Rule | None:

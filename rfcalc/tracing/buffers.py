@@ -138,5 +138,7 @@ def leaning(effect: Effect, args: Sequence[tuple[Arg, Value]]) -> tuple[str, ...
 
 def is_zeros_and_ones(real: torch.Tensor) -> bool:
     """Whether a tensor holds zeros and ones, both, and nothing else: a mask, though kept as numbers."""
+    if real.layout is not torch.strided:
+        return False
     zeros, ones = real == 0, real == 1
     return bool((zeros | ones).all() and zeros.any() and ones.any())

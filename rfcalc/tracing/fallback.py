@@ -67,7 +67,7 @@ def real_twin(name: str, tensor: torch.Tensor, known: torch.Tensor | None, weigh
 def weight(modules: Iterable[nn.Module]) -> int:
     """Bytes of all parameters and buffers."""
     held = {id(t): t for m in modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
-    return sum(tensor.nbytes for tensor in held.values())
+    return sum(tensor.nbytes for tensor in held.values() if tensor.layout is torch.strided)
 
 
 def gibibytes(count: int) -> str:

@@ -151,7 +151,7 @@ class _Run:
         convert = without_storage if meta else as_real
         threads = one_thread() if meta else nullcontext()
         plain = None if meta else self._filling(weights)
-        mode = torch.set_grad_enabled(self.gradients)
+        mode = torch.enable_grad() if self.gradients else torch.no_grad()
         with threads, mode, doubled(self.model, exchange, self.training, plain) as double:
             self.stack.follow(double)
             if self.constants is not None and meta:

@@ -16,7 +16,7 @@ import torch
 
 from rfcalc import reads
 from rfcalc.graph import Read, Ref
-from rfcalc.ops import Arg, ArgRead, Call, Effect, Known, effect_of
+from rfcalc.ops import SPARSE, Arg, ArgRead, Call, Effect, Known, effect_of
 from rfcalc.tracing import buffers, shapes
 from rfcalc.tracing.elements import learn, of_parts
 from rfcalc.tracing.known import BY_INDEX, Numbers, copied, unnumbered, with_numbers
@@ -216,7 +216,7 @@ class Recorder(Numbers, DispatchMode):
         given = {name: self._seen(value, args, held or self.value_of) for name, value in named.items()}
         call = Call(op, given, list(map(info, outs)), self._intern)
         effect = effect_of(call)
-        return args, effect or everything(op, call), effect is not None
+        return args, effect or everything(op, call), effect is not None and effect.kind != "unknown"
 
     def _seen(self, value: Any, args: list[tuple[Arg, Value]], held_by: Holds) -> Any:
         """A value among the arguments as a rule sees it; tensors are noted in ``args``."""
@@ -337,7 +337,10 @@ class Recorder(Numbers, DispatchMode):
         if not schema.random and not beside and any(value.given for value in held):
             into = [self.value_of(tensor) for tensor in written]
             reals = self._known_results(func, args, kwargs, held, outs, into)
-        values = self.record(schema.name, named, outs, beside, reals)
+        op = schema.name
+        if any(tensor.layout is not torch.strided for tensor in (*tensors_in_args(named.values()), *outs, *beside)):
+            op += SPARSE
+        values = self.record(op, named, outs, beside, reals)
         for number, (out, value) in enumerate(zip([*outs, *beside], values, strict=True)):
             if any(out is tensor for tensor in written):
                 self.write(self._slot(out), value)
@@ -372,14 +375,14 @@ class Recorder(Numbers, DispatchMode):
         if held.role == "const":
             real = held.real if self.meta else tensor
             if self.meta and real is not None:
-                real = getattr(torch.ops.aten, op.removeprefix("aten."))(real, *args[1:])
+                real = _in_shape(op, real, args, tensor)
             anew = Anew(held.anew.names) if held.anew is not None else None
             value = Value("const", real=real, borrowed=held.borrowed, anew=anew, leans=held.leans)
         else:
             reals = None
             if held.given and held.real is not None:
                 real = held.real if self.meta else tensor
-                reals = [getattr(torch.ops.aten, op.removeprefix("aten."))(real, *args[1:]) if self.meta else tensor]
+                reals = [_in_shape(op, real, args, tensor) if self.meta else tensor]
             value = self.record(op, named, [tensor], reals=reals)[0]
         slot = self.bind(tensor, value)
         slot.parent, slot.seen, slot.stamp = parent, parent.stamp, parent.stamp
@@ -473,3 +476,13 @@ def _reads(
     if number < returned or (effect.each and number < len(effect.reads)):
         return effect.reads_of(number)
     return [all_of(arg, out.ndim) for arg, _ in args]
+
+
+def _in_shape(op: str, real: torch.Tensor, args: Sequence[Any], tensor: torch.Tensor) -> torch.Tensor:
+    """The numbers of a tensor that an op gave another shape in place."""
+    changed: torch.Tensor
+    if "resize" in op:
+        changed = torch.ops.aten.resize(real, list(tensor.shape))
+    else:
+        changed = getattr(torch.ops.aten, op.removeprefix("aten."))(real, *args[1:])
+    return changed

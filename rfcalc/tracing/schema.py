@@ -21,6 +21,7 @@ _LIKE = frozenset(
 #: Ops that change the shape of a tensor in place: no value is written.
 _RESHAPES = frozenset(
     {"aten.squeeze_", "aten.unsqueeze_", "aten.t_", "aten.transpose_", "aten.swapaxes_", "aten.swapdims_"}
+    | {"aten.resize_", "aten.resize_as_"}
 )
 
 

@@ -12,7 +12,7 @@ import torch
 from rfcalc import reads
 from rfcalc.graph import TensorInfo
 from rfcalc.ops import Arg, Call, Effect
-from rfcalc.tracing.values import Value
+from rfcalc.tracing.values import LARGEST_CONSTANT, Value
 
 
 def info(tensor: torch.Tensor) -> TensorInfo:
@@ -26,7 +26,9 @@ def _info(shape: torch.Size, dtype: torch.dtype) -> TensorInfo:
 
 
 def without_storage(tensor: torch.Tensor) -> torch.Tensor:
-    """A meta tensor with the shape, strides and dtype of the given one."""
+    """A meta tensor with the shape, strides and dtype of the given one; `NotImplementedError` for a sparse one."""
+    if tensor.layout is not torch.strided:
+        raise NotImplementedError(f"a tensor of layout {str(tensor.layout).removeprefix('torch.')}")
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
@@ -46,7 +48,15 @@ def as_arg(
     anew = partial(load_anew, held) if held.anew is not None else None
     arg = Arg(what.shape, what.dtype, held.role, name, load, *known, strides, offset, held.rows, held.true, anew)
     arg.finite = held.finite
+    arg.stored = None if tensor.layout is torch.strided else stored_in(tensor)
     return arg
+
+
+def stored_in(tensor: torch.Tensor) -> int:
+    """How many elements a sparse tensor stores."""
+    with torch._C._DisableTorchDispatch():
+        held = tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()
+    return held.numel()
 
 
 def numbers(real: torch.Tensor) -> np.ndarray | None:
@@ -54,6 +64,10 @@ def numbers(real: torch.Tensor) -> np.ndarray | None:
     if real.device.type == "meta":
         return None
     wide = real.detach().to("cpu")
+    if wide.layout is not torch.strided:
+        if wide.numel() > LARGEST_CONSTANT:
+            return None
+        wide = wide.to_dense()
     return wide.to(torch.float32).numpy() if wide.dtype in (torch.bfloat16, torch.float16) else wide.numpy()
 
 

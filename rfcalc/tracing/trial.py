@@ -105,6 +105,8 @@ def _drawn(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 def _facts(value: Any) -> Any:
     """All that the result would be without storage."""
     if isinstance(value, torch.Tensor):
+        if value.layout is not torch.strided:  # how much a sparse one stores, its numbers tell
+            raise NumbersTellError
         return tuple(value.shape), tuple(value.stride()), value.dtype
     if isinstance(value, SEQUENCES):
         return type(value), tuple(_facts(item) for item in value)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import rfcalc
 from rfcalc.ops._masks import carry
 from rfcalc.reads import Permute, Place, Reduce, Reshape, Take
 from tests.ops.finite import rule_on
@@ -317,3 +318,74 @@ def test_masks_through_steps():
     assert carry(mask, (3, 2), (Take(1, (1, 1)),)) is None
     assert carry(mask, (3, 2), (Reduce((0,)),)) is None
     assert carry(np.array([True]), (0, 2), (Reshape((0, 2), (2, 0)),)) is None
+
+
+def test_what_is_put_into_a_tensor():
+    x, diagonal = torch.rand(3, 4), torch.rand(3)
+    assert not check_op(aten.diagonal_scatter.default, x, diagonal, 1).flops
+    check_op(aten.diagonal_scatter.default, torch.rand(2, 3, 3), torch.rand(2, 2), -1, 1, 2)
+    check_op(aten.as_strided_scatter.default, x, torch.rand(2, 2), [2, 2], [4, 2], 1)
+
+
+def test_trace():
+    assert check_op(aten.trace.default, torch.rand(3, 4)).flops == {"reduction": 3}
+
+
+@pytest.mark.parametrize("size", [[4], [2, 3], [3, 2], [2, 5]])
+def test_resize(size):
+    """In place torch changes the tensor itself; what is new has no number to look at."""
+    x, out = torch.rand(2, 3), torch.empty(size)
+    named = {"self": x, "size": size}
+
+    def again():
+        padded = torch.zeros(10)
+        padded[:6] = x.reshape(-1)
+        return (padded[: out.numel()].view(size),)
+
+    assert not check_call("aten.resize", named, (out,), again).flops
+
+
+def test_tensors_that_change_their_size_in_place_are_followed():
+    class Net(torch.nn.Module):
+        def forward(self, x):
+            y = (x * 2).resize_as_(torch.empty(3, 2))
+            return y.relu(), torch.zeros(2).resize_(4) + x.sum()
+
+    analysis = rfcalc.analyze(Net(), torch.randn(2, 3))
+
+    assert analysis.totals.status == "complete"
+    assert [row.output_shape for row in analysis.ops if "relu" in row.name] == [(3, 2)]
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [("special_ndtri", ()), ("special_bessel_j0", ()), ("special_i1e", ()), ("special_modified_bessel_k0", ())],
+)
+def test_functions_of_one_number(name, args):
+    assert check_op(getattr(aten, name).default, torch.rand(2, 3) * 0.8 + 0.1, *args).flops == {"elementwise": 6}
+
+
+def test_functions_of_two_numbers():
+    for op in (aten.igamma.default, aten.igammac.default, aten.special_zeta.default, aten._standard_gamma_grad.default):
+        assert check_op(op, torch.rand(2, 3) + 2, torch.rand(3) + 1).flops == {"elementwise": 6}
+
+
+DISTRIBUTIONS = {
+    "Normal": lambda x: torch.distributions.Normal(x, x.exp()).rsample(),
+    "Categorical": lambda x: torch.distributions.Categorical(logits=x).entropy(),
+    "MultivariateNormal": lambda x: torch.distributions.MultivariateNormal(x, torch.eye(3)).log_prob(x + 1),
+    "Dirichlet": lambda x: torch.distributions.Dirichlet(x.exp()).rsample(),
+    "Gamma": lambda x: torch.distributions.Gamma(x.exp(), x.exp()).rsample(),
+    "Beta": lambda x: torch.distributions.Beta(x.exp(), x.exp()).log_prob(torch.full_like(x, 0.5)),
+    "Binomial": lambda x: torch.distributions.Binomial(5, logits=x).sample() + x,
+    "LowRank": lambda x: torch.distributions.LowRankMultivariateNormal(x, torch.ones(3, 1), torch.ones(3)).log_prob(x),
+}
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_distributions_are_followed(name):
+    class Net(torch.nn.Module):
+        def forward(self, x):
+            return DISTRIBUTIONS[name](x)
+
+    assert rfcalc.analyze(Net(), torch.rand(2, 3)).totals.status == "complete"
