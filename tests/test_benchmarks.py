@@ -184,3 +184,13 @@ def test_peers_are_compared_on_the_same_kind_of_model(peers: Any, monkeypatch: p
     assert rows[2]["wall_ratio"] == pytest.approx(rows[2]["wall"] / rows[1]["wall"])
     assert "| thop   | weights | failed: ValueError: no such model |" in peers.tabled("any", rows)
     assert "| any     | " in peers.headline({"any": rows})
+
+
+def test_threads_say_the_same_and_leave_the_models(benchmark: Callable[[str], Any]) -> None:
+    pytest.importorskip("torchvision")
+    threads = benchmark("threads")
+
+    found = threads.stress(2, 4)
+
+    assert (found["wrong"], found["model_as_before"], found["training_as_alone"]) == (0, True, True)
+    assert "| analyses of one model " in threads.text_of(found)
