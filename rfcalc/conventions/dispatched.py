@@ -117,6 +117,8 @@ def _fused_attention(call: CallSite) -> bool:
     softmax = call.scores
     if moved != 2 or not same or not plain or call.param("bias_k") is not None or softmax is None:
         return False
+    if softmax.shape[-1] != call.inputs[1][-2]:  # add_zero_attn: one key more
+        return False
     heads = softmax.shape[1] if len(softmax.shape) == 4 else softmax.shape[0] // call.in_shape[0]
     return heads % 2 == 0
 

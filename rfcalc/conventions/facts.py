@@ -249,6 +249,11 @@ class Facts:
                 front += (ref.node for ref in self.nodes[ident].inputs)
         return frozenset(found)
 
+    @cached_property
+    def params(self) -> dict[str, Param]:
+        """Every parameter by its name."""
+        return {param.name: param for param in self.graph.params}
+
     def trainable(self, name: str) -> bool:
         """Whether the parameter of this name is one that training changes."""
         return name in self._trainable

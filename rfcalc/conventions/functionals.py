@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import prod
 
 from rfcalc.conventions import names
-from rfcalc.conventions.facts import ATTENTION, LINEAR, OpSite
+from rfcalc.conventions.facts import ATTENTION, LINEAR, Facts, OpSite
 from rfcalc.conventions.rules import Convention, Pass, Rule, copies, counted, missing, products
 
 CALFLOPS_VERSION, DEEPSPEED_VERSION = "0.3.2", "0.19.8"
@@ -57,6 +57,23 @@ HELD = "functions that the model's code took hold of before the tool exchanged t
 
 _MATMULS = ("torch.matmul", "torch.Tensor.matmul")
 
+
+def _calflops_refuses(facts: Facts) -> str:
+    """What it raises at: no parameter to know the device by, and inputs without a batch where it looks at axis 1."""
+    if not facts.graph.params:
+        return f"{CALFLOPS} raises for a model without parameters"
+    for site in facts.ops():
+        alone = site.node.op == "aten.unsqueeze" and site.node.function in names.CONV_FUNCTIONS
+        if alone and site.in_shape[1] != site.in_shape[0]:
+            return f"{CALFLOPS} raises for a convolution of an input without a batch"
+    for call in facts.module_calls():
+        if call.types[:1] in _CELLS and len(call.in_shape) == 1:
+            return f"{CALFLOPS} raises for a recurrent cell of an input without a batch"
+    return ""
+
+
+_CELLS = tuple((cell,) for kind in (names.RNN, names.GRU, names.LSTM) for cell in kind[1:])
+
 CALFLOPS_CONVENTION = Convention(
     name="calflops",
     version=CALFLOPS_VERSION,
@@ -66,7 +83,7 @@ CALFLOPS_CONVENTION = Convention(
             "functions",
             _rules(
                 CALFLOPS,
-                _MATMULS,
+                (*_MATMULS, "torch.Tensor.__rmatmul__"),
                 products(
                     *names.CONV_TRANSPOSE_FUNCTIONS,
                     count=_grouped_transposed,
@@ -80,6 +97,7 @@ CALFLOPS_CONVENTION = Convention(
     copies=copies(CALFLOPS),
     misses=missing(CALFLOPS, matmul="bmm, einsum and the operator @"),
     prints="MACs",
+    refuses=_calflops_refuses,
     caveat=HELD,
 )
 

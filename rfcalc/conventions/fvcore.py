@@ -16,6 +16,7 @@ VERSION = "0.1.5.post20221221"
 TOOL = f"fvcore {VERSION}"
 
 SAME_PADDING = 'convolutions with padding="same" given as a word count 0: torch.jit\'s trace has another op for them'
+ONE_OPERAND = "einsum of one operand counts, where the graph has the views and sums that it is"
 
 #: Functions whose product torch.jit's trace shows as one op for which fvcore has a handle.
 _MATMUL = ("torch.matmul", "torch.Tensor.matmul", "torch.Tensor.__matmul__", "torch.Tensor.__rmatmul__")
@@ -116,7 +117,7 @@ CONVENTION = Convention(
     misses=missing(TOOL),
     prints="flops, 1 for each multiply-add",
     refuses=refuses,
-    caveat=SAME_PADDING,
+    caveat=f"{SAME_PADDING}; {ONE_OPERAND}",
 )
 
 TIMM = Convention(
@@ -127,5 +128,5 @@ TIMM = Convention(
     misses=missing(TOOL),
     prints="gmacs, 10^9 of these in two decimals",
     refuses=refuses,
-    caveat=SAME_PADDING,
+    caveat=f"{SAME_PADDING}; {ONE_OPERAND}",
 )

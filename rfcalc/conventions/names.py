@@ -121,6 +121,7 @@ class Recurrent:
         sizes = {param.name.rpartition(".")[2]: param.shape for param in call.params}
         cell = "weight_ih" in sizes
         ends = [""] if cell else [f"_l{layer}" for layer in range(len(sizes)) if f"weight_ih_l{layer}" in sizes]
+        self.is_cell = cell
         self.hidden = sizes[f"weight_ih{ends[0]}"][0] // gates
         self.inputs = [sizes[f"weight_ih{end}"][1] for end in ends]
         self.directions = 2 if "weight_ih_l0_reverse" in sizes else 1

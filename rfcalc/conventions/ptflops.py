@@ -13,6 +13,7 @@ from rfcalc.conventions import names
 from rfcalc.conventions.facts import MULTIHEAD, CallSite, Facts, OpSite
 from rfcalc.conventions.names import Recurrent
 from rfcalc.conventions.rules import Convention, Miss, Pass, Rule, copies, counted, extra, missing, products
+from rfcalc.graph import Node
 
 VERSION = "0.7.5"
 TOOL = f"ptflops {VERSION}"
@@ -41,9 +42,15 @@ def _multihead(call: CallSite) -> int | None:
     (*_, width), (*_, key), (*_, value) = call.inputs[:3]
     queries, keys, values = (prod(shape) // shape[-1] for shape in call.inputs[:3])
     projections = queries * width**2 + keys * key**2 + values * value**2 + queries * value**2
-    scores = prod(softmax.shape)
-    heads = scores // softmax.shape[-1] // queries
-    return projections + scores * (width // heads + value // heads)
+    heads = prod(softmax.shape) // softmax.shape[-1] // queries
+    return projections + _scores(call, softmax) * (width // heads + value // heads)
+
+
+def _scores(call: CallSite, softmax: Node) -> int:
+    """Scores of all heads for the keys that the module was given, without what it adds to them itself."""
+    own = call.param("bias_k") is not None
+    lengths = [length for length in call.inputs[1][:-1][::-1] if softmax.shape[-1] - own - length in (0, 1)]
+    return prod(softmax.shape[:-1]) * (lengths[0] if lengths else softmax.shape[-1])
 
 
 def _multihead_extras(call: CallSite) -> int | None:
@@ -54,7 +61,7 @@ def _multihead_extras(call: CallSite) -> int | None:
     (*_, width), _, (*_, value) = call.inputs[:3]
     positions = [prod(shape) // shape[-1] for shape in call.inputs[:3]]
     biases = sum(positions) * width if call.param("in_proj_bias") is not None else 0
-    return positions[0] * width + prod(softmax.shape) + biases + positions[0] * value
+    return positions[0] * width + _scores(call, softmax) + biases + positions[0] * value
 
 
 def _timm_attention(call: CallSite) -> int:
@@ -104,6 +111,8 @@ def _added(site: OpSite) -> int | None:
         return None
     if len(site.inputs) == 3:
         return site.in_size
+    if len(site.inputs) == 1 and len(site.node.params) == 2:  # the first is added, the second a factor
+        return site.facts.params[site.node.params[0]].numel
     return prod(site.out_shape[-2:]) if site.node.function == MULTIHEAD else site.bias
 
 
@@ -123,6 +132,17 @@ def _numel(*kinds: str) -> Callable[[OpSite], int | None]:
         return site.in_size if site.node.kind in kinds and not held else None
 
     return count
+
+
+def _powers(site: OpSite) -> int | None:
+    """Average pooling of powers, then a ReLU and a product of what comes out."""
+    return site.in_size + 2 * site.out_size if site.node.kind == "pool" else None
+
+
+def _response(site: OpSite) -> int:
+    """Squares, their average along the padded channels, a product and a sum."""
+    channels = site.in_shape[1]
+    return 3 * site.in_size + site.in_size // channels * (channels + int(site.node.attrs["size"]) - 1)
 
 
 def _interpolated(site: OpSite) -> int | None:
@@ -216,6 +236,16 @@ def _function_rules() -> tuple[Rule, ...]:
 
 _FUNCTIONS = (
     *_function_rules(),
+    extra(
+        "LPPool: 1 per input element, 2 per output element",
+        *names.functional("lp_pool1d", "lp_pool2d", "lp_pool3d"),
+        count=_powers,
+    ),
+    extra(
+        "local response norm: 4 per element and padding",
+        *names.functional("local_response_norm"),
+        count=_response,
+    ),
     extra("SiLU and softmax: 1 per element", *names.functional("silu", "softmax"), count=_numel("activation")),
     *names.matmuls(
         TOOL,

@@ -33,6 +33,14 @@ def _transposed(call: CallSite) -> int | None:
     return call.out_size * (call.in_shape[1] // int(op.attrs["groups"])) * prod(weight.shape[2:])
 
 
+def _convolution(call: CallSite) -> int:
+    """By the second axis of the input, which holds the channels only where there is a batch."""
+    weight, op = call.param("weight"), call.first("conv")
+    if weight is None or op is None or len(call.in_shape) == len(weight.shape):
+        return call.macs
+    return call.out_size * (call.in_shape[1] // int(op.attrs["groups"])) * prod(weight.shape[2:])
+
+
 def _norm(call: CallSite) -> int:
     return call.in_size * (4 if call.affine else 2)
 
@@ -50,8 +58,7 @@ def _softmax_rows(elements: int, row: int) -> int:
 def _adaptive_pool(call: CallSite) -> int:
     """Ratio of input to output, a fraction in floating point, and one division, for each output element."""
     ratio = 1.0
-    axes = len(call.in_shape) - 2
-    for before, after in zip(call.in_shape[-axes:], call.out_shape[-axes:], strict=True):
+    for before, after in zip(call.in_shape[2:], call.out_shape[2:], strict=True):
         ratio *= before / after
     return int((ratio + 1) * call.out_size)
 
@@ -103,12 +110,39 @@ def _recurrent(gates: int, projected: bool) -> Callable[[CallSite], int]:
     return count
 
 
-def _gates(gates: int, per_unit: int) -> Callable[[CallSite], int]:
-    """Sums, activations and products of the gates, and two additions for the biases of each gate."""
+def _alone(call: CallSite, cell: Recurrent) -> bool:
+    """Whether the input has no batch; a packed sequence is no tensor, and has one."""
+    return bool(call.inputs) and len(call.in_shape) == (1 if cell.is_cell else 2)
+
+
+def _evaluations(call: CallSite, cell: Recurrent) -> int:
+    """What thop takes for batch and steps: the first two axes, of a cell the first, whether there is a batch or not."""
+    return call.in_shape[0] if cell.is_cell else prod(call.in_shape[:2])
+
+
+def _unbatched(gates: int) -> Callable[[CallSite], int | None]:
+    """A recurrent layer or cell whose input has no batch; None where it has one."""
+
+    def count(call: CallSite) -> int | None:
+        cell = Recurrent(call, gates)
+        if not _alone(call, cell):
+            return None
+        return _recurrent(gates, False)(call) // cell.evaluations * _evaluations(call, cell)
+
+    return count
+
+
+def _gates(gates: int, per_unit: int, batched: bool = False) -> Callable[[CallSite], int]:
+    """Sums, activations and products of the gates, and two additions for the biases of each gate.
+
+    With ``batched`` an input is taken to have a batch.
+    """
 
     def count(call: CallSite) -> int:
         cell = Recurrent(call, gates)
-        return cell.units * (per_unit + (2 * gates if cell.bias else 0))
+        alone = batched and _alone(call, cell)
+        units = cell.units // cell.evaluations * _evaluations(call, cell) if alone else cell.units
+        return units * (per_unit + (2 * gates if cell.bias else 0))
 
     return count
 
@@ -119,13 +153,25 @@ def _recurrent_rules(projected: bool, fault: str) -> tuple[Rule, ...]:
     return tuple(products(*keys, count=_recurrent(g, projected), label=label, fault=fault) for keys, g in kinds)
 
 
-_GATES = tuple(
-    extra(f"{name}: {each} per unit and step, {2 * gates} more with biases", *keys, count=_gates(gates, each))
-    for name, keys, gates, each in (
-        ("RNN", names.RNN, 1, 1),
-        ("GRU", names.GRU, 3, 7),
-        ("LSTM", names.LSTM, 4, 8),
+_KINDS = (("RNN", names.RNN, 1, 1), ("GRU", names.GRU, 3, 7), ("LSTM", names.LSTM, 4, 8))
+
+
+def _gate_rules(batched: bool) -> tuple[Rule, ...]:
+    text = "{}: {} per unit and step, {} more with biases"
+    return tuple(
+        extra(text.format(name, each, 2 * gates), *keys, count=_gates(gates, each, batched))
+        for name, keys, gates, each in _KINDS
     )
+
+
+_ALONE = tuple(
+    products(
+        *keys,
+        count=_unbatched(gates),
+        label="recurrent layer without a batch: once for each input feature",
+        fault=f"{TOOL} takes the features of a recurrent layer without a batch for steps",
+    )
+    for _, keys, gates, _ in _KINDS
 )
 
 CONVENTION = Convention(
@@ -136,13 +182,20 @@ CONVENTION = Convention(
         Pass(
             "modules",
             (
-                products(*names.CONV, *names.LINEAR),
+                products(*names.LINEAR),
+                products(
+                    *names.CONV,
+                    count=_convolution,
+                    label="convolution without a batch: an extent counted as channels",
+                    fault=f"{TOOL} takes the second axis of a convolution without a batch for its channels",
+                ),
                 products(
                     *names.CONV_TRANSPOSE,
                     count=_transposed,
                     label="transposed convolution by the size of its output",
                     fault=f"{TOOL} counts transposed convolution as if its kernel were slid over the output",
                 ),
+                *_ALONE,
                 *_recurrent_rules(False, f"{TOOL} ignores proj_size"),
                 extra(
                     "BatchNorm: 4 per element, 2 without weight",
@@ -164,7 +217,7 @@ CONVENTION = Convention(
             ),
             per_place=2,
         ),
-        Pass("modules", _GATES, per_place=2),
+        Pass("modules", _gate_rules(True), per_place=2),
     ),
     misses=missing(
         TOOL,
@@ -245,7 +298,7 @@ ULTRALYTICS_CONVENTION = Convention(
         Pass("classes", (extra(_ATTENTION_SOFTMAX, *names.MULTIHEAD, count=_scores),)),
         Pass("ops", (products("*", count=_free_product),)),
         Pass("ops", (extra(_ATTENTION_SOFTMAX, "*", count=_free_softmax),)),
-        Pass("classes", _GATES),
+        Pass("classes", _gate_rules(False)),
     ),
     misses=missing(ULTRALYTICS, conv="convolutions outside Conv modules"),
     prints="MACs",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from rfcalc.conventions.facts import ATTENTION, OpSite
-from rfcalc.conventions.fvcore import SAME_PADDING
+from rfcalc.conventions.fvcore import ONE_OPERAND, SAME_PADDING
 from rfcalc.conventions.names import CELLS, PRODUCTS, Recurrent
 from rfcalc.conventions.rules import Convention, Pass, extra, missing, products
 
@@ -45,8 +45,21 @@ def _einsum(site: OpSite) -> int:
     return prod(sizes.values())
 
 
+#: Functions that are one op in torch.jit's trace, which the dispatcher takes apart into products of elements.
+_WHOLE = frozenset(
+    f"torch.{home}{name}"
+    for name in ("cosine_similarity", "outer", "ger", "kron", "cov", "corrcoef", "trapezoid", "trapz", "vander")
+    for home in ("", "Tensor.", "nn.functional.")
+)
+
+
 def _mul(site: OpSite) -> int | None:
-    return None if site.in_attention else site.out_size
+    return None if site.in_attention or site.function in _WHOLE else site.out_size
+
+
+def _attention(site: OpSite) -> int:
+    """With two axes, the first is taken for a batch and for the queries."""
+    return site.macs * (site.out_shape[0] if len(site.out_shape) == 2 else 1)
 
 
 def _norm(site: OpSite) -> int:
@@ -82,8 +95,14 @@ _PRODUCTS = (
         label="transposed convolution by the size of its output",
         fault=f"{TOOL} counts transposed convolution as if its kernel were slid over the output",
     ),
-    products("aten.convolution", "torch.scaled_dot_product_attention", "torch.linear", *CELLS),
-    products(*PRODUCTS, "aten.baddbmm", "aten.mv", "aten.dot", count=_product),
+    products(
+        "torch.scaled_dot_product_attention",
+        count=_attention,
+        label="attention of two axes: once for each query too many",
+        fault=f"{TOOL} takes the queries of attention without a batch for a batch as well",
+    ),
+    products("aten.convolution", "torch.linear", *CELLS),
+    products(*PRODUCTS, "aten.baddbmm", "aten.mv", "aten.dot", "aten.addmv", count=_product),
     products(
         "torch.einsum",
         count=_einsum,
@@ -107,6 +126,11 @@ _EXTRAS = (
         *("torch.batch_norm", "torch.instance_norm", "torch.layer_norm", "torch.group_norm"),
         count=_norm,
     ),
+    extra(
+        "local response norm: 3 per element, two products and an average",
+        "torch.local_response_norm",
+        count=lambda site: 3 * site.out_size,
+    ),
     extra("average pooling and means: 1 per output element", "aten.mean", *_AVERAGES, count=lambda site: site.out_size),
     extra("LeakyReLU: 1 per element", "aten.leaky_relu", count=_leaky),
     extra(
@@ -122,5 +146,6 @@ CONVENTION = Convention(
     passes=(Pass("ops", _PRODUCTS, live=True), Pass("ops", _EXTRAS, live=True)),
     misses=missing(TOOL),
     prints="MACs",
-    caveat=f"products of constants, and of sizes in Python code (h * w), count 1 per element; {SAME_PADDING}",
+    caveat=f"products of constants, and of sizes in Python code (h * w), count 1 per element; {SAME_PADDING}; "
+    f"{ONE_OPERAND}",
 )
