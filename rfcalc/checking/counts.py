@@ -19,6 +19,7 @@ from rfcalc.checking.survey import Survey
 from rfcalc.checking.witness import plain_run
 from rfcalc.graph import Node
 from rfcalc.ops import SPARSE
+from rfcalc.tracing.higher import UNCOUNTED
 
 
 def check_shapes(survey: Survey) -> Check:
@@ -133,6 +134,8 @@ def check_macs(survey: Survey) -> Check:
         if ours is None:
             notes.append(f"no rule for {record.op} ({record.name}); torch counts {seen or 0:,} multiply-adds")
             continue
+        if record.attrs.get(UNCOUNTED):
+            continue  # what the totals leave out
         if seen is None and ours:
             ours_uncounted += ours
             seen = survey.second.get(record.id)

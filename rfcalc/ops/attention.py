@@ -92,6 +92,8 @@ class _Attention:
         known = None if self.mask is None else self._known(self.mask)
         closed = self._closed(known, bool(call["is_causal"]))
         self.masked = bool(closed.any())
+        lost = call.op == "torch.flex_attention" and known is None and self.mask is not None
+        self.unknown = "a mask of so many elements is not evaluated" if lost and self.mask.role == "const" else ""
         #: the sum over the keys that a query sees, and the queries that see none: their output is 0 and reads nothing
         self.over_keys = Contract(call.mask(closed)) if self.masked else Reduce((self.rank - 2,))
         self.seeing = except_at(call, np.asarray(closed.all(axis=-1, keepdims=True)))
@@ -181,8 +183,38 @@ def _apart(call: Call) -> str:
     return "one head" if key[-3] == 1 else "none"
 
 
+@rule("torch.flex_attention_of_scores")
+def attention_of_scores(call: Call) -> Effect:
+    """Softmax of scores and the values so weighted: heads x L x S x Ev multiply-adds, masked scores read nothing."""
+    scores: Arg = call["scores"]
+    value: Arg = call["value"]
+    lead = scores.shape[:-2]
+    length, source = scores.shape[-2:]
+    blocked = None
+    if scores.blocked is not None:
+        known = ranked(scores.blocked, 4)
+        blocked = np.broadcast_to(known, (*known.shape[:-2], length, source))
+    gone = except_at(call, blocked)
+    row = (*gone, Reduce((3,)))
+    over_keys = Contract(call.mask(blocked)) if blocked is not None and gone else Reduce((2,))
+    heads: Steps = () if value.shape[1] in (1, lead[1]) else (Group(1, value.shape[1], lead[1]),)
+    own = reshape((*lead, length, 1), (*lead, length))
+    seen = [(scores, (*row, *own))]
+    return Effect(
+        "attention",
+        [[(scores, row), (value, (*heads, over_keys))], *[seen] * (len(call.outs) - 1)],
+        each=True,
+        macs=numel(scores.shape) * value.shape[-1],
+        flops={"softmax": SOFTMAX_OPS * numel(scores.shape)},
+        formula=formula((*lead, length, source), value.shape[-1]),
+        attrs={"heads": lead[1], "kv_heads": call["heads"], "queries": length, "keys": source},
+        masked=bool(gone),
+    )
+
+
 @rule(
     "torch.scaled_dot_product_attention",
+    "torch.flex_attention",
     "aten.scaled_dot_product_attention",
     "aten._scaled_dot_product_attention_math",
     "aten._scaled_dot_product_attention_math_for_mps",
@@ -219,4 +251,5 @@ def scaled_dot_product_attention(call: Call) -> Effect:
             **({"kernels": apart} if apart else {}),
         },
         masked=attention.masked,
+        inexact=attention.unknown,
     )

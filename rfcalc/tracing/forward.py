@@ -87,6 +87,7 @@ def _traced(run: _Run, light: ExitStack, axes: Mapping[str, Mapping[str, int]], 
     if stuck:
         notices.append(f"its code keeps tensors without storage, of this pass, in {', '.join(stuck)}")
     notices += [*size_notices(run.recorder.tape.records), *buffer_notices(run.recorder.tape)]
+    notices += dict.fromkeys(run.recorder.tape.notices)
     return run.graph(notices, axes, separator)
 
 

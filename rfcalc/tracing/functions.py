@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._ops import HigherOrderOperator
 from torch.overrides import TorchFunctionMode
 
-from rfcalc.tracing import shapes
+from rfcalc.tracing import flex, shapes
 from rfcalc.tracing.composite import composites, whole
 from rfcalc.tracing.packing import PACKED, packed
 from rfcalc.tracing.placing import MOVES, placed
+from rfcalc.tracing.higher import followed
 from rfcalc.tracing.recorder import Recorder
 from rfcalc.tracing.replay import Replay
 from rfcalc.tracing.tensors import tensors_in_args
@@ -31,11 +33,20 @@ _BINARY_OP = dis.opmap["BINARY_OP"]
 #: The transforms of torch.func that are under way (vmap, grad, jvp): None where there is none.
 _transforms = torch._C._functorch.peek_interpreter_stack
 
+#: What torch.compile has this thread's functions compiled by; None where no compiled function is under way.
+_compiler = torch._C._dynamo.eval_frame.get_eval_frame_callback
+_set_compiler = torch._C._dynamo.eval_frame.set_eval_frame
+#: With a count under way, a function that must be compiled whole may find that nothing is compiled under a tracer.
+_set_count = getattr(torch._C._dynamo.eval_frame, "set_fullgraph_compiled_frame_count", None)
+
 #: ``x.data = y``: the dispatcher never sees it.
 _SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
 
 #: What takes the numbers of a tensor to Python, past the dispatcher.
 _TO_PYTHON = frozenset({torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.__array__})
+
+_DEVICE = torch.Tensor.device.__get__
+_CPU = torch.device("cpu")
 
 #: Functions that differentiate, which need a pass with gradients.
 _DIFFERENTIATES = frozenset({torch.autograd.grad, torch.autograd.backward, torch.Tensor.backward})
@@ -69,27 +80,49 @@ class CompositeMode(TorchFunctionMode):
         self._table = composites()
         self._special = {*self._table, *_TAKE_NUMBERS, *_TO_PYTHON, *PACKED, _SET_DATA, whole}
         self._replay = Replay(recorder) if recorder.meta else None
+        self._counts: list[int] = []
+        recorder.higher = self._higher
+
+    def __enter__(self) -> CompositeMode:
+        if _set_count is not None:
+            self._counts.append(_set_count(0))
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
+        if _set_count is not None:
+            _set_count(self._counts.pop())
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if func in _ASKED:
+            if func == _DEVICE and sys._getframe(1).f_globals.get("__name__") == flex.MODULE:
+                return _CPU  # it runs on devices that it knows, and on tensors of one device
             return func(*args, **kwargs) if kwargs else func(*args)
         recorder, called, caller = self._recorder, func, sys._getframe(1)
         recorder.look(caller)
         if func in _OPERATORS and _is_operator(caller, func.__name__):
             called = _OPERATORS[func]
         outer, recorder.function = recorder.function, called
+        compiler = _compiler()
+        if compiler is not None:
+            _set_compiler(None)  # or it would compile what records, where torch's compiler has been called by the model
         try:
             if func in _DIFFERENTIATES and not torch.is_grad_enabled():
                 raise NeedsGradientError
             if _transforms() is not None:
                 return self._transformed(func, args, dict(kwargs or {}))
+            if isinstance(func, HigherOrderOperator):
+                return self._higher(func, args, kwargs or {})
             if self._replay is None:
                 return self._traced(func, args, kwargs or {})
             return self._replay.call(called, args, kwargs or {}, lambda: self._traced(func, args, kwargs or {}))
         finally:
             recorder.function = outer
+            if compiler is not None:
+                _set_compiler(compiler)
 
     def _transformed(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """A call within a transform of torch.func, where a tensor may stand for many, or for one and its tangent.
@@ -102,6 +135,11 @@ class CompositeMode(TorchFunctionMode):
         if self._recorder.meta and func in _TAKE_NUMBERS:
             func, args, kwargs = _with_numbers(func, args, kwargs)
         return func(*args, **kwargs)
+
+    def _higher(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """A function with functions among its arguments: what these call is followed as all else is."""
+        with self:
+            return followed(self._recorder, func, args, dict(kwargs))
 
     def _traced(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         if func in MOVES or "device" in kwargs:

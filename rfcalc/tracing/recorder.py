@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from torch._ops import OpOverload
 
 from rfcalc import reads
 from rfcalc.graph import Read, Ref
@@ -55,11 +56,14 @@ Holds: TypeAlias = Callable[[torch.Tensor], Value]
 class Recorder(Numbers, DispatchMode):
     """Records every op. ``meta``: tensors without storage take the place of real ones."""
 
+    supports_higher_order_operators = True
+
     def __init__(self, stack: ModuleStack, *, meta: bool = True, seed: int = 0) -> None:
         Numbers.__init__(self, meta=meta)
         DispatchMode.__init__(self)  # type: ignore[no-untyped-call]
         self.tape = Tape()
         self.function: Any = None  #: torch's function under way that the model called
+        self.higher: Callable[..., Any] | None = None  #: follows an op that has functions among its arguments
         self._stack = stack
         self._drawn = OwnNumbers(seed)
         self._whole = 0  #: depth of composite functions under way
@@ -232,6 +236,10 @@ class Recorder(Numbers, DispatchMode):
     def _arg(self, tensor: torch.Tensor, held: Value) -> Arg:
         return as_arg(tensor, held, self._numbers, self._anew_numbers, *self._layouts.get(id(tensor), _NO_LAYOUT))
 
+    def numbers_of(self, tensor: torch.Tensor) -> np.ndarray | None:
+        """The numbers that a tensor is known to hold; None where data decides."""
+        return self._numbers(self.value_of(tensor))
+
     def _numbers(self, held: Value) -> np.ndarray | None:
         self._unrepeatable()
         self._asked.update(dict.fromkeys(held.given))
@@ -258,6 +266,9 @@ class Recorder(Numbers, DispatchMode):
         kwargs = dict(kwargs) if kwargs else {}
         if self._whole:
             return self._run(func, args, kwargs)
+        if self.higher is not None and not isinstance(func, OpOverload):
+            with self:
+                return self.higher(func, args, kwargs)
         schema = schema_of(func)
         tensors = tensors_in_args((*args, *kwargs.values()))
         if self.any_foreign(tensors):

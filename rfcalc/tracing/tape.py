@@ -47,6 +47,7 @@ class Tape:
     failure: Failure | None = None
     asked: dict[str, None] = field(default_factory=dict)  #: buffers of which forward asked for a number
     unread: dict[str, None] = field(default_factory=dict)  #: buffers of 0 and 1 of which no 0 blocks
+    notices: list[str] = field(default_factory=list)  #: what a user should know of the whole pass
 
     def intern(self, mask: np.ndarray) -> int:
         """The key of a mask; equal masks share one."""
