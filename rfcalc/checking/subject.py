@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from rfcalc.errors import TraceError, UsageError
 from rfcalc.graph import LayerGraph, Node, layered
 from rfcalc.sources.given import from_object
 from rfcalc.sources.loaded import Loaded
+from rfcalc.tracing.lazy import shaped
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,7 @@ def resolve(model: Any, inputs: Any, *, axes: Any, training: bool) -> Subject:
     if known is None:
         raise UsageError(f"cannot verify a {type(model).__name__}: expected a name, a torch.nn.Module or a Keras model")
     graph, args, kwargs = sources.traced(known, inputs, axes=axes, training=training)
+    known = replace(known, model=shaped(known.model, args, kwargs))
     return Subject(known, args, kwargs, graph, training)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import is_dataclass
+from types import BuiltinFunctionType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
@@ -96,14 +97,34 @@ def input_info(
     return InputInfo(name, ref.node, out.shape, out.dtype, dict(chosen), batched)
 
 
+#: Objects within objects of a result are looked into so deep.
+_DEEPEST = 8
+
+
 def tensors_in(value: Any) -> list[torch.Tensor]:
-    """All tensors in a nested result, in order."""
+    """All tensors in a nested result, in order: in containers, and in the attributes of objects (a distribution's)."""
+    return _tensors_in(value, set(), 0)
+
+
+def _tensors_in(value: Any, met: set[int], depth: int) -> list[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         return [value]
+    if isinstance(value, _CLOSED) or id(value) in met or depth > _DEEPEST:
+        return []
+    met.add(id(value))
     if isinstance(value, Mapping):
-        return [tensor for item in value.values() for tensor in tensors_in(item)]
-    if isinstance(value, list | tuple | set):
-        return [tensor for item in value for tensor in tensors_in(item)]
-    if is_dataclass(value) and not isinstance(value, type):
-        return [tensor for item in vars(value).values() for tensor in tensors_in(item)]
-    return []
+        parts = list(value.values())
+    elif isinstance(value, list | tuple | set | frozenset):
+        parts = list(value)
+    else:
+        members = [held for kind in type(value).__mro__ for held in vars(kind).items()]
+        slots = [name for name, held in members if isinstance(held, MemberDescriptorType)]
+        parts = [*getattr(value, "__dict__", {}).values(), *(getattr(value, name, None) for name in slots)]
+    return [tensor for part in parts for tensor in _tensors_in(part, met, depth + 1)]
+
+
+#: What holds no results: the model's own parts, and what is one value.
+_CLOSED = (
+    *(nn.Module, type, ModuleType, FunctionType, MethodType, BuiltinFunctionType),
+    *(str, bytes, int, float, complex, type(None), torch.dtype, torch.device, np.ndarray),
+)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import MethodType
 from typing import Any, TypeAlias
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from rfcalc.errors import LoadError
 from rfcalc.tracing.copies import Copies
@@ -40,8 +42,13 @@ class Double:
                             self._copies.note(tensor, exchange(f"{prefix}.{key}" if prefix else key, tensor))
         self.model: nn.Module = self._copies.of(model)
         self.modules = self._copies.modules
+        self._alone: list[nn.Module] = []
         for _, module in own:
-            held = vars(self.of(module))
+            made = self.of(module)
+            held = vars(made)
+            if isinstance(made, nn.SyncBatchNorm) and type(made).forward is nn.SyncBatchNorm.forward:
+                held["forward"] = MethodType(_BatchNorm.forward, made)  # by itself: there is one process in a pass
+                self._alone.append(made)
             if "_c" in held:
                 _set_mode_of_script(held["_c"], training)
             else:
@@ -53,6 +60,8 @@ class Double:
 
     def dismantle(self) -> None:
         """The modules are followed no more: one that the model's code kept is called as any other."""
+        for module in self._alone:
+            module.__dict__.pop("forward", None)
         for module in self.modules:
             module.__dict__.pop(CALL, None)  # holds the module, which would wait for the collector of garbage
             if hasattr(type(module), "__del__"):  # what it would end is the model's

@@ -65,7 +65,7 @@ def _needs(model: nn.Module, name: str) -> str:
     """What the failing module says it needs, from its own attributes."""
     try:
         module = model.get_submodule(name)
-    except AttributeError:
+    except (AttributeError, RuntimeError):  # a scripted module refuses
         return ""
     for attribute, noun in _NEEDS:
         count = getattr(module, attribute, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from functools import lru_cache
+from types import GeneratorType
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from rfcalc.tracing.fallback import WORTH_A_TRY, as_real, free_memory, gibibytes
 from rfcalc.tracing.functions import CompositeMode, NeedsGradientError
 from rfcalc.tracing.known import NeedsDataError
 from rfcalc.tracing.leaks import outside, release
+from rfcalc.tracing.lazy import shaped
 from rfcalc.tracing.making import make_param
 from rfcalc.tracing.modules import ModuleStack
 from rfcalc.tracing.naming import build_nodes
@@ -60,6 +62,7 @@ def trace_module(
     """
     with ExitStack() as light:
         light.enter_context(uncollected())
+        model = shaped(model, args, kwargs or {})
         run = _Run(model, tuple(args), dict(kwargs or {}), name or type(model).__name__, names, training, constants)
         run.batched = batched
         graph = _traced(run, light, axes or {}, separator)
@@ -163,11 +166,19 @@ class _Run:
             self.given = len(recorder._slots)
             with outside(double.modules if meta else (), recorder.is_own), recorder, CompositeMode(recorder):
                 result = double.model(*args, **kwargs)
+                if isinstance(result, GeneratorType):
+                    result = list(result)
             self.outputs = [ref for tensor in tensors_in(result) if (ref := recorder.value_of(tensor).ref) is not None]
         if not self.outputs:
             given = "None" if result is None else f"an object of type {type(result).__name__}"
-            raise TraceError(
-                f"{self.name}: its forward pass returned no tensor that was computed from its inputs, but {given}"
+            self.outputs = recorder.tape.ends()
+            if not self.outputs:
+                raise TraceError(
+                    f"{self.name}: its forward pass returned no tensor that was computed from its inputs, but {given}"
+                )
+            recorder.tape.notices.append(
+                f"the forward pass returned no tensor that was computed from its inputs, but {given}: what no op reads"
+                " stands for its results"
             )
 
     def finish(self) -> tuple[str, ...]:

@@ -49,6 +49,12 @@ class Tape:
     unread: dict[str, None] = field(default_factory=dict)  #: buffers of 0 and 1 of which no 0 blocks
     notices: list[str] = field(default_factory=list)  #: what a user should know of the whole pass
 
+    def ends(self) -> list[Ref]:
+        """What was computed from the inputs and read by no op."""
+        read = {ref.node for record in self.records for ref in record.inputs}
+        made = [at for at, record in enumerate(self.records) if record.inputs and record.outputs and record.depends]
+        return [Ref(at) for at in made if at not in read]
+
     def intern(self, mask: np.ndarray) -> int:
         """The key of a mask; equal masks share one."""
         for key, other in enumerate(self.masks):

@@ -1,0 +1,178 @@
+"""Models that give back more than tensors, lazy and scripted ones, and norms that speak to other processes."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, distributions, nn
+
+import rfcalc
+from rfcalc.api import analyze, layer_graph
+from rfcalc.errors import LoadError, TraceError
+
+
+class Out(nn.Module):
+    """What a function makes of a linear layer from 4 to 3."""
+
+    def __init__(self, make: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+        self.make = make
+
+    def forward(self, x: Tensor) -> Any:
+        return self.make(self.linear(x))
+
+
+Pair = namedtuple("Pair", "first second")
+
+
+@dataclass
+class Record:
+    first: Any
+    second: Any = None
+
+
+class Own:
+    def __init__(self, first: Any) -> None:
+        self.first, self.me = first, self
+
+
+class Slotted:
+    __slots__ = ("first",)
+
+    def __init__(self, first: Any) -> None:
+        self.first = first
+
+
+RESULTS: dict[str, tuple[Callable[[Tensor], Any], tuple[str, ...]]] = {
+    "named tuple with None": (lambda h: Pair(h.relu(), None), ("relu",)),
+    "dataclass in a dict in a dataclass": (lambda h: Record({"a": Record(None, h.relu())}), ("relu",)),
+    "object that holds itself": (lambda h: Own(h.relu()), ("relu",)),
+    "object with slots": (lambda h: Slotted(h.relu()), ("relu",)),
+    "generator": (lambda h: (part for part in (h.relu(), h.tanh())), ("relu", "tanh")),
+    "tensor and array": (lambda h: (h.relu(), np.zeros(3), "text", 4), ("relu",)),
+    "distribution": (lambda h: distributions.Normal(h.tanh(), h.exp()), ("tanh", "exp")),
+    "distribution in another": (
+        lambda h: distributions.Independent(distributions.Normal(h.tanh(), 1.0), 1),
+        ("tanh",),
+    ),
+    "None": (lambda h: (h.relu(), None)[1], ("relu",)),
+    "number": (lambda h: float(h.relu().sum()), ("sum",)),
+    "array": (lambda h: h.relu().numpy(), ("detach",)),
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_results_that_are_no_tensors_are_looked_into(name: str) -> None:
+    make, wanted = RESULTS[name]
+    graph = layer_graph(Out(make).eval(), torch.randn(2, 4))
+    ops = {list(graph)[ref.node].op.rpartition(".")[2] for ref in graph.outputs}
+
+    assert set(wanted) <= ops
+    assert rfcalc.analyze(graph).totals.macs == 24
+    said = [notice for notice in graph.meta["notices"] if "stands for its results" in notice]
+    assert bool(said) == (name in ("None", "number", "array"))
+
+
+def test_a_model_that_computes_nothing_is_refused() -> None:
+    class Nothing(nn.Module):
+        def forward(self, x: Tensor) -> None:
+            return None
+
+    with pytest.raises(TraceError, match="returned no tensor that was computed from its inputs, but None"):
+        analyze(Nothing(), torch.randn(2, 4))
+
+
+# --- lazy modules -----------------------------------------------------------------------------------------------------
+
+
+def _lazy() -> nn.Sequential:
+    return nn.Sequential(
+        nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d(), nn.ReLU(), nn.Flatten(), nn.LazyLinear(5), nn.Linear(5, 2)
+    )
+
+
+def test_a_lazy_model_has_the_shapes_that_its_input_gives_and_stays_lazy() -> None:
+    model, x = _lazy(), torch.randn(1, 3, 8, 8)
+    last = model[5].weight
+    before = last.clone()
+    found = analyze(model, x)
+
+    assert nn.parameter.is_lazy(model[0].weight)
+    assert (type(model[0]), type(model[4])) == (nn.LazyConv2d, nn.LazyLinear)
+    assert model[5].weight is last
+    assert torch.equal(last, before)
+    assert [layer.name for layer in found.layers[1:]] == ["0", "4", "5"]
+    again = analyze(model, torch.randn(1, 3, 9, 9))
+    model(x)  # what it would have been
+    for other in (analyze(model, x), found):
+        assert (other.totals.params, other.totals.macs) == (112 + 8 + 725 + 12, 36 * 4 * 27 + 720 + 10)
+    assert again.totals.params == 112 + 8 + (4 * 49 * 5 + 5) + 12
+
+
+def test_a_lazy_model_is_verified() -> None:
+    model = _lazy().eval()
+
+    assert rfcalc.verify(model, torch.randn(1, 3, 8, 8), device="cpu", timing=False, probes=2).agree
+    assert nn.parameter.is_lazy(model[0].weight)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (nn.Sequential(nn.Linear(5, 3), nn.LazyLinear(2)), "reduction dim|cannot be multiplied"),
+        (Out(lambda h: h), "b.weight has no shape yet"),
+    ],
+)
+def test_a_lazy_module_that_gets_no_shape_is_told(model: nn.Module, words: str) -> None:
+    if isinstance(model, Out):
+        model.b = nn.LazyLinear(3)
+
+    with pytest.raises(LoadError, match=words) as caught:
+        analyze(model, torch.randn(2, 4))
+
+    assert "run the model once on an example" in str(caught.value)
+
+
+# --- programs of TorchScript ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("way", [lambda m, x: torch.jit.trace(m, x), lambda m, x: torch.jit.script(m)])
+def test_a_traced_or_scripted_module_counts_as_the_module_does(way: Callable[..., Any]) -> None:
+    x = torch.randn(1, 3, 8, 8)
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5)).eval()
+    made = way(plain, x)
+    for model, one in ((made, plain), (nn.Sequential(made, nn.Linear(5, 2)), nn.Sequential(plain, nn.Linear(5, 2)))):
+        found, wanted = analyze(model, x), analyze(one, x)
+        assert (found.totals.params, found.totals.macs) == (wanted.totals.params, wanted.totals.macs)
+        assert not found.totals.unused_params
+
+
+# --- norms over processes ---------------------------------------------------------------------------------------------
+
+
+def test_a_norm_over_processes_is_that_of_one_in_training(tmp_path: Path) -> None:
+    def model(norm: type[nn.Module]) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 4, 3), norm(4))
+
+    group = torch.distributed
+    if not group.is_available() or group.is_initialized():
+        pytest.skip("needs a process group of its own")
+    group.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    try:
+        over, alone = (
+            analyze(model(norm), torch.randn(2, 3, 8, 8), training=True) for norm in (nn.SyncBatchNorm, nn.BatchNorm2d)
+        )
+    finally:
+        group.destroy_process_group()
+
+    assert over.totals == alone.totals
+    assert over.totals.macs == 2 * 36 * 4 * 27
