@@ -23,8 +23,8 @@ from rfcalc.tracing.failing import explain
 from rfcalc.tracing.fallback import WORTH_A_TRY, as_real, free_memory, gibibytes, real_twin, reason, weight
 from rfcalc.tracing.functions import CompositeMode, NeedsGradientError
 from rfcalc.tracing.known import NeedsDataError
-from rfcalc.tracing.leaks import outside, release
 from rfcalc.tracing.lazy import shaped
+from rfcalc.tracing.leaks import outside, release
 from rfcalc.tracing.making import make_param
 from rfcalc.tracing.modules import ModuleStack
 from rfcalc.tracing.naming import build_nodes

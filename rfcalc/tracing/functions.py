@@ -113,7 +113,7 @@ class CompositeMode(TorchFunctionMode):
             if func in _DIFFERENTIATES and not torch.is_grad_enabled():
                 raise NeedsGradientError
             if _transforms() is not None:
-                return self._transformed(func, args, dict(kwargs or {}))
+                return self._transformed(func, args, kwargs or {})
             if isinstance(func, HigherOrderOperator):
                 return self._higher(func, args, kwargs or {})
             if self._replay is None:
@@ -124,7 +124,7 @@ class CompositeMode(TorchFunctionMode):
             if compiler is not None:
                 _set_compiler(compiler)
 
-    def _transformed(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    def _transformed(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """A call within a transform of torch.func, where a tensor may stand for many, or for one and its tangent.
 
         Only the dispatcher, below all transforms, meets the tensors that are computed with; what it sees is recorded.
@@ -132,9 +132,21 @@ class CompositeMode(TorchFunctionMode):
         if func is whole:
             self._recorder.function = None
             return args[-1]()
+        func, args, kwargs = self._placed(func, args, kwargs)
         if self._recorder.meta and func in _TAKE_NUMBERS:
-            func, args, kwargs = _with_numbers(func, args, kwargs)
+            func, args, kwargs = _with_numbers(func, args, dict(kwargs))
         return func(*args, **kwargs)
+
+    def _placed(
+        self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Any, Sequence[Any], Mapping[str, Any]]:
+        """The call on the device of the pass, whichever it names."""
+        if func not in MOVES and "device" not in kwargs:
+            return func, args, kwargs
+        func, args, kwargs, named = placed(func, args, kwargs, self._recorder.home)
+        if named:
+            self._recorder.name_device(named)
+        return func, args, kwargs
 
     def _higher(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """A function with functions among its arguments: what these call is followed as all else is."""
@@ -142,10 +154,7 @@ class CompositeMode(TorchFunctionMode):
             return followed(self._recorder, func, args, dict(kwargs))
 
     def _traced(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        if func in MOVES or "device" in kwargs:
-            func, args, kwargs, named = placed(func, args, kwargs, self._recorder.home)
-            if named:
-                self._recorder.name_device(named)
+        func, args, kwargs = self._placed(func, args, kwargs)
         if func in self._special:
             return self._call(func, args, dict(kwargs))
         return func(*args, **kwargs)

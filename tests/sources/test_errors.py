@@ -209,7 +209,6 @@ LOADING: list[tuple[int, str, str]] = [
     (3, "models.py:odd", "calling odd failed: Odd: odd"),
     (3, "models.py:Unset", "Unset.__init__ does not call super().__init__(), which a module needs"),
     (3, "models.py:Hollow", "Unset.__init__ does not call super().__init__(), which a module needs"),
-    (3, "models.py:lazy", "parameter weight has no shape yet (a lazy module)"),
     (2, "", "no model is named"),
     (2, " \n", "no model is named"),
     (2, 'it\'s "odd"', "unknown model 'it\\'s \"odd\"'"),
