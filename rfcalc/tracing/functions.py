@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch._ops import HigherOrderOperator
+from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
 from rfcalc.tracing import flex, shapes
 from rfcalc.tracing.composite import composites, whole
+from rfcalc.tracing.higher import followed
 from rfcalc.tracing.packing import PACKED, packed
 from rfcalc.tracing.placing import MOVES, placed
-from rfcalc.tracing.higher import followed
 from rfcalc.tracing.recorder import Recorder
 from rfcalc.tracing.replay import Replay
 from rfcalc.tracing.tensors import tensors_in_args
@@ -112,7 +113,7 @@ class CompositeMode(TorchFunctionMode):
         try:
             if func in _DIFFERENTIATES and not torch.is_grad_enabled():
                 raise NeedsGradientError
-            if _transforms() is not None:
+            if _transforms() is not None or forward_ad._current_level >= 0:
                 return self._transformed(func, args, kwargs or {})
             if isinstance(func, HigherOrderOperator):
                 return self._higher(func, args, kwargs or {})
@@ -125,7 +126,7 @@ class CompositeMode(TorchFunctionMode):
                 _set_compiler(compiler)
 
     def _transformed(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """A call within a transform of torch.func, where a tensor may stand for many, or for one and its tangent.
+        """A call within a transform of torch.func, or among dual numbers: a tensor stands for many or has a tangent.
 
         Only the dispatcher, below all transforms, meets the tensors that are computed with; what it sees is recorded.
         """
