@@ -19,13 +19,13 @@ from rfcalc.analyses.intervals import NOTHING, Array, Intervals
 from rfcalc.analyses.joins import Parts
 from rfcalc.analyses.lines import Even, Line, Lined, Runs, hull, line_of, narrowed
 from rfcalc.analyses.masked import Masked, Shades
-from rfcalc.analyses.tags import runs_of, tag_after
+from rfcalc.analyses.motion import of_rate, rate_of, runs_of, strided
 from rfcalc.reads import Place
 
 Shape: TypeAlias = tuple[int, ...]
 
 #: Those of the steps that know the pattern beyond the borders.
-_CONTINUED = frozenset({reads.Window, reads.Transposed, reads.Spans, reads.Pad})
+_CONTINUED = frozenset({reads.Window, reads.Transposed, reads.Spans, reads.Pad, reads.Place})
 
 
 #: Steps after which what is the same everywhere is so still, whatever else they say.
@@ -331,9 +331,8 @@ def _slid(line: Line, kernel: int, stride: int, dilation: int, before: int, out:
     ends = wide[:, :reach:stride]
     for j in range(dilation, dilation * kernel, dilation):
         ends = np.minimum(ends, wide[:, j : j + reach : stride])
-    period, shift = line.tags.get(0, (0, 0))
-    after = tag_after((period, shift), stride) if period else None
-    return Line(out, ends[0], -ends[1], after if after is not None and after[0] <= out else None)
+    moved = None if line.tag is None else of_rate(out, strided(rate_of(line.tag), stride))
+    return Line(out, ends[0], -ends[1], moved)
 
 
 def broadcast(field: Intervals, shape: tuple[int, ...]) -> Intervals:

@@ -13,13 +13,13 @@ from operator import attrgetter
 from typing import TypeAlias
 
 from rfcalc import reads
-from rfcalc.analyses import along, intervals, lines
+from rfcalc.analyses import along, intervals, lines, motion
 from rfcalc.analyses.intervals import Intervals
 from rfcalc.analyses.joins import Parts, combined
 from rfcalc.analyses.lines import Lined
 from rfcalc.analyses.states import Sight, State, Turned, can_turn, turn_between
 from rfcalc.analyses.turns import Turns, exchange
-from rfcalc.analyses.windows import Pace, Paces, moves, pace_of
+from rfcalc.analyses.windows import Pace, Paces, pace_of
 from rfcalc.graph import LayerGraph, Node, Ref
 
 
@@ -244,9 +244,7 @@ class _Axis:
         full = self._merged((lines.concatenate([(state.full[0], place) for state, place in pairs], shape, axis),))
         own = [(state.local[0], place) for state, place in pairs if state.local]
         local = (lines.concatenate(own, shape, axis),) if own else ()
-        return self._flagged(
-            record, arrived, Sight(full, local), _clash([state.sight for state in arrived], self.extent)
-        )
+        return self._flagged(record, arrived, Sight(full, local), _clash([state.sight for state in arrived]))
 
     def _through(self, record: Node, state: State, steps: reads.Steps, shape: tuple[int, ...], alone: bool) -> State:
         """The state of one input after the steps by which it is read, as a part of an output of that shape."""
@@ -313,11 +311,10 @@ class _Axis:
     def _takes_whole_axis(self, before: Intervals, step: reads.Step, full: Parts) -> bool:
         """Whether the step reads all positions of a moving axis and leaves every unit with the whole source axis."""
         gone = step.axes if isinstance(step, reads.Reduce) else (before.rank - 2,)
-        if not any(before.depends(axis) for axis in gone) or not self._cover(full):
-            return False
-        if any(moves(before, axis, self.extent) for axis in range(before.rank) if axis not in gone):
-            return False
-        return any(moves(before, axis, self.extent) for axis in gone)
+        moving = {axis: moved for axis, moved in before.tags.items() if before.shape[axis] > 1}
+        taken = [moved for axis, moved in moving.items() if axis in gone]
+        left = [moved for axis, moved in moving.items() if axis not in gone]
+        return bool(taken) and all(motion.is_within(own, taken) for own in left) and self._cover(full)
 
     def _cover(self, full: Parts) -> bool:
         """Whether every unit sees the whole source axis in all parts together; most often the first unit does not."""
@@ -348,7 +345,7 @@ class _Axis:
         full = self._merged(merged)
         alike = [number for number, sight in enumerate(sights) if sight.is_as(full, local)]
         made = min(alike, key=lambda number: sights[number].age) if alike else Sight(full, local)
-        return made, _clash(sights, self.extent)
+        return made, _clash(sights)
 
     def _flagged(self, record: Node, arrived: Sequence[State], sight: Sight, clash: Paces) -> State:
         """The state with what is known of the branches it joins."""
@@ -367,13 +364,13 @@ class _Axis:
 _age = attrgetter("age")
 
 
-def _clash(sights: Sequence[Sight], extent: int) -> Paces:
+def _clash(sights: Sequence[Sight]) -> Paces:
     """The paces of branches that do not move alike along one axis; () where all do."""
     branches = [sight.local[0] for sight in sights if len(sight.local) == 1]
     if len(branches) < 2 or lines.are_in_step(branches) or len(lines.distinct(tuple(branches))) < 2:
         return ()
     by_axis: dict[int, list[Pace]] = {}
-    for found in [pace_of(item, extent) for item in branches]:
+    for found in [pace_of(item) for item in branches]:
         if found is not None:
             by_axis.setdefault(found[0], []).append(found[1])
     return next((tuple(paces) for paces in by_axis.values() if len(set(paces)) > 1), ())

@@ -16,7 +16,7 @@ import numpy as np
 from rfcalc import reads
 from rfcalc.analyses import intervals
 from rfcalc.analyses.intervals import NOTHING, Array, Intervals
-from rfcalc.analyses.tags import Tag, runs_of, tag_after, tags_after, telling
+from rfcalc.analyses.motion import Motion, after_reshape, picked, placed, rate_of, runs_of, telling, veiled
 
 #: Elements from which on arrays are worth folding.
 LARGE = 1 << 14
@@ -29,7 +29,7 @@ class Folded(Intervals):
 
     __slots__ = ("places", "table")
 
-    def __init__(self, shape: tuple[int, ...], table: Intervals, places: Places, tags: Mapping[int, Tag]) -> None:
+    def __init__(self, shape: tuple[int, ...], table: Intervals, places: Places, tags: Mapping[int, Motion]) -> None:
         self.shape = shape
         self.table = table
         self.places = places
@@ -63,7 +63,7 @@ class Folded(Intervals):
 
 
 def _tidy(
-    shape: tuple[int, ...], lo: Array, hi: Array, places: Sequence[Array | None], tags: Mapping[int, Tag]
+    shape: tuple[int, ...], lo: Array, hi: Array, places: Sequence[Array | None], tags: Mapping[int, Motion]
 ) -> Folded:
     """A folded field without rows of the table that no position is, or that are as others."""
     kept = {axis: place for axis, place in enumerate(places) if place is not None}
@@ -90,7 +90,7 @@ def folded(field: Intervals) -> Folded | None:
     return _tidy(field.shape, field.lo, field.hi, places, field.tags)
 
 
-def union(fields: Sequence[Intervals], tags: Mapping[int, Tag]) -> Folded | None:
+def union(fields: Sequence[Intervals], tags: Mapping[int, Motion]) -> Folded | None:
     """What fields see together, with these tags or those of one that sees it all; None where none is folded."""
     found = _side_by_side(fields)
     if found is None:
@@ -100,7 +100,7 @@ def union(fields: Sequence[Intervals], tags: Mapping[int, Tag]) -> Folded | None
     lo, hi = _ends(tables)
     for field, table in zip(fields, tables, strict=True):
         sees_all = field.extents == extents and (table.lo == lo).all() and (table.hi == hi).all()
-        if len(field.tags) > len(tags) and sees_all:
+        if field.tags != tags and sees_all:
             tags = field.tags
     return _tidy(fields[0].shape, lo, hi, places, tags)
 
@@ -168,10 +168,15 @@ def _applied(field: Folded, step: reads.Step) -> Intervals | None:
         case reads.Place(axis, size, offset, out, stride):
             index = np.full(out, -1)
             index[offset : offset + (size - 1) * stride + 1 : stride] = np.arange(size)
-            return None if axis in field.tags else _taken(field, axis, index, None)
+            moved = field.tags.get(axis)
+            if moved is not None and len(moved) == 1 and rate_of(moved) is not None:
+                return None
+            made = _taken(field, axis, index)
+            if moved is not None and stride == 1:
+                made.tags = {**made.tags, axis: placed(moved, offset, out)}
+            return made
         case reads.Slice(axis, start, stride, out):
-            tag = tag_after(field.tags.get(axis), stride)
-            return _taken(field, axis, start + stride * np.arange(out), tag)
+            return _taken(field, axis, start + stride * np.arange(out))
         case reads.Erase():
             return _erased(field, step)
         case reads.Reduce(axes):
@@ -192,13 +197,14 @@ def broadcast(field: Folded, shape: tuple[int, ...]) -> Folded:
     return Folded(shape, field.table, field.places, kept)
 
 
-def _taken(field: Folded, axis: int, indices: Array, tag: Tag | None) -> Folded:
+def _taken(field: Folded, axis: int, indices: Array) -> Folded:
     """Position u of an axis reads ``indices[u]``, nothing where that is -1."""
     extent, lo, hi, places = len(indices), field.table.lo, field.table.hi, list(field.places)
     shape = (*field.shape[:axis], extent, *field.shape[axis + 1 :])
     tags = {key: value for key, value in field.tags.items() if key != axis}
-    if tag is not None and tag[0] <= extent:
-        tags[axis] = tag
+    moved = picked(field.tags.get(axis), indices.tolist())
+    if moved is not None:
+        tags[axis] = moved
     if not field.depends(axis) and (indices >= 0).all():
         return Folded(shape, field.table, field.places, tags)
     place = places[axis]
@@ -220,9 +226,14 @@ def _erased(field: Folded, step: reads.Erase) -> Folded:
         marked = np.tile([False, True], lo.shape[axis])
         gone = gone & marked.reshape([-1 if k == axis else 1 for k in range(field.rank)])
         lo, hi = lo.repeat(2, axis), hi.repeat(2, axis)
-    cut = {axis for axis, *_ in step.box if step.shape[axis] > 1}
-    tags = {axis: tag for axis, tag in field.tags.items() if axis not in cut}
-    made = _tidy(field.shape, np.where(gone, NOTHING, lo), np.where(gone, -NOTHING, hi), places, tags)
+    cut = [2 if axis in {axis for axis, *_ in step.box} else 1 for axis in range(field.rank)]
+    made = _tidy(
+        field.shape,
+        np.where(gone, NOTHING, lo),
+        np.where(gone, -NOTHING, hi),
+        places,
+        veiled(field.tags, cut, field.shape),
+    )
     return _shrunk(made)
 
 
@@ -250,4 +261,4 @@ def _reshaped(field: Folded, shape_in: tuple[int, ...], shape_out: tuple[int, ..
         if len(left) == len(right) == 1:
             places[right[0]] = field.places[left[0]]
     table = Intervals(kinds, field.table.lo.reshape(kinds), field.table.hi.reshape(kinds), {})
-    return Folded(tuple(shape_out), table, tuple(places), tags_after(field.extents, field.tags, shape_in, shape_out))
+    return Folded(tuple(shape_out), table, tuple(places), after_reshape(field.extents, field.tags, shape_in, shape_out))

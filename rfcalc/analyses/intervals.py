@@ -5,8 +5,8 @@ not depend on. A unit that sees nothing has ``lo > hi``. There are two readings 
 
 - *clipped*: positions outside a tensor hold nothing. This gives the exact region of every unit.
 - *free*: the pattern of an axis is continued beyond its ends, as if the tensor had no borders. ``tags`` says how, for
-  each axis along which the pattern is known to repeat: ``(period, shift)`` means that ``period`` positions further the
-  same is seen ``shift`` source pixels further. This gives the window that papers quote.
+  each axis along which positions lie in different places: its motion (`analyses.motion`). This gives the window that
+  papers quote.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from typing import TypeAlias
 import numpy as np
 
 from rfcalc import reads
-from rfcalc.analyses.tags import Tag, runs_of, tag_after, tags_after, telling
+from rfcalc.analyses import motion
+from rfcalc.analyses.motion import Motion, Rate, runs_of, telling
 
 #: lo of a unit that sees nothing; its hi is -NOTHING. Larger than any coordinate, far from overflow.
 NOTHING = 1 << 40
@@ -32,7 +33,7 @@ class Intervals:
 
     __slots__ = ("hi", "lo", "shape", "tags")
 
-    def __init__(self, shape: tuple[int, ...], lo: Array, hi: Array, tags: Mapping[int, Tag]) -> None:
+    def __init__(self, shape: tuple[int, ...], lo: Array, hi: Array, tags: Mapping[int, Motion]) -> None:
         self.shape = shape
         self.lo = lo
         self.hi = hi
@@ -61,7 +62,7 @@ def source(shape: Sequence[int], axis: int) -> Intervals:
     extents = [1] * len(shape)
     extents[axis] = shape[axis]
     row = np.arange(shape[axis], dtype=np.int64).reshape(extents)
-    return Intervals(tuple(shape), row, row, {axis: (1, 1)})
+    return Intervals(tuple(shape), row, row, {axis: motion.even(shape[axis], 1)})
 
 
 def point(shape: Sequence[int], position: Mapping[int, int]) -> Intervals:
@@ -109,9 +110,9 @@ def _extended(field: Intervals, axis: int, first: int, last: int, free: bool) ->
     """lo and hi along ``first..last`` of the axis, which may lie outside the tensor."""
     lo, hi = _whole_axis(field, axis)
     extent = field.shape[axis]
-    tag = field.tags.get(axis) if free else None
-    if tag is not None and (first < 0 or last >= extent):
-        period, shift = tag
+    rate = motion.rate_of(field.tags.get(axis)) if free else None
+    if rate is not None and (first < 0 or last >= extent):
+        period, shift = rate
         index = np.arange(first, last + 1)
         turns, base = np.divmod(index, period)
         moved = (turns * shift).reshape([-1 if k == axis else 1 for k in range(lo.ndim)])
@@ -126,10 +127,10 @@ def _extended(field: Intervals, axis: int, first: int, last: int, free: bool) ->
     return lo, hi
 
 
-def _with(field: Intervals, axis: int, extent: int, lo: Array, hi: Array, tag: Tag | None) -> Intervals:
+def _with(field: Intervals, axis: int, extent: int, lo: Array, hi: Array, moved: Motion | None) -> Intervals:
     tags = {key: value for key, value in field.tags.items() if key != axis}
-    if tag is not None and tag[0] <= extent:
-        tags[axis] = tag
+    if moved is not None:
+        tags[axis] = moved
     return Intervals(_resized(field.shape, axis, extent), lo, hi, tags)
 
 
@@ -146,6 +147,8 @@ def _unchanging(field: Intervals, axis: int, extent: int, seen: Array | None) ->
 
 def _window(field: Intervals, step: reads.Window, free: bool) -> Intervals:
     axis, extent = step.axis, field.shape[step.axis]
+    if (step.kernel, step.stride, step.before, step.out) == (1, 1, 0, extent):
+        return field
     if not field.depends(axis):
         seen: Array | None = None
         if not free:
@@ -159,13 +162,22 @@ def _window(field: Intervals, step: reads.Window, free: bool) -> Intervals:
     low, high = lo[parts[0]], hi[parts[0]]
     for part in parts[1:]:
         low, high = np.minimum(low, lo[part]), np.maximum(high, hi[part])
-    return _with(field, axis, step.out, low, high, tag_after(field.tags.get(axis), step.stride))
+    return _at_rate(field, axis, step.out, low, high, motion.strided(_rate(field, axis), step.stride))
+
+
+def _rate(field: Intervals, axis: int) -> Rate | None:
+    return motion.rate_of(field.tags.get(axis))
+
+
+def _at_rate(field: Intervals, axis: int, extent: int, lo: Array, hi: Array, rate: Rate | None) -> Intervals:
+    return _with(field, axis, extent, lo, hi, motion.of_rate(extent, rate) if axis in field.tags else None)
 
 
 def _transposed(field: Intervals, step: reads.Transposed, free: bool) -> Intervals:
     axis, extent, stride = step.axis, field.shape[step.axis], step.stride
     span = step.dilation * (step.kernel - 1)
-    free = free and (axis in field.tags or not field.depends(axis))
+    rate = _rate(field, axis)
+    free = free and (rate is not None or not field.depends(axis))
     margin = (max(step.before, step.out) + span) // stride + 2 if free else 0
     count = extent + 2 * margin
     base = margin * stride + step.before
@@ -183,8 +195,7 @@ def _transposed(field: Intervals, step: reads.Transposed, free: bool) -> Interva
         np.minimum(low[part], lo, out=low[part])
         np.maximum(high[part], hi, out=high[part])
     crop = _cut(axis, base, base + step.out)
-    tag = field.tags.get(axis)
-    return _with(field, axis, step.out, low[crop], high[crop], (tag[0] * stride, tag[1]) if tag else None)
+    return _at_rate(field, axis, step.out, low[crop], high[crop], rate and (rate[0] * stride, rate[1]))
 
 
 def _spans(field: Intervals, step: reads.Spans, free: bool) -> Intervals:
@@ -192,23 +203,22 @@ def _spans(field: Intervals, step: reads.Spans, free: bool) -> Intervals:
     first, last = np.asarray(step.first), np.asarray(step.last)
     if not field.depends(axis):
         return _unchanging(field, axis, count, None if free else np.less_equal(first, last)) or field
-    tag = field.tags.get(axis)
-    after: Tag | None = None
-    if free and step.period and tag is not None:
+    rate, after = _rate(field, axis), None
+    if free and step.period and rate is not None:
         turns, phase = np.divmod(np.arange(count), step.period)
         first = np.asarray(step.free_first)[phase] + turns * step.shift
         last = np.asarray(step.free_last)[phase] + turns * step.shift
-        times = tag[0] // gcd(tag[0], step.shift) if step.shift else 1
-        after = (step.period * times, tag[1] * step.shift * times // tag[0])
+        times = rate[0] // gcd(rate[0], step.shift) if step.shift else 1
+        after = (step.period * times, rate[1] * step.shift * times // rate[0])
     start, stop = int(first.min()), int(last.max())
     lo, hi = _extended(field, axis, start, stop + 1, free)
     bounds = np.stack([first - start, np.maximum(last, first) + 1 - start], axis=1).ravel()
     low = np.minimum.reduceat(lo, bounds, axis)[_cut(axis, 0, 2 * count, 2)]
     high = np.maximum.reduceat(hi, bounds, axis)[_cut(axis, 0, 2 * count, 2)]
-    return _with(field, axis, count, low, high, after)
+    return _at_rate(field, axis, count, low, high, after)
 
 
-def _take(field: Intervals, axis: int, indices: Array, tag: Tag | None = None) -> Intervals:
+def _take(field: Intervals, axis: int, indices: Array) -> Intervals:
     """Position u reads ``indices[u]``, nothing where that is -1."""
     done = _unchanging(field, axis, len(indices), indices >= 0)
     if done is not None:
@@ -218,13 +228,14 @@ def _take(field: Intervals, axis: int, indices: Array, tag: Tag | None = None) -
     if (indices < 0).any():
         gone = (indices < 0).reshape([-1 if k == axis else 1 for k in range(field.rank)])
         low, high = np.where(gone, NOTHING, low), np.where(gone, -NOTHING, high)
-    made = _with(field, axis, len(indices), low, high, tag)
-    return retagged(made, axis) if tag is None and axis in field.tags else made
+    return _with(field, axis, len(indices), low, high, motion.picked(field.tags.get(axis), indices.tolist()))
 
 
 def _pad(field: Intervals, step: reads.Pad, free: bool) -> Intervals:
     extent = step.size + step.before + step.after
-    if step.mode == "zero" or (free and step.axis in field.tags):
+    if step.mode == "zero" and len(field.tags.get(step.axis, ())) > 1 and min(step.before, step.after) >= 0:
+        return _place(field, reads.Place(step.axis, step.size, step.before, extent), free)
+    if step.mode == "zero" or (free and _rate(field, step.axis) is not None):
         return _window(field, reads.Window(step.axis, 1, 1, 1, step.before, extent), free)
     names = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
     keep = np.arange(max(0, -step.before), step.size - max(0, -step.after))
@@ -233,11 +244,17 @@ def _pad(field: Intervals, step: reads.Pad, free: bool) -> Intervals:
 
 
 def _place(field: Intervals, step: reads.Place, free: bool) -> Intervals:
-    if free and step.step == 1 and step.axis in field.tags:
-        return _window(field, reads.Window(step.axis, 1, 1, 1, step.offset, step.out), free)
+    axis = step.axis
+    if free and len(field.tags.get(axis, ())) == 1 and _rate(field, axis) is not None:
+        if step.step > 1:
+            return _transposed(field, reads.Transposed(axis, 1, step.step, 1, -step.offset, step.out), free)
+        return _window(field, reads.Window(axis, 1, 1, 1, step.offset, step.out), free)
     index = np.full(step.out, -1)
     index[step.offset : step.offset + (step.size - 1) * step.step + 1 : step.step] = np.arange(step.size)
-    return _take(field, step.axis, index)
+    made = _take(field, axis, index)
+    if step.step == 1 and axis in field.tags:
+        made.tags = {**made.tags, axis: motion.placed(field.tags[axis], step.offset, step.out)}
+    return made
 
 
 def _erase(field: Intervals, step: reads.Erase) -> Intervals:
@@ -246,13 +263,20 @@ def _erase(field: Intervals, step: reads.Erase) -> Intervals:
         row = np.zeros(step.shape[axis], dtype=bool)
         row[offset : offset + (size - 1) * stride + 1 : stride] = True
         gone = gone & row.reshape([-1 if k == axis else 1 for k in range(field.rank)])
-    return _without(field, gone)
+    made = _without(field, gone)
+    if len(step.box) == 1 and step.box[0][0] in made.tags:
+        axis, size, offset, stride = step.box[0]
+        rate = _rate(field, axis)
+        if rate is not None and offset < stride and offset + size * stride >= step.shape[axis]:  # one of several phases
+            times = stride // gcd(rate[0], stride)
+            made.tags = {**made.tags, axis: motion.of_rate(step.shape[axis], (rate[0] * times, rate[1] * times))}
+    return made
 
 
 def _without(field: Intervals, gone: Array) -> Intervals:
     """The field with the marked elements seeing nothing; along axes where the mark varies, no pattern repeats."""
     gone = gone.reshape((1,) * (field.rank - gone.ndim) + gone.shape)
-    tags = {axis: tag for axis, tag in field.tags.items() if gone.shape[axis] == 1}
+    tags = motion.veiled(field.tags, gone.shape, field.shape)
     return shrunk(Intervals(field.shape, np.where(gone, NOTHING, field.lo), np.where(gone, -NOTHING, field.hi), tags))
 
 
@@ -267,8 +291,9 @@ def _contract(field: Intervals, mask: Array) -> Intervals:
 def contracted(field: Intervals, mask: tuple[int, ...], lo: Array, hi: Array) -> Intervals:
     """The field after its axis -2 was contracted to these ends against a mask of that shape."""
     last = field.rank - 1
-    kept = {axis: tag for axis, tag in field.tags.items() if axis == last or (axis < last - 1 and mask[axis] == 1)}
-    return shrunk(Intervals(_resized(field.shape, last - 1, mask[-2]), lo, hi, kept))
+    shape = _resized(field.shape, last - 1, mask[-2])
+    kept = motion.veiled(field.tags, (*mask[:-2], 2, 1), shape)
+    return shrunk(Intervals(shape, lo, hi, kept))
 
 
 def _prefix(field: Intervals, step: reads.Prefix) -> Intervals:
@@ -278,12 +303,14 @@ def _prefix(field: Intervals, step: reads.Prefix) -> Intervals:
     turn = (*(slice(None),) * step.axis, slice(None, None, -1 if step.reverse else 1))
     low = np.minimum.accumulate(lo[turn], step.axis)[turn]
     high = np.maximum.accumulate(hi[turn], step.axis)[turn]
-    return _with(field, step.axis, field.shape[step.axis], low, high, None)
+    return _at_rate(field, step.axis, field.shape[step.axis], low, high, None)
 
 
 def _group(field: Intervals, step: reads.Group) -> Intervals:
     axis, shape = step.axis, _resized(field.shape, step.axis, step.out)
-    tags = {key: tag for key, tag in field.tags.items() if key != axis}
+    tags = {key: moved for key, moved in field.tags.items() if key != axis}
+    if step.groups > 1 and axis in field.tags:
+        tags |= motion.grouped(axis, field.tags[axis], step.groups, step.out)
     if field.lo.shape[axis] == 1:
         return Intervals(shape, field.lo, field.hi, tags)
     split = (*field.lo.shape[:axis], step.groups, -1, *field.lo.shape[axis + 1 :])
@@ -322,21 +349,6 @@ def repeats(array: Array, head: Array, axis: int) -> bool:
     return bool((array[_cut(axis, array.shape[axis] - 1, array.shape[axis])] == head).all() and (array == head).all())
 
 
-def retagged(field: Intervals, axis: int) -> Intervals:
-    """The field with a tag for the axis where what is seen moves evenly along it."""
-    last = field.lo.shape[axis] - 1
-    if last < 1 or axis in field.tags:
-        return field
-    first, second, end = (int(field.lo[_cut(axis, at, at + 1)].flat[0]) for at in (0, 1, last))
-    rate = second - first
-    if end - first != last * rate or abs(rate) >= NOTHING:  # one line that is uneven tells enough
-        return field
-    before, after = _cut(axis, 0, last), _cut(axis, 1, last + 1)
-    if not all((array[after] - array[before] == rate).all() for array in (field.lo, field.hi)):
-        return field
-    return Intervals(field.shape, field.lo, field.hi, {**field.tags, axis: (1, rate)})
-
-
 def _permute(field: Intervals, axes: Sequence[int]) -> Intervals:
     tags = {axes.index(axis): tag for axis, tag in field.tags.items()}
     return Intervals(
@@ -350,12 +362,8 @@ def _reshape(field: Intervals, shape_in: tuple[int, ...], shape_out: tuple[int, 
         return Intervals(tuple(shape_out), nothing, -nothing, {})
     wide, extents, runs = regrouped(field.extents, shape_in, shape_out)
     lo, hi = spread(field.lo, wide).reshape(extents), spread(field.hi, wide).reshape(extents)
-    made = Intervals(tuple(shape_out), lo, hi, tags_after(field.extents, field.tags, shape_in, shape_out))
-    if runs:
-        made = shrunk(made, [axis for _, right in runs for axis in right])
-    for axis in [axis for left, right in runs if field.tags.keys() & left for axis in right]:
-        made = retagged(made, axis)
-    return made
+    made = Intervals(tuple(shape_out), lo, hi, motion.after_reshape(field.extents, field.tags, shape_in, shape_out))
+    return shrunk(made, [axis for _, right in runs for axis in right]) if runs else made
 
 
 def spread(array: Array, extents: tuple[int, ...]) -> Array:
@@ -407,14 +415,13 @@ def apply(field: Intervals, step: reads.Step, masks: Mapping[int, Array], *, fre
             return _permute(field, axes)
         case reads.Slice(axis, start, stride, out):
             index = start + stride * np.arange(out)
-            done = _unchanging(field, axis, out, None)
-            return done or _take(field, axis, index, tag_after(field.tags.get(axis), stride))
+            return _unchanging(field, axis, out, None) or _take(field, axis, index)
         case reads.Take(axis, indices):
             return _take(field, axis, np.asarray(indices, dtype=np.int64))
         case reads.Pad():
             return _pad(field, step, free)
         case reads.Place():
-            return _place(field, step, free=False)
+            return _place(field, step, free and step.step > 1)
         case reads.Erase():
             return _erase(field, step)
         case reads.Prefix():

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
-from itertools import pairwise
-from math import lcm
+from operator import attrgetter
 from typing import TypeAlias
 
 import numpy as np
@@ -13,8 +12,7 @@ import numpy as np
 from rfcalc.analyses import folded
 from rfcalc.analyses.intervals import NOTHING, Intervals, shrunk
 from rfcalc.analyses.masked import Masked, distinct
-from rfcalc.analyses.tags import Tag
-from rfcalc.analyses.travel import differs
+from rfcalc.analyses.motion import Digit, Motion, Piece, is_known, rate_of, still, together, unknown
 from rfcalc.reads import Place
 
 #: The union of several fields, kept apart where each depends on axes that another does not (scores of attention see the
@@ -34,7 +32,7 @@ def _of_arrays(fields: Sequence[Intervals]) -> Intervals:
             lo, hi = np.minimum(lo, field.lo), np.maximum(hi, field.hi)
     tags = common_tags(fields, fields[0].shape)
     for field in fields:  # one of them may see all that they see together, and then its pattern is theirs
-        if len(field.tags) > len(tags) and np.array_equal(lo, field.lo) and np.array_equal(hi, field.hi):
+        if field.tags != tags and np.array_equal(lo, field.lo) and np.array_equal(hi, field.hi):
             tags = dict(field.tags)
     return Intervals(fields[0].shape, lo, hi, tags)
 
@@ -45,24 +43,19 @@ def _below_one_shade(fields: Sequence[Intervals]) -> Masked | None:
     if len(masked) < len(fields) or any(field.shade is not masked[0].shade for field in masked):
         return None
     tags = common_tags(fields, fields[0].shape)
-    if any(len(field.tags) > len(tags) for field in fields):
+    if any(is_known(motion) and tags[axis] != motion for field in fields for axis, motion in field.tags.items()):
         return None
     return masked[0].over(merge(tuple([part for field in masked for part in field.below])), tags)
 
 
-def common_tags(fields: Sequence[Intervals], shape: Sequence[int]) -> dict[int, Tag]:
-    """The tags of a union: along each axis where all fields move at one rate, over a common period."""
+def common_tags(fields: Sequence[Intervals], shape: Sequence[int], across: int = -1) -> dict[int, Motion]:
+    """The motions of a union: along each axis but one where all fields move at one rate, over a common period."""
     first = fields[0].tags
-    if all(field.tags == first for field in fields):
+    if across not in first and all(field.tags == first for field in fields):
         return dict(first)
-    tags: dict[int, Tag] = {}
-    for axis in sorted({axis for field in fields for axis in field.tags}):
-        known = [tag for field in fields if (tag := field.tags.get(axis)) is not None]
-        if len(known) == len(fields) and all(a[0] * b[1] == a[1] * b[0] for a, b in pairwise(known)):
-            period = lcm(*(other for other, _ in known))
-            if period <= shape[axis]:
-                tags[axis] = (period, known[0][1] * period // known[0][0])
-    return tags
+    axes = sorted({axis for field in fields for axis in field.tags if axis != across})
+    found = {axis: together([field.tags.get(axis) for field in fields], shape[axis]) for axis in axes}
+    return {axis: motion for axis, motion in found.items() if motion is not None}
 
 
 def concatenate(fields: Sequence[tuple[Intervals, Place]], shape: tuple[int, ...], axis: int) -> Intervals:
@@ -74,8 +67,13 @@ def concatenate(fields: Sequence[tuple[Intervals, Place]], shape: tuple[int, ...
     for field, place in fields:
         where = (*(slice(None),) * axis, slice(place.offset, place.offset + place.size))
         lo[where], hi[where] = np.minimum(lo[where], field.lo), np.maximum(hi[where], field.hi)
-    tags = common_tags([field for field, _ in fields], shape)
-    tags.pop(axis, None)
+    tags = common_tags([field for field, _ in fields], shape, axis)
+    if any(axis in field.tags for field, _ in fields):
+        found = [(place, field.tags.get(axis) or (still(place.size),)) for field, place in fields]
+        pieces = sorted([Piece(place.offset, motion) for place, motion in found], key=attrgetter("start"))
+        tags[axis] = (Digit(shape[axis], 0, 0, pieces=tuple(pieces)),)
+    elif lie_apart([span(field) for field, _ in fields]):
+        tags[axis] = unknown(shape[axis])
     return shrunk(Intervals(shape, lo, hi, tags), (axis,))
 
 
@@ -90,7 +88,7 @@ def merge(parts: Parts, *, local: bool = False) -> Parts:
     by_axes: dict[tuple[frozenset[int], frozenset[int]], list[Intervals]] = {}
     for part in parts:
         axes = frozenset(k for k, extent in enumerate(part.extents) if extent > 1)
-        by_axes.setdefault((axes, _places(part, axes) if local else axes), []).append(part)
+        by_axes.setdefault((axes, axes.intersection(part.tags) if local else axes), []).append(part)
     kept: dict[tuple[frozenset[int], frozenset[int]], list[Intervals]] = {}
     for axes, places in sorted(by_axes, key=lambda key: (len(key[0]), len(key[1])), reverse=True):
         home = next((other for other in kept if axes <= other[0] and places <= other[1]), (axes, places))
@@ -98,11 +96,20 @@ def merge(parts: Parts, *, local: bool = False) -> Parts:
     return tuple(union(group) if len(group) > 1 else group[0] for group in kept.values())
 
 
-def _places(field: Intervals, axes: frozenset[int]) -> frozenset[int]:
-    """Those of the axes along which what is seen differs, what sees nothing left aside."""
-    if isinstance(field, Masked):
-        return field.places()
-    return axes if sees_everywhere(field) else frozenset(axis for axis in axes if differs(field, axis))
+#: The first and the last index that any element sees, (NOTHING, -NOTHING) where none sees any.
+Span: TypeAlias = tuple[int, int]
+
+
+def span(field: Intervals) -> Span:
+    """What all elements see together."""
+    field = field.different()
+    return int(field.lo.min()), int(field.hi.max())
+
+
+def lie_apart(spans: Sequence[Span]) -> bool:
+    """Whether one of several tensors side by side lies where another one sees nothing: patches, not channels."""
+    seen = [found for found in spans if found[0] <= found[1]]
+    return bool(seen) and max([first for first, _ in seen]) > min([last for _, last in seen])
 
 
 def sees_everywhere(field: Intervals) -> bool:
@@ -120,7 +127,7 @@ def combined(parts: Parts) -> Intervals:
 
 def moves(parts: Parts) -> bool:
     """Whether all parts move together along an axis, so that their union has a window."""
-    return any(shift for _, shift in common_tags(parts, parts[0].shape).values())
+    return any((rate_of(motion) or (0, 0))[1] for motion in common_tags(parts, parts[0].shape).values())
 
 
 def kinds(parts: Parts) -> Intervals:

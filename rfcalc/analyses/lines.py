@@ -20,7 +20,7 @@ from rfcalc.analyses.folded import Folded
 from rfcalc.analyses.intervals import Array, Intervals, is_nothing
 from rfcalc.analyses.joins import Parts
 from rfcalc.analyses.masked import Masked
-from rfcalc.analyses.tags import Tag
+from rfcalc.analyses.motion import Motion, even
 from rfcalc.reads import Place
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ class Line(Intervals):
 
     __slots__ = ("is_constant", "known", "length", "tag")
 
-    def __init__(self, extent: int, lo: Array, hi: Array, tag: Tag | None) -> None:
+    def __init__(self, extent: int, lo: Array, hi: Array, tag: Motion | None) -> None:
         super().__init__((extent,), lo, hi, {} if tag is None else {0: tag})
         self.known: dict[Any, Any] = {}
         self.tag = tag
@@ -76,13 +76,13 @@ class Line(Intervals):
         """Sizes of the largest and the smallest region."""
         return self.remembered("sizes", _sizes)
 
-    def stored(self, length: int, tag: Tag | None) -> Line:
+    def stored(self, length: int, tag: Motion | None) -> Line:
         """The same line with so many positions stored, and with another tag."""
         if self.tag == tag and self.length == length:
             return self
         return self.remembered(("stored", length, tag), lambda line: line._stored(length, tag))
 
-    def _stored(self, length: int, tag: Tag | None) -> Line:
+    def _stored(self, length: int, tag: Motion | None) -> Line:
         return Line(self.shape[0], np.broadcast_to(self.lo, length), np.broadcast_to(self.hi, length), tag)
 
 
@@ -94,7 +94,7 @@ class Even(Line):
 
     def __init__(self, extent: int, first: int, last: int, shift: int) -> None:
         self.shape = (extent,)
-        self.tag = (1, shift)
+        self.tag = even(extent, shift)
         self.tags = {0: self.tag}
         self.known = {}
         self.length = extent
@@ -439,13 +439,23 @@ def _in_runs(fields: Sequence[tuple[Intervals, Place]], shape: tuple[int, ...], 
     for field, place in fields:
         assert isinstance(field, Lined)
         runs += field.runs if field.across >= 0 else ((place.size, field.runs[0][1]),)
+    if joins.lie_apart([span(line) for line in {line for _, line in runs}]):
+        return None
     if len({(line.tag, line.length) for _, line in runs}) > 1:
         runs = _of_one_kind(runs, joins.common_tags([field for field, _ in fields], shape).get(moving), shape[moving])
     runs = _joined(runs)
     return Lined(shape, moving, across if len(runs) > 1 else -1, tuple(runs))
 
 
-def _of_one_kind(runs: Sequence[tuple[int, Line]], tag: Tag | None, extent: int) -> list[tuple[int, Line]]:
+def span(line: Line) -> joins.Span:
+    """What all positions see together."""
+    if isinstance(line, Even):
+        ends = 0, line.shift * (line.shape[0] - 1)
+        return line.first + min(ends), line.last + max(ends)
+    return line.remembered("span all", joins.span)
+
+
+def _of_one_kind(runs: Sequence[tuple[int, Line]], tag: Motion | None, extent: int) -> list[tuple[int, Line]]:
     """The runs with as many positions stored in each, and with one tag."""
     wide = [(count, line.along(extent) if line.is_constant else line) for count, line in runs]
     length = max([line.length for _, line in wide])

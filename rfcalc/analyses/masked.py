@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from rfcalc import reads
-from rfcalc.analyses import intervals, travel
+from rfcalc.analyses import intervals
 from rfcalc.analyses.intervals import NOTHING, Array, Intervals, spread
-from rfcalc.analyses.tags import Tag, tags_after, telling
+from rfcalc.analyses.motion import Motion, after_reshape, telling, veiled
 
 T = TypeVar("T")
 
@@ -143,7 +143,7 @@ class Masked(Intervals):
     __slots__ = ("_different", "below", "shade")
 
     def __init__(
-        self, shape: tuple[int, ...], below: tuple[Intervals, ...], shade: Shade, tags: Mapping[int, Tag]
+        self, shape: tuple[int, ...], below: tuple[Intervals, ...], shade: Shade, tags: Mapping[int, Motion]
     ) -> None:
         self.shape = shape
         self.below = below
@@ -163,14 +163,9 @@ class Masked(Intervals):
     def extents(self) -> tuple[int, ...]:
         return self.shade.seen.shape
 
-    def over(self, below: tuple[Intervals, ...], tags: Mapping[int, Tag]) -> Masked:
+    def over(self, below: tuple[Intervals, ...], tags: Mapping[int, Motion]) -> Masked:
         """The same shade over other fields."""
         return Masked(self.shape, below, self.shade, tags)
-
-    def places(self) -> frozenset[int]:
-        """The axes along which what is seen differs, what sees nothing left aside."""
-        field = self.different()
-        return frozenset(axis for axis in range(self.rank) if field.extents[axis] > 1 and travel.differs(field, axis))
 
     def different(self) -> Intervals:
         """The same elements, each different one once: the last axis stands for those that only the shade is about."""
@@ -205,7 +200,7 @@ def apply(field: Intervals, step: reads.Step, shades: Shades) -> Intervals | Non
             tags = {step.axes.index(axis): tag for axis, tag in field.tags.items()}
             return _moved_field(field, step, tuple([field.shape[axis] for axis in step.axes]), tags)
         case reads.Reshape():
-            tags = tags_after(field.extents, field.tags, step.shape_in, step.shape_out)
+            tags = after_reshape(field.extents, field.tags, step.shape_in, step.shape_out)
             return _moved_field(field, step, step.shape_out, tags) if 0 not in step.shape_in else None
         case reads.Reduce():
             return _reduced(field, step.axes)
@@ -218,7 +213,9 @@ def broadcast(field: Masked, shape: tuple[int, ...]) -> Masked:
     return Masked(shape, field.below, field.shade, kept)
 
 
-def _laid(shape: tuple[int, ...], below: tuple[Intervals, ...], shade: Shade, tags: Mapping[int, Tag]) -> Masked | None:
+def _laid(
+    shape: tuple[int, ...], below: tuple[Intervals, ...], shade: Shade, tags: Mapping[int, Motion]
+) -> Masked | None:
     """A shade over fields, where it depends on more than they do, and what it leaves of them on all that it does."""
     axes = shade.axes
     if len(axes) < 2 or not all(_wide(part.extents) < axes for part in below):
@@ -233,7 +230,7 @@ def _blocked(field: Intervals, mask: int, shades: Shades) -> Masked | None:
     if 0 in field.shape:
         return None
     shade, extents = shades.over(mask, field.rank), shades.extents(mask, field.rank)
-    tags = {axis: tag for axis, tag in field.tags.items() if extents[axis] == 1}
+    tags = veiled(field.tags, extents, field.shape)
     if isinstance(field, Masked):
         return _laid(field.shape, field.below, field.shade.also(shade), tags)
     return _laid(field.shape, (field,), shade, tags)
@@ -249,7 +246,7 @@ def _contracted(field: Intervals, mask: int, shades: Shades) -> Intervals | None
 
 
 def _moved_field(
-    field: Masked, step: reads.Permute | reads.Reshape, shape: tuple[int, ...], tags: Mapping[int, Tag]
+    field: Masked, step: reads.Permute | reads.Reshape, shape: tuple[int, ...], tags: Mapping[int, Motion]
 ) -> Masked | None:
     below = tuple([intervals.apply(part, step, {}, free=False) for part in field.below])
     return _laid(shape, below, field.shade.after(step), tags)

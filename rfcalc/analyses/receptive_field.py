@@ -38,6 +38,7 @@ class AxisSummary(NamedTuple):
     window: Window | None
     varies: frozenset[int]  #: the tensor's axes along which the local field differs
     local: int
+    places: bool  #: whether units lie in different places
     context: int
     inexact: int
     misaligned: int
@@ -45,7 +46,7 @@ class AxisSummary(NamedTuple):
 
 
 _NOWHERE: frozenset[int] = frozenset()
-_UNSEEN = AxisSummary(0, 0, False, None, _NOWHERE, 0, 0, 0, 0, 0)
+_UNSEEN = AxisSummary(0, 0, False, None, _NOWHERE, 0, False, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class SourceFields:
             misaligned=self._misaligned(rows) if misaligned else (),
             masked=any(record.masked for record in self._flagged(masked)),
             leans=tuple(dict.fromkeys([name for record in self._flagged(masked) for name in record.leans])),
+            places=any(row.places for row in rows),
             reach=tuple([face.reach for face in faces]) if has_window else None,
         )
 
@@ -198,7 +200,7 @@ def _turned(state: Turned, extent: int) -> AxisSummary:
     if window is not None:  # the columns of tokens have none: they lie in one order with the rows
         window = None if window.axis in turn.inside else Window(turn.axes[window.axis], *window[1:])
     varies = frozenset([turn.axes[axis] for axis in found.varies])
-    return AxisSummary(*found[:3], window, varies, *found[5:])
+    return found._replace(window=window, varies=varies)
 
 
 def _summary(state: State, extent: int) -> AxisSummary:
@@ -206,12 +208,12 @@ def _summary(state: State, extent: int) -> AxisSummary:
     found = sight.facts.get("summary")
     if found is None:
         found = sight.facts["summary"] = _seen(sight, extent)
-    size, size_min, whole, window, varies, local = found
+    size, size_min, whole, window, varies, local, places = found
     flags = state.context, state.inexact, state.misaligned, state.masked
-    return AxisSummary(size, size_min, whole, None if state.context else window, varies, local, *flags)
+    return AxisSummary(size, size_min, whole, None if state.context else window, varies, local, places, *flags)
 
 
-def _seen(sight: Sight, extent: int) -> tuple[int, int, bool, Window | None, frozenset[int], int]:
+def _seen(sight: Sight, extent: int) -> tuple[int, int, bool, Window | None, frozenset[int], int, bool]:
     """What a summary says of the fields."""
     full = lines.kinds(sight.full)
     size, size_min = lines.largest_region(full)
@@ -219,12 +221,13 @@ def _seen(sight: Sight, extent: int) -> tuple[int, int, bool, Window | None, fro
     if sight.local:
         varies = frozenset([k for part in sight.local for k, length in enumerate(part.extents) if length > 1])
         if len(sight.local) == 1 or joins.moves(sight.local):
-            window = window_of(joins.combined(sight.local), extent)
+            window = window_of(joins.combined(sight.local))
         if window is not None:
             local = max(window.sizes)
         else:
             local = span_of(full if sight.local is sight.full else lines.kinds(sight.local), extent)
-    return size, size_min, lines.covers(full, extent), window, varies, local
+    places = any(part.shape[axis] > 1 for part in sight.local for axis in part.tags)
+    return size, size_min, lines.covers(full, extent), window, varies, local, places
 
 
 def regions(graph: LayerGraph, source: Source, ident: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:

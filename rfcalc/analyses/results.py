@@ -54,6 +54,7 @@ class ReceptiveField:
     ``size`` and the like have one entry for each of ``axes``. ``stride``, ``start``, ``center`` and ``reach`` are None
     where no axis has a window, and None in the place of an axis that has none. ``context`` names the layers that bring
     in the whole axis. ``samples`` counts the indices of the span that are really read, None where it is not known.
+    ``places`` tells whether units see different places of the source, so that it matters where a unit lies.
     """
 
     source: str
@@ -74,6 +75,7 @@ class ReceptiveField:
     masked: bool = False
     leans: tuple[str, ...] = ()  #: the buffers whose numbers decide what is read
     reach: tuple[Reach | None, ...] | None = None
+    places: bool = False
     region: tuple[Region, ...] | None = None  #: of the unit asked for by ``at``
     affects: tuple[Region, ...] | None = None  #: positions of the layer that the source pixel asked for can change
 

@@ -11,15 +11,13 @@ from itertools import count
 from operator import attrgetter
 from typing import Any
 
-import numpy as np
-
 from rfcalc.analyses import lines
 from rfcalc.analyses.folded import Folded
-from rfcalc.analyses.intervals import Array, Intervals
+from rfcalc.analyses.intervals import Intervals
 from rfcalc.analyses.joins import Parts
 from rfcalc.analyses.lines import Lined
 from rfcalc.analyses.masked import Masked, Shade
-from rfcalc.analyses.tags import Tag
+from rfcalc.analyses.motion import Motion, in_order
 from rfcalc.analyses.turns import Turn, exchange
 
 
@@ -159,21 +157,15 @@ def _of_arrays(field: Intervals, turn: Turn) -> Intervals:
     if isinstance(field, Masked):
         shade, tags = Shade(turn.of(field.shade.seen)), _tags(field, turn)
         return Masked(field.shape, _turned(field.below, turn), shade, tags)
-    made = Intervals(field.shape, turn.of(field.lo), turn.of(field.hi), _tags(field, turn))
-    for axis in turn.inside & field.tags.keys():  # what moves with the outer digits of rows stays with those of columns
-        period = field.tags[axis][0]
-        if made.extents[axis] > period and all(_repeats(ends, axis, period) for ends in (made.lo, made.hi)):
-            made.tags = {**made.tags, axis: (period, 0)}
-    return made
+    return Intervals(field.shape, turn.of(field.lo), turn.of(field.hi), _tags(field, turn))
 
 
-def _tags(field: Intervals, turn: Turn) -> dict[int, Tag]:
-    return {turn.axes[axis]: tag for axis, tag in field.tags.items() if axis not in turn.inside}
-
-
-def _repeats(ends: Array, axis: int, period: int) -> bool:
-    moved = ends.swapaxes(0, axis)
-    return np.array_equal(moved[period:], moved[:-period])
+def _tags(field: Intervals, turn: Turn) -> dict[int, Motion]:
+    found = {}
+    for axis, motion in field.tags.items():
+        sizes, to, order = turn.routes[axis]
+        found[to] = in_order(motion, sizes, order) if axis in turn.inside else motion
+    return found
 
 
 def can_turn(state: State) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from rfcalc.analyses.analysis import Analysis
-from rfcalc.analyses.results import Layer, ReceptiveField
+from rfcalc.analyses.results import Layer
 from rfcalc.graph import LayerGraph, Node
 
 #: The kinds of layer that hold a weight matrix, and those that hold one if they have parameters (a product may be of
@@ -69,12 +69,12 @@ def summary(analysis: Analysis) -> Summary:
 def last_spatial_layer(layers: Iterable[Layer]) -> Layer | None:
     """The last layer whose units see different places of a source: the one whose field papers quote for a model.
 
-    It has a window, or, where layers before it bring in the whole axis (squeeze-and-excite, attention), a local field.
+    It may have a window or none, and layers before it may bring in the whole axis (squeeze-and-excite, attention).
     Inputs do not count. None for a model of which every layer sees everything at once.
     """
     found = None
     for layer in layers:
-        if layer.kind != "input" and any(_is_spatial(field) for field in layer.receptive_fields.values()):
+        if layer.kind != "input" and any(field.places for field in layer.receptive_fields.values()):
             found = layer
     return found
 
@@ -108,11 +108,6 @@ def _weight_layers(record: Node) -> int:
         return 0
     stacked = record.attrs.get("num_layers", 1)
     return stacked if isinstance(stacked, int) else 1
-
-
-def _is_spatial(field: ReceptiveField) -> bool:
-    local = field.local_size or ()
-    return field.stride is not None or bool(field.context and local and all(local))
 
 
 def _is_bound(layer: Layer) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 from rfcalc import reads
 from rfcalc.analyses.intervals import Array
 from rfcalc.analyses.masked import Shades
-from rfcalc.analyses.tags import runs_of
+from rfcalc.analyses.motion import runs_of
 
 Shape: TypeAlias = tuple[int, ...]
 

@@ -8,9 +8,10 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from rfcalc.analyses import lines, travel
+from rfcalc.analyses import lines
 from rfcalc.analyses.intervals import Intervals
-from rfcalc.analyses.lines import Even, Lined
+from rfcalc.analyses.lines import Lined
+from rfcalc.analyses.motion import is_known, rate_of
 
 
 class Window(NamedTuple):
@@ -45,68 +46,32 @@ Pace: TypeAlias = tuple[Fraction, Fraction | None]
 Paces: TypeAlias = tuple[Pace, ...]
 
 
-def moves(local: Intervals, axis: int, extent: int) -> bool:
-    """Whether the positions of an axis lie in different places: `travel.moves`."""
-    if not isinstance(local, Lined):
-        return travel.moves(local, axis, extent)
-    if axis not in (local.axis, local.across):
-        return False
-    if local.across == axis:
-        return _runs_move(local, extent)
-    if local.across >= 0:
-        return travel.moves(local.condensed(), axis, extent)
-    return local.line.remembered(("moves", extent), lambda own: travel.moves(own, 0, extent))
-
-
-def _runs_move(local: Lined, extent: int) -> bool:
-    """Whether runs of channels lie in different places."""
-    found = [line for _, line in local.runs]
-    even = [line for line in found if isinstance(line, Even) and not line.sees_nothing()]
-    if len(even) < len(found):
-        return travel.moves(local.condensed(), local.across, extent)
-    centers = [line.first + line.last for line in even]  # twice the centres, and as far apart at every position
-    return travel.is_far(max(centers) - min(centers), extent)
-
-
-def window_of(local: Intervals, extent: int) -> Window | None:
-    """The window of a free field in a source of that extent: None where it does not move along exactly one axis in a
-    repeating pattern."""
+def window_of(local: Intervals) -> Window | None:
+    """The window of a free field: None where it does not move along exactly one axis in a repeating pattern."""
+    if len(local.tags) != 1:
+        return None
     if isinstance(local, Lined):
-        line = _sliding(local, extent)
-        found = None if line is None else line.remembered("window", _window_of_line)[0]
+        found = lines.hull(local).remembered("window", _window_of_line)[0]
         return found and Window(local.axis, *found[1:])
-    moving = [axis for axis, tag in local.tags.items() if tag[1]]
-    others = [axis for axis, length in enumerate(local.extents) if length > 1 and axis not in moving]
-    if len(moving) != 1 or any(travel.moves(local, axis, extent) for axis in others):
-        return None
-    return _window_along(local, moving[0])
-
-
-def _sliding(local: Lined, extent: int) -> lines.Line | None:
-    """The line that has the window, of runs of channels the hull; None where there is none."""
-    if local.across >= 0 and _runs_move(local, extent):
-        return None
-    line = lines.hull(local)
-    return line if line.tag is not None and line.tag[1] else None
+    return _window_along(local, *local.tags)
 
 
 def _window_of_line(line: lines.Line) -> tuple[Window | None]:
     if isinstance(line, lines.Even):
         return (_window(0, (line.first,), (line.last,), line.shift),)
-    return (_window_along(line, 0),)
+    return (_window_along(line, 0) if line.tags else None,)
 
 
 def _window(axis: int, lo: tuple[int, ...], hi: tuple[int, ...], shift: int) -> Window:
     return Window(axis, lo, hi, shift, tuple([max(0, b - a + 1) for a, b in zip(lo, hi, strict=True)]))
 
 
-def pace_of(local: Intervals, extent: int) -> tuple[int, Pace] | None:
+def pace_of(local: Intervals) -> tuple[int, Pace] | None:
     """The tensor's axis that the window of a free field moves along and how it does, None without window."""
     if isinstance(local, Lined):
-        line = _sliding(local, extent)
-        found = None if line is None else line.remembered("pace", lambda own: (_pace(_window_of_line(own)[0]),))[0]
+        found = lines.hull(local).remembered("pace", lambda own: (_pace(_window_of_line(own)[0]),))[0]
         return found and (local.axis, found)
-    window = window_of(local, extent)
+    window = window_of(local)
     pace = _pace(window)
     return (window.axis, pace) if window and pace else None
 
@@ -116,7 +81,10 @@ def _pace(window: Window | None) -> Pace | None:
 
 
 def _window_along(local: Intervals, axis: int) -> Window | None:
-    period, shift = local.tags[axis]
+    rate = rate_of(local.tags[axis])
+    if rate is None or not rate[1]:
+        return None
+    period, shift = rate
     others = tuple(k for k in range(local.rank) if k != axis)
     lo, hi = local.lo.min(axis=others)[:period], local.hi.max(axis=others)[:period]
     if len(lo) < period:  # one stored position stands for all of them
@@ -148,6 +116,6 @@ def span_of(local: Intervals, extent: int) -> int:
 
 def _span_of(extent: int, local: Intervals) -> int:
     lo, hi = local.lo, local.hi
-    if not all(axis in local.tags for axis, length in enumerate(lo.shape) if length > 1):
+    if not all(axis in local.tags and is_known(local.tags[axis]) for axis, length in enumerate(lo.shape) if length > 1):
         lo, hi = np.maximum(lo, 0), np.minimum(hi, extent - 1)
     return int(np.maximum(hi - lo + 1, 0).max())

@@ -176,12 +176,10 @@ def im2col(call: Call) -> Effect:
     places = []
     for axis, size in enumerate((height, width)):
         places.append((size + 2 * padding[axis] - dilation[axis] * (kernel[axis] - 1) - 1) // stride[axis] + 1)
-        at = [
-            stride[axis] * u - padding[axis] + dilation[axis] * j
-            for j in range(kernel[axis])
-            for u in range(places[axis])
-        ]
-        steps.append(Take(k + 1 + axis, tuple(i if 0 <= i < size else -1 for i in at)))
+        if padding[axis]:
+            steps.append(Pad(k + 1 + axis, size, padding[axis], padding[axis]))
+        at = [stride[axis] * u + dilation[axis] * j for j in range(kernel[axis]) for u in range(places[axis])]
+        steps.append(Take(k + 1 + axis, tuple(at)))
     taken = (*lead, channels, kernel[0] * places[0], kernel[1] * places[1])
     split = (*lead, channels, kernel[0], places[0], kernel[1], places[1])
     order = (*range(k + 1), k + 1, k + 3, k + 2, k + 4)
@@ -249,7 +247,13 @@ def roll(call: Call) -> Effect:
 
 
 def _rolled(axis: int, size: int, shift: int) -> Steps:
-    return (Take(axis, tuple((i - shift) % size for i in range(size))),) if size and shift % size else ()
+    """As circular padding that is cut off at the other end: what a unit sees slides, but for the few that go round."""
+    if not size or not shift % size:
+        return ()
+    forward = shift % size
+    if 2 * forward <= size:
+        return Pad(axis, size, forward, 0, "circular"), Slice(axis, 0, 1, size)
+    return Pad(axis, size, 0, size - forward, "circular"), Slice(axis, size - forward, 1, size)
 
 
 @rule("aten.flip")

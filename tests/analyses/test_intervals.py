@@ -16,6 +16,7 @@ from rfcalc import reads
 from rfcalc.analyses import intervals
 from rfcalc.analyses.intervals import Intervals
 from rfcalc.analyses.joins import combined, merge, union
+from rfcalc.analyses.motion import Digit, even
 from rfcalc.analyses.windows import window_of
 from tests.ops.oracle import support
 
@@ -382,7 +383,7 @@ def test_free_windows_are_the_regions_of_interior_units(flips):
 def test_stride_larger_than_the_kernel_leaves_units_that_see_nothing():
     field = intervals.apply(intervals.source((20,), 0), reads.Transposed(0, 2, 3, 1, 0, 59), {}, free=True)
 
-    found = window_of(field, 20)
+    found = window_of(field)
 
     assert found is not None
     assert (found.period, found.shift, found.sizes, found.lo[:2]) == (3, 1, (1, 1, 0), (0, 0))
@@ -391,15 +392,15 @@ def test_stride_larger_than_the_kernel_leaves_units_that_see_nothing():
 def test_a_gather_has_no_window_unless_it_moves_evenly():
     source = intervals.source((8,), 0)
 
-    assert window_of(intervals.apply(source, reads.Take(0, (0, 3, 1, 2)), {}, free=True), 8) is None
-    even = window_of(intervals.apply(source, reads.Take(0, (1, 3, 5, 7)), {}, free=True), 8)
+    assert window_of(intervals.apply(source, reads.Take(0, (0, 3, 1, 2)), {}, free=True)) is None
+    even = window_of(intervals.apply(source, reads.Take(0, (1, 3, 5, 7)), {}, free=True))
     assert even is not None
     assert (even.stride, even.lo, even.hi) == (2, (1,), (1,))
 
 
 def test_what_differs_within_windows_repeats_from_window_to_window():
     line = np.arange(3, dtype=np.int64).reshape(1, 3)
-    made = intervals.apply(Intervals((4, 3), line, line, {1: (1, 1)}), reads.Reshape((4, 3), (12,)), {}, free=True)
+    made = intervals.apply(Intervals((4, 3), line, line, {1: even(3, 1)}), reads.Reshape((4, 3), (12,)), {}, free=True)
 
     assert made.lo.tolist() == [0, 1, 2] * 4
-    assert made.tags == {0: (3, 0)}
+    assert made.tags == {0: (Digit(4, 1, 0, False), Digit(3, 1, 1))}

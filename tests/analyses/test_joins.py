@@ -4,6 +4,7 @@ import numpy as np
 
 from rfcalc.analyses.intervals import NOTHING, Intervals
 from rfcalc.analyses.joins import combined, concatenate, kinds, merge, union
+from rfcalc.analyses.motion import even, unknown
 from rfcalc.reads import Place
 
 
@@ -49,22 +50,22 @@ def test_kinds_of_many_positions_are_few():
 
 def test_a_union_that_one_field_covers_moves_as_that_field():
     index = np.arange(6, dtype=np.int64)
-    moving = Intervals((6,), index - 1, index + 1, {0: (1, 1)})
+    moving = Intervals((6,), index - 1, index + 1, {0: even(6, 1)})
     masked = Intervals((6,), np.where(index, index, NOTHING), np.where(index, index, -NOTHING), {})
 
-    assert union([moving, masked]).tags == {0: (1, 1)}
-    assert union([masked, Intervals((6,), index + 1, index + 1, {0: (1, 1)})]).tags == {}
+    assert union([moving, masked]).tags == {0: even(6, 1)}
+    assert union([masked, Intervals((6,), index + 1, index + 1, {0: even(6, 1)})]).tags == {0: unknown(6)}
 
 
 def test_a_masked_query_and_a_masked_key_stay_apart():
     """Causal scores: the mask makes both depend on both axes, but a query lies in one place whatever its keys are."""
     index, hidden = np.arange(4, dtype=np.int64), ~np.tri(4, dtype=bool)
 
-    def masked(lo: np.ndarray, hi: np.ndarray) -> Intervals:
-        return Intervals((4, 4), np.where(hidden, NOTHING, lo), np.where(hidden, -NOTHING, hi), {})
+    def masked(lo: np.ndarray, hi: np.ndarray, axis: int) -> Intervals:
+        return Intervals((4, 4), np.where(hidden, NOTHING, lo), np.where(hidden, -NOTHING, hi), {axis: unknown(4)})
 
-    query, key = masked(index[:, None], index[:, None]), masked(index[None], index[None])
-    prefix, suffix = masked(0 * index[None], index[:, None]), masked(index[:, None], 0 * index[None] + 3)
+    query, key = masked(index[:, None], index[:, None], 0), masked(index[None], index[None], 1)
+    prefix, suffix = masked(0 * index[None], index[:, None], 0), masked(index[:, None], 0 * index[None] + 3, 0)
 
     assert len(merge((query, key))) == 1
     assert [part is one for part, one in zip(merge((query, key), local=True), (query, key), strict=True)] == [True] * 2

@@ -14,6 +14,7 @@ from rfcalc import reads
 from rfcalc.analyses import along, intervals, joins, lines
 from rfcalc.analyses.intervals import Intervals
 from rfcalc.analyses.lines import Even, Lined, covers, largest_region, lined, sees_nothing, source_line
+from rfcalc.analyses.motion import Digit, even
 from rfcalc.analyses.windows import pace_of, window_of
 
 Shape = tuple[int, ...]
@@ -61,8 +62,8 @@ def assert_same(one: Intervals, other: Intervals) -> None:
     assert covers(one, 6) == covers(other, 6)
     assert largest_region(one) == largest_region(other)
     if not nothing[1].any():
-        assert window_of(one, 6) == window_of(other, 6)
-        assert pace_of(one, 6) == pace_of(other, 6)
+        assert window_of(one) == window_of(other)
+        assert pace_of(one) == pace_of(other)
 
 
 def applied(field: Intervals, step: reads.Step, *, free: bool, alone: bool = False) -> Intervals:
@@ -162,7 +163,7 @@ def test_runs_of_channels_become_one_where_they_see_the_same():
     assert [(count, one.lo[0]) for count, one in runs.runs] == [(4, 0), (2, -1)]
     assert lines.hull(runs).lo.tolist() == [-1, 0, 1, 2, 3]
     grouped = applied(runs, reads.Group(0, 1, 8), free=True)
-    assert (grouped.shape, grouped.extents, grouped.tags) == ((8, 5), (1, 5), {1: (1, 1)})
+    assert (grouped.shape, grouped.extents, grouped.tags) == ((8, 5), (1, 5), {1: even(5, 1)})
 
 
 @pytest.mark.parametrize("axes", [(), (1,), (1, 2)], ids=str)
@@ -187,4 +188,4 @@ def test_runs_that_a_gather_moves_unlike_have_no_pattern_in_common():
         made.append(apply(joined, reads.Take(1, (1, 2)), free=True))
 
     assert made[0].lo.tolist() == [[0, 1], [0, 1], [1, 1], [1, 1]]
-    assert made[0].tags == made[1].tags == {}
+    assert made[0].tags == made[1].tags == {1: (Digit(2, 2, 1),)}

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rfcalc import analyze
-from rfcalc.analyses import lines, receptive_field, travel
+from rfcalc import analyze, reads
+from rfcalc.analyses import lines, receptive_field
 from rfcalc.analyses.fields import trace_axes
 from rfcalc.analyses.intervals import Intervals
 from rfcalc.analyses.joins import combined
-from rfcalc.analyses.windows import moves, pace_of, window_of
+from rfcalc.analyses.windows import pace_of, window_of
 from rfcalc.graph import Ref
 
 
@@ -121,34 +121,23 @@ def test_windows_are_the_regions_of_inner_units(name: str) -> None:
 # --- runs of channels -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("apart", "far"), [(3, False), (4, True), (-4, True)])
-@pytest.mark.parametrize("is_even", [True, False])
-def test_channels_that_see_places_far_apart(apart: int, far: bool, is_even: bool) -> None:
-    """A quarter of a source of 16 pixels."""
-    even = [lines.Even(8, first, first + 2, 1) for first in (0, apart)]
-    own = even if is_even else [lines.Line(8, line.lo, line.hi, line.tag) for line in even]
-    local = lines.Lined((4, 8), 1, 0, tuple([(2, line) for line in own]))
-    arrays = Intervals((4, 8), local.lo, local.hi, local.tags)
+def test_channels_at_one_position_count_together() -> None:
+    """However far they see from each other: they are no places."""
+    near, far = lines.Even(8, 0, 2, 1), lines.Even(8, 4, 6, 1)
+    runs = lines.Lined((4, 8), 1, 0, ((2, near), (2, far)))
 
-    assert moves(local, 0, 16) is travel.moves(arrays, 0, 16) is far
-    assert (window_of(local, 16) is None) is (window_of(arrays, 16) is None) is far
+    assert runs.tags.keys() == {1}
+    assert window_of(runs) == window_of(Intervals((4, 8), runs.lo, runs.hi, runs.tags))
+    assert pace_of(runs) == (1, (1, 3))
 
 
-def test_what_channels_far_apart_see_is_not_what_their_hull_sees() -> None:
-    first, last, both = lines.Even(8, 0, 2, 1), lines.Even(8, 4, 6, 1), lines.Even(8, 0, 6, 1)
-    first.known[last] = both
-    apart = lines.Lined((4, 8), 1, 0, ((2, first), (2, last)))
-    hull = lines.lined((4, 8), 1, both)
+@pytest.mark.parametrize(("offset", "apart"), [(7, False), (8, True), (-8, True)])
+def test_tensors_side_by_side_that_see_nothing_in_common_are_places(offset: int, apart: bool) -> None:
+    """Of a source of 16 indices: patches that were cut out and stacked."""
+    fields = [lines.lined((2, 8), 1, lines.Even(8, first, first, 1)) for first in (8, 8 + offset)]
+    places = [reads.Place(0, 2, 0, 4), reads.Place(0, 2, 2, 4)]
 
-    assert lines.hull(apart) is both
-    assert [pace_of(apart, 16), window_of(apart, 16)] == [None, None]
-    assert pace_of(hull, 16) == (1, (1, 3))
-    assert [pace_of(apart, 16), pace_of(apart, 64)] == [None, (1, (1, 3))]
+    made = lines.concatenate(list(zip(fields, places, strict=True)), (4, 8), 0)
 
-
-def test_channels_that_see_nothing_lie_nowhere() -> None:
-    runs = ((2, lines.Even(8, 0, 2, 1)), (2, lines.Even(8, 30, 20, 1)))
-    local = lines.Lined((4, 8), 1, 0, runs)
-
-    assert not moves(local, 0, 16)
-    assert np.array_equal(local.lo[0], range(8))
+    assert (0 in made.tags) is apart
+    assert (window_of(made) is None) is apart
