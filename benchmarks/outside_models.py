@@ -46,6 +46,7 @@ from outside_specs import MODELS, Model, Shape  # noqa: E402  # beside this file
 
 import rfcalc  # noqa: E402
 from rfcalc.analyses.analysis import Analysis  # noqa: E402
+from rfcalc.graph import Node  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 LARGEST = 200_000_000  #: parameters of a model that is also run on real numbers at full size
@@ -108,9 +109,17 @@ def without_formula(analysis: Analysis) -> dict[str, int]:
     known = WHOLE | {f"aten.{str(op).rpartition('.')[2]}" for op in flop_registry}
     found: Counter[str] = Counter()
     for record in analysis.layer_graph:
-        if record.macs and record.op not in known:
+        if record.macs and (record.op not in known or _by_vector(analysis, record)):
             found[record.op] += record.macs
     return dict(found)
+
+
+def _by_vector(analysis: Analysis, record: Node) -> bool:
+    """Whether a linear layer has a vector for a weight: torch runs it as aten.mv."""
+    if record.op != "torch.linear" or not record.inputs:
+        return False
+    first = record.inputs[0]
+    return len(record.shape) < len(analysis.layer_graph[first.node].outputs[first.output].shape)
 
 
 def witnessed(model: Model) -> dict[str, Any]:

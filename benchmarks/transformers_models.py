@@ -55,6 +55,7 @@ OUTCOMES = {
     "agrees": "analysed without real weights, parameters and multiply-adds equal",
     "real": "analysed on real numbers, equal",
     "wrong": "a total differs",
+    "data": "values of weights decide the work: torch counts otherwise with others",
     "incomplete": "totals are lower bounds",
     "refused": "rfcalc refuses in one line",
     "crash": "rfcalc raises something else",
@@ -84,7 +85,10 @@ def examined(entry: Entry) -> dict[str, Any]:
         if "words" not in witness:
             found["inputs"] = {name: list(tensor.shape) for name, tensor in inputs.items()}
             found["torch"] = witness
-            return found | analysed(model, inputs, witness)
+            said = analysed(model, inputs, witness)
+            if said["outcome"] == "wrong" and witness["on"] == "cpu":
+                said |= _by_data(entry, model, inputs, witness)
+            return found | said
         refusals.append(witness["words"])
     return found | {"outcome": "not run", "words": refusals[0]}
 
@@ -111,6 +115,17 @@ def run_by_torch(entry: Entry, model: nn.Module, inputs: dict[str, torch.Tensor]
         return {"params": params, "words": _words(error)}
     finally:
         gc.collect()
+
+
+def _by_data(
+    entry: Entry, model: nn.Module, inputs: dict[str, torch.Tensor], witness: dict[str, Any]
+) -> dict[str, Any]:
+    """Whether torch itself counts otherwise with other weights, as where predicted lengths decide the work."""
+    again = {run_by_torch(entry, model, inputs).get("macs") for _ in range(3)}
+    if again == {witness["macs"]}:
+        return {}
+    counts = sorted(again | {witness["macs"]})
+    return {"outcome": "data", "words": f"torch counts {counts[0]:,} to {counts[-1]:,}"}
 
 
 def _counted(model: nn.Module, inputs: dict[str, torch.Tensor]) -> int:

@@ -95,6 +95,11 @@ def _bias(site: OpSite) -> int | None:
     return None if site.in_attention else site.bias
 
 
+def _linear(site: OpSite) -> int | None:
+    """A vector for a weight leaves no axis of outputs: torch runs it as aten.mv, for which no counter has a formula."""
+    return None if len(site.out_shape) < len(site.in_shape) else site.macs
+
+
 # --- torch.utils.flop_counter -----------------------------------------------------------------------------------------
 
 
@@ -137,9 +142,12 @@ def _flop_counter(name: str, version: str, uncounted: _Kernel | None) -> Convent
         within = uncounted is not None and uncounted.takes(site) and not _learned(site)
         return None if within or _in_fast_path(site) else site.macs
 
+    def linear(site: OpSite) -> int | None:
+        return product(site) and _linear(site)
+
     ops = (
         _CONVOLUTION,
-        products("torch.linear", count=product),
+        products("torch.linear", count=linear),
         _EINSUM,
         products(*_RECURRENT, count=_recurrent),
         products(*names.PRODUCTS, "aten.baddbmm", _ATTENTION_OP, count=product),
@@ -179,7 +187,7 @@ PTFLOPS_ATEN = Convention(
             "ops",
             (
                 _CONVOLUTION,
-                products("torch.linear"),
+                products("torch.linear", count=_linear),
                 _EINSUM,
                 products(*_RECURRENT, count=_recurrent),
                 products(*names.PRODUCTS, _ATTENTION_OP, count=_with_gradient),
@@ -212,7 +220,8 @@ TORCHVISION = Convention(
             "ops",
             (
                 _CONVOLUTION,
-                products("torch.linear", *names.PRODUCTS, _ATTENTION_OP),
+                products("torch.linear", count=_linear),
+                products(*names.PRODUCTS, _ATTENTION_OP),
                 _EINSUM,
             ),
         ),

@@ -81,3 +81,26 @@ def test_the_installed_torch(name: str) -> None:
     model, *_ = CASES[name]
 
     assert tool.run(model.eval(), [INPUT]) == count(layer_graph(model, (INPUT,)), tool.name).printed
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (2, 5, 8), (8,)])
+def test_a_linear_layer_by_a_vector_is_a_product_that_the_counter_has_no_formula_for(shape: Shape) -> None:
+    (tool,) = [tool for tool in TOOLS.values() if tool.package == "torch" and tool.fits]
+    model, x = ByVector().eval(), torch.rand(shape)
+
+    graph = layer_graph(model, (x,))
+
+    assert sum(node.macs or 0 for node in graph) == x.numel()
+    assert count(graph, tool.name).printed == tool.run(model, [x]) == 0
+    assert count(graph, "torchvision").printed == count(graph, "ptflops-aten").printed == 0
+
+
+class ByVector(nn.Module):
+    """The distances of a detector's boxes, as the mean of a distribution over a fixed number of steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = nn.Parameter(torch.arange(8.0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.steps)
