@@ -116,7 +116,7 @@ class _Run:
         self.inputs: list[tuple[str, Ref]] = []
         self.outputs: list[Ref] = []
         self.given = 0  #: how many tensors the recorder knew before the pass
-        self.made_up: list[str] = []  #: attributes and inputs whose numbers nobody gave
+        self.made_up: list[str] = []  #: attributes and buffers whose numbers nobody gave
 
     @property
     def weight(self) -> int:
@@ -145,6 +145,8 @@ class _Run:
                 made = tensor if tensor.is_meta and self.constants is not None else meta_twin(name, tensor)
             else:
                 made = real_twin(name, tensor, known, weights)
+                if known is None and tensor.is_meta and not tensor.is_floating_point():
+                    self.made_up.append(name)  # of sizes and indices, zeros may be no example
             if id(tensor) in parameters:
                 recorder.bind(made, Value("param", params=(name,)))
             else:
@@ -210,7 +212,9 @@ class _Run:
             self.take_storage(why)
             self.attempt(meta=False)
         except Exception as error:
-            raise self.explain(error) from error
+            filled = ", ".join(list(dict.fromkeys(self.made_up))[:3])
+            more = f"; zeros stood for {filled}, which has no numbers on the meta device: build the model on the CPU"
+            raise self.explain(error, more if filled else "") from error
 
     # --- results ------------------------------------------------------------------------------------------------------
 

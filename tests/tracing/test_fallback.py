@@ -209,3 +209,26 @@ def test_a_pass_on_real_numbers_frees_what_nothing_reads(monkeypatch: pytest.Mon
     a = rfcalc.analyze(Deep(), torch.zeros(1, 4, 32, 32))
     assert "real CPU tensors" in a.notices[0]
     assert held[-1] < 12 * one
+
+
+class Strided(nn.Module):
+    """A convolution whose padding follows from a buffer, as in codecs for sound."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 4, 5)
+        self.register_buffer("kernel", torch.tensor(5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(nn.functional.pad(x, (int(self.kernel) - 3, 2)))
+
+
+def test_sizes_in_buffers_without_storage_are_what_is_missing() -> None:
+    with torch.device("meta"):
+        model = Strided()
+
+    assert rfcalc.analyze(Strided(), (1, 8)).ops[-1].output_shape == (1, 4, 8)
+    with pytest.raises(TraceError, match="zeros stood for kernel, which has no numbers on the meta device: build"):
+        rfcalc.analyze(model, (1, 4))
+    notices = rfcalc.analyze(model, (1, 12)).notices
+    assert "built without storage, and filled with made-up numbers: kernel" in notices
