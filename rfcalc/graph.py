@@ -96,9 +96,24 @@ class Node:
         return self.outputs[0].shape if self.outputs else ()
 
 
+#: Bytes of one element, by torch's name of the dtype.
+ELEMENT_BYTES = {
+    **dict.fromkeys(("bool", "uint8", "int8", "quint8", "qint8"), 1),
+    **dict.fromkeys(("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"), 1),
+    **dict.fromkeys(("float16", "bfloat16", "int16", "uint16"), 2),
+    **dict.fromkeys(("float32", "int32", "uint32", "qint32", "complex32"), 4),
+    **dict.fromkeys(("float64", "int64", "uint64", "complex64"), 8),
+    "complex128": 16,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Param:
-    """A parameter or buffer of the model. ``shared_with`` names the first one with the same storage, or is ""."""
+    """A parameter or buffer of the model. ``shared_with`` names the first one with the same storage, or is "".
+
+    ``shape`` and ``numel`` are those that the network has: of a packed weight the elements that it stands for.
+    ``stored`` are the bytes that it takes, with scales and zero points, None where elements of ``dtype`` say it.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -106,6 +121,14 @@ class Param:
     trainable: bool = True
     shared_with: str = ""
     owner: int | None = None  #: node that first uses it, None if the forward pass never does
+    dtype: str = "float32"  #: torch's name without the prefix, "" for a buffer
+    stored: int | None = None
+    unknown: str = ""  #: why it is not known how many elements it stands for; ``numel`` are those that are stored
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes as stored."""
+        return ELEMENT_BYTES[self.dtype] * self.numel if self.stored is None else self.stored
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hin
 
 from rfcalc import reads
 from rfcalc.errors import LoadError
-from rfcalc.graph import InputInfo, LayerGraph, ModuleCall, Node, Param, Read, Ref, TensorInfo, build
+from rfcalc.graph import ELEMENT_BYTES, InputInfo, LayerGraph, ModuleCall, Node, Param, Read, Ref, TensorInfo, build
 from rfcalc.reading import opened
 from rfcalc.writing import write_whole
 
@@ -45,8 +45,8 @@ def to_json(graph: LayerGraph) -> dict[str, Any]:
         "meta": graph.meta,
         "inputs": [asdict(item) for item in graph.inputs],
         "outputs": [[ref.node, ref.output] for ref in graph.outputs],
-        "params": [asdict(item) for item in graph.params],
-        "buffers": [asdict(item) for item in graph.buffers],
+        "params": [_encode_param(item, "float32") for item in graph.params],
+        "buffers": [_encode_param(item, "") for item in graph.buffers],
         "calls": [_encode_call(item) for item in graph.calls],
         "masks": {str(key): _encode_mask(mask) for key, mask in graph.masks.items()},
         "nodes": [_encode_node(record) for record in graph],
@@ -66,8 +66,8 @@ def from_json(data: Any, where: str = "graph", *, trusted: bool = False) -> Laye
             model=data["model"],
             inputs=[InputInfo(**{**row, "shape": tuple(row["shape"])}) for row in data["inputs"]],
             outputs=[Ref(*row) for row in data["outputs"]],
-            params=[Param(**{**row, "shape": tuple(row["shape"])}) for row in data["params"]],
-            buffers=[Param(**{**row, "shape": tuple(row["shape"])}) for row in data["buffers"]],
+            params=[_decode_param(row, "float32") for row in data["params"]],
+            buffers=[_decode_param(row, "") for row in data["buffers"]],
             calls=[_decode_call(row) for row in data["calls"]],
             masks={int(key): _decode_mask(row) for key, row in data["masks"].items()},
             meta=data["meta"],
@@ -101,12 +101,12 @@ def _mistyped(graph: LayerGraph) -> Iterator[str]:
     for name, hint in (("model", str), ("meta", Mapping[str, Any])):
         if not _fits(getattr(graph, name), hint):
             yield f"{name} is {getattr(graph, name)!r}"
-    names = graph.meta.get("complex_params", []) if isinstance(graph.meta, Mapping) else []
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        yield f"complex_params of meta is {names!r}"
     for table in ("inputs", "outputs", "params", "buffers", "calls"):
         for number, record in enumerate(getattr(graph, table)):
             yield from (f"{problem} of number {number} of {table}" for problem in _wrong_fields(record))
+    for number, param in enumerate(graph.params):
+        if param.stored is None and param.dtype not in ELEMENT_BYTES:
+            yield f"dtype is {param.dtype!r}, of a size that is not told, of number {number} of params"
     for record in graph:
         yield from (f"{problem} of node {record.id!r}" for problem in _wrong_fields(record))
 
@@ -292,6 +292,17 @@ def _decode_node(row: dict[str, Any]) -> Node:
     known["notes"] = tuple(row.get("notes", ()))
     known["leans"] = tuple(row.get("leans", ()))
     return Node(**known)
+
+
+def _encode_param(param: Param, dtype: str) -> dict[str, Any]:
+    """A parameter or buffer; that it has the usual ``dtype`` goes without saying, and so do its bytes."""
+    row = asdict(param)
+    usual = {"dtype": dtype, "stored": None, "unknown": ""}
+    return {key: value for key, value in row.items() if key not in usual or value != usual[key]}
+
+
+def _decode_param(row: dict[str, Any], dtype: str) -> Param:
+    return Param(**{"dtype": dtype, **row, "shape": tuple(row["shape"])})
 
 
 def _encode_call(call: ModuleCall) -> list[Any]:

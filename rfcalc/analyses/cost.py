@@ -62,8 +62,8 @@ def totals(graph: LayerGraph) -> Totals:
     records = list(graph)
     distinct = [param for param in graph.params if not param.shared_with]
     unknown = Counter(record.op for record in records if record.macs is None)
+    packed = {param.name: param.unknown for param in distinct if param.unknown}
     flops_by = _flops_by(records)
-    of_complex = set(graph.meta.get("complex_params", ()))
     return Totals(
         params=sum(param.numel for param in distinct),
         trainable_params=sum(param.numel for param in distinct if param.trainable),
@@ -71,8 +71,10 @@ def totals(graph: LayerGraph) -> Totals:
         macs=sum([record.macs or 0 for record in records]),
         flops=sum(flops_by.values()),
         flops_by=flops_by,
-        status="lower_bound" if unknown else "complete",
+        status="lower_bound" if unknown or packed else "complete",
         unknown_ops=dict(sorted(unknown.items())),
         unused_params={param.name: param.numel for param in distinct if param.owner is None},
-        complex_params=sum(param.numel for param in distinct if param.name in of_complex),
+        param_bytes=sum(param.nbytes for param in distinct),
+        unknown_params=packed,
+        complex_params=sum(param.numel for param in distinct if param.dtype.startswith("complex")),
     )

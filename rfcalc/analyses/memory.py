@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rfcalc.graph import LayerGraph, Node, Ref
+from rfcalc.graph import ELEMENT_BYTES, LayerGraph, Node, Ref
 
 #: Kinds that compute no numbers of their own: what they give is their input's, seen or laid out another way.
 _NOTHING_NEW = frozenset({"input", "reshape", "copy"})
-#: Bytes of one element, by torch's name of the dtype.
-_BYTES = {
-    **dict.fromkeys(("bool", "uint8", "int8", "quint8", "qint8"), 1),
-    **dict.fromkeys(("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"), 1),
-    **dict.fromkeys(("float16", "bfloat16", "int16", "uint16"), 2),
-    **dict.fromkeys(("float32", "int32", "uint32", "qint32", "complex32"), 4),
-    **dict.fromkeys(("float64", "int64", "uint64", "complex64"), 8),
-    "complex128": 16,
-}
 
 
 def used_outputs(graph: LayerGraph) -> set[Ref]:
@@ -36,7 +27,7 @@ def activation_bytes(records: Iterable[Node], used: set[Ref]) -> int | None:
             continue
         for number, out in enumerate(record.outputs):
             if Ref(record.id, number) in used:
-                size = _BYTES.get(out.dtype)
+                size = ELEMENT_BYTES.get(out.dtype)
                 if size is None:
                     return None
                 for extent in out.shape:

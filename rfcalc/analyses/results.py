@@ -178,7 +178,8 @@ class Layer:
 class Totals:
     """Sums over the whole model.
 
-    ``status`` is "complete", or "lower_bound" when ``unknown_ops`` (name: calls) is not empty.
+    ``status`` is "complete", or "lower_bound" when ``unknown_ops`` (name: calls) or ``unknown_params`` (name: why it is
+    not known how many elements it stands for) is not empty.
     """
 
     params: int
@@ -190,9 +191,12 @@ class Totals:
     status: str
     unknown_ops: Mapping[str, int]
     unused_params: Mapping[str, int]  #: parameters the forward pass never used: name to elements (in ``params`` too)
+    param_bytes: int = 0  #: what the parameters take as they are stored, with scales and zero points
+    unknown_params: Mapping[str, str] = field(default_factory=dict)
     complex_params: int = 0  #: of the elements in ``params``, those that are complex numbers, two real ones each
 
     def to_dict(self) -> dict[str, Any]:
-        """As in the JSON output, where ``complex_params`` stands only if there are any."""
-        shown = {name: value for name, value in vars(self).items() if value or name != "complex_params"}
+        """As in the JSON output, where ``complex_params`` and ``unknown_params`` stand only if there are any."""
+        rare = ("complex_params", "unknown_params")
+        shown = {name: value for name, value in vars(self).items() if value or name not in rare}
         return {name: plain(value) for name, value in shown.items()}

@@ -31,6 +31,7 @@ class Summary:
     layers: int
     params: int
     trainable_params: int
+    param_bytes: int
     buffers: int
     macs: int
     flops: int
@@ -55,6 +56,7 @@ def summary(analysis: Analysis) -> Summary:
         layers=len(analysis.layers),
         params=totals.params,
         trainable_params=totals.trainable_params,
+        param_bytes=totals.param_bytes,
         buffers=totals.buffers,
         macs=totals.macs,
         flops=totals.flops,

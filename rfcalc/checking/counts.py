@@ -1,20 +1,16 @@
-"""The checks of shapes, of parameters and buffers, and of multiply-adds."""
+"""The checks of shapes and of multiply-adds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import zip_longest
 from typing import Any
 
-import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rfcalc.analyses import cost
 from rfcalc.checking.alignment import is_copy, same_op
 from rfcalc.checking.device import honest
 from rfcalc.checking.results import Check, Difference
-from rfcalc.checking.subject import Subject
 from rfcalc.checking.survey import Survey
 from rfcalc.checking.witness import plain_run
 from rfcalc.graph import Node
@@ -51,69 +47,6 @@ def check_shapes(survey: Survey) -> Check:
 
 def _one(shapes: list[list[int]]) -> Any:
     return shapes[0] if len(shapes) == 1 else shapes
-
-
-# --- parameters and buffers -------------------------------------------------------------------------------------------
-
-
-def check_params(subject: Subject) -> Check:
-    """Elements of distinct parameter storages and of buffers, in total and by module, as the module itself has them."""
-    totals = cost.totals(subject.graph)
-    modules = list(subject.model.modules())
-    params = [tensor for module in modules for tensor in module._parameters.values() if tensor is not None]
-    buffers = [tensor for module in modules for tensor in module._buffers.values() if tensor is not None]
-    rows: list[tuple[str, int, int]] = []
-    expected: dict[str, int] = {}
-    for row in subject.graph.params:
-        home = row.name.rpartition(".")[0]
-        expected[home] = expected.get(home, 0) + (0 if row.shared_with else row.numel)
-    seen = _by_module(subject.model)
-    for home in dict.fromkeys((*expected, *seen)):
-        rows.append((subject.name_of(home) or subject.loaded.name, expected.get(home, 0), seen.get(home, 0)))
-    rows.append(("(total)", totals.params, distinct_elements(params)))
-    rows.append(("(trainable)", totals.trainable_params, distinct_elements(p for p in params if p.requires_grad)))
-    rows.append(("(buffers)", totals.buffers, sum(tensor.numel() for tensor in {id(b): b for b in buffers}.values())))
-    differences = tuple(Difference(*row) for row in rows if row[1] != row[2])
-    return Check("params", len(rows), len(rows) - len(differences), differences)
-
-
-def _by_module(model: nn.Module) -> dict[str, int]:
-    """Elements that each module is the first to hold."""
-    held: list[torch.Tensor] = []
-    found: dict[str, int] = {}
-    before = 0
-    for name, module in model.named_modules():
-        own = [tensor for tensor in module._parameters.values() if tensor is not None]
-        if own:
-            held += own
-            now = distinct_elements(held) if _shares(held, own) else before + sum(tensor.numel() for tensor in own)
-            found[name] = now - before
-            before = now
-    return found
-
-
-def _shares(held: list[torch.Tensor], own: list[torch.Tensor]) -> bool:
-    stores = [_store(tensor) for tensor in held]
-    return len(set(stores)) < len(stores) and any(stores.count(_store(tensor)) > 1 for tensor in own)
-
-
-def distinct_elements(tensors: Iterable[torch.Tensor]) -> int:
-    """How many different elements the tensors hold: the union of the stretches of storage that they lie on."""
-    stretches: dict[Any, list[tuple[int, int]]] = {}
-    for tensor in tensors:
-        start = int(tensor.storage_offset())
-        stretches.setdefault(_store(tensor), []).append((start, start + tensor.numel()))
-    total = 0
-    for spans in stretches.values():
-        end = -1
-        for first, last in sorted(spans):
-            total += max(0, last - max(first, end))
-            end = max(end, last)
-    return total
-
-
-def _store(tensor: torch.Tensor) -> Any:
-    return tensor.untyped_storage()._cdata
 
 
 # --- multiply-adds ----------------------------------------------------------------------------------------------------
@@ -155,11 +88,11 @@ def check_macs(survey: Survey) -> Check:
         notes.append("the total is not compared: torch's counter takes products with sparse tensors for dense ones")
     total = None if sparse else _total(survey)
     if total is not None and survey.matched == len(survey.subject.records):
-        compared += 1
         free = survey.constant_flops // 2
         if free:
             notes.append(f"free: {free:,} multiply-adds of constants, computed from no input and no parameter")
         ours, total = cost.totals(survey.subject.graph).macs - ours_uncounted - unprinted, total - free
+        compared += bool(ours or total)  # 0 and 0 say nothing
         if ours != total:
             differences.append(Difference("(total)", ours, total))
     return Check("macs", compared, compared - len(differences), tuple(differences), tuple(notes))

@@ -7,8 +7,9 @@ from typing import Any
 
 from rfcalc.checking import device as devices
 from rfcalc.checking.backward import check_backward
-from rfcalc.checking.counts import check_macs, check_params, check_shapes
+from rfcalc.checking.counts import check_macs, check_shapes
 from rfcalc.checking.fields import check_fields
+from rfcalc.checking.holdings import check_params
 from rfcalc.checking.results import Verification
 from rfcalc.checking.subject import Subject, failed, resolve
 from rfcalc.checking.survey import survey
@@ -42,6 +43,8 @@ def verify(
     chosen, notices = devices.choose(device)
     with devices.random_state(chosen):
         subject = resolve(model, inputs, axes=axes, training=training)
+        if device == "auto" and chosen.type != "cpu" and _is_for_cpu(subject):
+            chosen, notices = devices.choose("cpu")[0], ("checked on the CPU, for which its weights are packed",)
         try:
             return _verify(subject, chosen, notices, probes, seed, batch, timing)
         except RfcalcError:
@@ -50,6 +53,11 @@ def verify(
             if devices.is_out_of_memory(error):
                 raise failed(subject, chosen, error) from error
             raise
+
+
+def _is_for_cpu(subject: Subject) -> bool:
+    """Whether weights are in objects of a CPU's kernels."""
+    return any(param.dtype.startswith(("qint", "quint")) for param in subject.graph.params)
 
 
 def _verify(

@@ -25,13 +25,20 @@ def _words(text: str) -> frozenset[str]:
 #: Ops through which NaN may not come although they read it.
 SWALLOW = _words(
     """where nan_to_num masked_fill masked_scatter argmax argmin eq ne lt le gt ge isnan isfinite isinf logical_and
-    logical_or logical_not sign fmax fmin embedding index gather bucketize searchsorted sort topk nms"""
+    logical_or logical_not sign fmax fmin embedding index gather bucketize searchsorted sort topk nms
+    quantize_per_tensor quantize_per_channel fake_quantize_per_tensor_affine_cachemask int8_scaled_mm
+    fake_quantize_per_channel_affine_cachemask _fake_quantize_per_tensor_affine_cachemask_tensor_qparams
+    _fused_moving_avg_obs_fq_helper"""
 )
 #: Ops that multiply by a weight that may be exactly 0, or mask by a finite number: NaN comes through all the same.
 SPREAD = _words(
     """bmm baddbmm matmul einsum softmax _softmax _safe_softmax _log_softmax scaled_dot_product_attention grid_sampler
     grid_sampler_2d grid_sampler_3d lerp roi_align deform_conv2d cumprod"""
 )
+#: Ops that round to integers by a scale that they take of their whole input, or of a row: a change anywhere may change
+#: a bit everywhere, and NaN has no place in it.
+_ROUNDING = ("_dynamic", "choose_qparams", "quantized.quantized_", "aten.quantized_lstm", "aten.quantized_gru")
+_BY_ALL = "rounds to integers by a scale taken of all its input, so a change anywhere may change a bit everywhere"
 _ROWS_OF_INTEGERS = 4  #: how many rows are tried on outputs that cannot hold NaN
 _ROWS_OF_ALL = 2  #: how many rows are changed by a finite amount, whatever NaN shows; one of a large network
 _LARGE = 100  #: ops
@@ -54,6 +61,9 @@ def check_fields(subject: Subject, survey: Survey, probes: int, seed: int, batch
     records = subject.records[: survey.matched]
     if survey.misshapen:
         return Check("receptive_fields", 0, 0, (), ("not compared: positions cannot be matched where shapes differ",))
+    rounded = next((record for record in records if _rounds_by_all(record)), None)
+    if rounded is not None:
+        return Check("receptive_fields", 0, 0, (), (f"not compared: {rounded.name} ({rounded.op}) {_BY_ALL}",))
     notes: list[str] = []
     poisoner = _poisoner(subject, survey, batch, notes)
     verdict = _Verdict()
@@ -94,6 +104,11 @@ def check_fields(subject: Subject, survey: Survey, probes: int, seed: int, batch
     differences = tuple(verdict.differences[ident] for ident in sorted(verdict.differences))
     compared |= set(verdict.differences)
     return Check("receptive_fields", len(compared), len(compared) - len(differences), differences, tuple(notes))
+
+
+def _rounds_by_all(record: Node) -> bool:
+    kernel = record.op.startswith(("quantized", "aten.quantize", "aten.choose"))
+    return kernel and any(part in record.op for part in _ROUNDING) and "fp16" not in record.op
 
 
 def _poisoner(subject: Subject, survey: Survey, batch: int | None, notes: list[str]) -> Poisoner:

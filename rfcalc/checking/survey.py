@@ -90,9 +90,27 @@ class Survey:
                 self.second[ident] = self.second.get(ident, 0) + other // 2
 
 
+#: What the names of ops have that take packed weights.
+_PACKED = ("quantized.linear", "quantized.conv", "int4pack_mm", "int8pack_mm", "bitsandbytes.gem")
+
+
+def _of_packed(name: str, args: Sequence[Any], out: Any) -> int:
+    """FLOPs of the product of as many features, or of the convolution by the weight that the kernel gives back."""
+    x = args[0]
+    if "conv" not in name:
+        return int(mm_flop((x.numel() // max(1, x.shape[-1]), x.shape[-1]), (x.shape[-1], out.shape[-1])))
+    held: Any = next(arg for arg in args if isinstance(arg, torch.ScriptObject))
+    weight = list(held.unpack()[0].shape)
+    if len(weight) > x.ndim:
+        del weight[2]  # one axis is packed as two
+    return conv_flop_count(list(x.shape), weight, list(out.shape), transposed="transpose" in name)
+
+
 def _equivalent(op: str, args: Sequence[Any], out: Any) -> int:
     """FLOPs of the op that torch counts and that does the same work on the same shapes; 0 where there is none."""
     name = op.rpartition(".")[2]
+    if any(part in op for part in _PACKED):
+        return _of_packed(name, args, out)
     shapes = [tuple(arg.shape) for arg in args if isinstance(arg, torch.Tensor)]
     if name == "mv":
         return int(mm_flop(shapes[0], (*shapes[1], 1)))

@@ -12,6 +12,7 @@ from torch import nn
 from rfcalc.checking.subject import Subject, map_tensors
 from rfcalc.tracing.doubles import Double, doubled
 from rfcalc.tracing.invented import HE, invented
+from rfcalc.tracing.stored import dressed
 from rfcalc.tracing.values import drawn
 
 #: Scales of random weights to try in turn, until no activation leaves the range of its type.
@@ -72,7 +73,7 @@ class Twins:
                 made = made.double()
             made = made.to(self.device)
             if isinstance(tensor, nn.Parameter):
-                made = nn.Parameter(made, requires_grad=tensor.requires_grad)
+                made = dressed(nn.Parameter(made, requires_grad=tensor.requires_grad), tensor)
             self._made[id(tensor)] = made
             self._keep.append(tensor)  # an id is good for as long as its owner lives
         return made

@@ -134,13 +134,17 @@ def run(
 
 def bind_tensors(witness: Witness, double: Double, names: Mapping[int, str]) -> None:
     """Tell a witness what the double's parameters and buffers are; ``names`` are those of parameters, by id."""
-    for module in double.model.modules():
-        for tensor in module._parameters.values():
-            if tensor is not None:
-                witness.bind(tensor, Value("param", params=(names[id(tensor)],)))
-        for buffer in module._buffers.values():
-            if buffer is not None and id(buffer) not in witness._slots:
-                witness.bind(buffer, Value("const", real=buffer, borrowed=True))
+    packing = witness.packing
+    for prefix, module in double.model.named_modules():
+        for key, tensor in (*module._parameters.items(), *module._buffers.items()):
+            name = f"{prefix}.{key}" if prefix else key
+            if tensor is None or id(tensor) in witness._slots:
+                continue
+            packed = (name,) if name in packing.kept else ()
+            if name in packing.biases.values() or (id(tensor) in names and not packed):
+                witness.bind(tensor, Value("param", params=(names.get(id(tensor), name),)))
+            else:
+                witness.bind(tensor, Value("const", real=tensor, borrowed=True, packed=packed))
 
 
 def plain_run(twins: Twins, inputs: Inputs, context: Iterable[Any] = ()) -> list[torch.Tensor]:

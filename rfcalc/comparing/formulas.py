@@ -18,7 +18,7 @@ from rfcalc.comparing.polynomial import Count, require_sympy, simplest
 from rfcalc.errors import UsageError
 from rfcalc.graph import LayerGraph, Node
 
-TOTALS = ("params", "trainable_params", "buffers", "macs", "flops")
+TOTALS = ("params", "trainable_params", "param_bytes", "buffers", "macs", "flops")
 _ESSENTIAL = ("params", "macs")
 
 

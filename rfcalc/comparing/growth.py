@@ -60,6 +60,7 @@ class Growth:
     ranges: tuple[Range, ...]
     params: Count
     trainable_params: Count
+    param_bytes: Count
     buffers: Count
     macs: Count
     flops: Count

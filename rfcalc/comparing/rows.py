@@ -62,6 +62,7 @@ class Row:
     depth: Count
     params: Count
     trainable_params: Count
+    param_bytes: Count
     buffers: Count
     macs: Count
     flops: Count

@@ -74,6 +74,18 @@ class Arg:
         return self.load() if self.load is not None else None
 
 
+@dataclass(eq=False, slots=True)
+class Packed:
+    """Weights that an op gets in an object of its kernel, as a rule sees them: tensors by role, and settings.
+
+    ``weight`` and ``bias`` of a product, ``weight_ih``, ``weight_hh`` and their biases of a recurrent layer; a
+    convolution's ``stride`` and so on.
+    """
+
+    tensors: Mapping[str, Arg]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
 def numel(shape: Sequence[int]) -> int:
     """Number of elements, an exact int."""
     total = 1
@@ -114,6 +126,10 @@ class Call:
     def out(self) -> TensorInfo:
         """The first result."""
         return self.outs[0]
+
+    def like(self, op: str, args: Mapping[str, Any]) -> Call:
+        """A call of another op with the same results and the same table of masks."""
+        return Call(op, args, self.outs, self._intern)
 
     def mask(self, mask: np.ndarray) -> int:
         """Store a boolean mask in the graph; returns its key for `Blocked` and `Contract` steps."""
@@ -164,6 +180,7 @@ class Effect:
     describe the first output (see `Arg`), and so do the ``rows`` of what is blocked, and whether some of it is
     ``finite``, which it also has from its arguments; ``beyond`` describes the other outputs. The kind "unknown" says
     that the rule knows the reads of this call but not its cost.
+    ``stands`` is the shape of the weight that a packed operand stands for, where that is not the operand's own.
     """
 
     kind: str
@@ -184,6 +201,7 @@ class Effect:
     finite: bool = False
     beyond: Sequence[Known] = ()
     leans: tuple[str, ...] = ()  #: the buffers whose numbers decide what is read; the tracer tells
+    stands: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:
@@ -277,6 +295,12 @@ def lookup(op: str) -> Rule | None:
     """The rule of an op, None if it has none."""
     found = _RULES.get(op)
     return found.rule if found else None
+
+
+def family_of(op: str) -> str:
+    """The family of an op's rule, "" where it has none."""
+    found = _RULES.get(op)
+    return found.family if found else ""
 
 
 def registered() -> Mapping[str, Registered]:

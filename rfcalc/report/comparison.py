@@ -24,6 +24,7 @@ _NAMES = {
     "depth": "depth",
     "params": "params",
     "trainable_params": "trainable",
+    "param_bytes": "bytes of params",
     "buffers": "buffers",
     "macs": "multiply-adds",
     "flops": "operations",
@@ -73,6 +74,7 @@ COLUMNS: dict[str, _Cell] = {
     "params": _counted("params", 0),
     "params_ratio": _relative("params", 7),
     "trainable_params": _counted("trainable_params", 3),
+    "param_bytes": _counted("param_bytes", 2),
     "buffers": _counted("buffers", 3),
     "macs": _counted("macs", 0),
     "macs_ratio": _relative("macs", 8),
@@ -120,10 +122,15 @@ def _inputs(row: Row) -> str:
 
 
 def _default(found: Comparison) -> list[str]:
-    """The usual columns, without those that are empty, and with the inputs where they differ."""
+    """The usual columns, without those that are empty, with the inputs where they differ, and the bytes of parameters.
+
+    Where all have the 4 bytes of float32 for each, those say nothing.
+    """
     names = [
         name for name in DEFAULT if name.endswith("_ratio") or any(COLUMNS[name].value(found, r) for r in found.rows)
     ]
+    if any(isinstance(row.params, int) and row.param_bytes != 4 * row.params for row in found.rows):
+        names.insert(names.index("params") + 1 if "params" in names else 0, "param_bytes")
     same = len({_inputs(row) for row in found.rows}) == 1
     alone = len(found.rows) == 1
     return [*([] if same else ["input"]), *(name for name in names if not (alone and name.endswith("_ratio")))]

@@ -18,6 +18,7 @@ _VALUES = 4  #: that a note shows of a count without formula
 COUNTS = {
     "params": "parameters",
     "trainable_params": "trainable parameters",
+    "param_bytes": "bytes of the parameters",
     "buffers": "buffers",
     "macs": "multiply-adds",
     "flops": "operations",

@@ -112,15 +112,21 @@ def _share(layer: Layer, total: int) -> Fraction | None:
     return None if layer.macs is None or total == 0 else Fraction(layer.macs, total)
 
 
+#: Bytes of a parameter where nothing is said of them.
+_FLOAT_BYTES = 4
+
+
 def totals_facts(totals: Totals) -> tuple[Fact, ...]:
     """The model's sums, each with its unit, and whether they are complete."""
     atleast = "" if totals.status == "complete" else "at least "
-    params = text.count_and_short(totals.params)
+    params = ("at least " if totals.unknown_params else "") + text.count_and_short(totals.params)
     if totals.trainable_params != totals.params:
         params += f", of which {text.count(totals.trainable_params)} trainable"
     if totals.complex_params:
         numbers = text.count(totals.params + totals.complex_params)
         params += f", of which {text.count(totals.complex_params)} complex: {numbers} real numbers"
+    if totals.param_bytes not in (0, _FLOAT_BYTES * totals.params):
+        params += f", stored in {text.count(totals.param_bytes)} bytes"
     facts = [("parameters", params)]
     if totals.buffers:
         facts.append(("buffers", f"{text.count(totals.buffers)} elements"))
@@ -140,7 +146,9 @@ def _status(totals: Totals) -> str:
     if totals.status == "complete":
         return "complete: every op is counted or declared free"
     calls = [f"{op} ({text.plural(calls, 'call')})" for op, calls in totals.unknown_ops.items()]
-    return f"lower bound: no rule for {text.listed(calls, 8)}"
+    gaps = [f"no rule for {text.listed(calls, 8)}"] if calls else []
+    gaps += [f"{name}: {why}" for name, why in list(totals.unknown_params.items())[:_NOTES]]
+    return f"lower bound: {'; '.join(gaps)}"
 
 
 def field_notes(layers: Sequence[Layer]) -> list[str]:

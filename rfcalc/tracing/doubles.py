@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from rfcalc.errors import LoadError
 from rfcalc.tracing.copies import Copies
 from rfcalc.tracing.sharding import CALL
+from rfcalc.tracing.stored import dressed
 from rfcalc.tracing.tensors import without_storage
 from rfcalc.tracing.tree import distinct, tree
 
@@ -98,5 +99,5 @@ def meta_twin(name: str, tensor: torch.Tensor) -> torch.Tensor:
         )
     twin = without_storage(tensor)
     if isinstance(tensor, nn.Parameter):
-        return nn.Parameter(twin, requires_grad=tensor.requires_grad)
+        return dressed(nn.Parameter(twin, requires_grad=tensor.requires_grad), tensor)
     return twin

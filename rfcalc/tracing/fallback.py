@@ -18,6 +18,7 @@ from rfcalc.errors import RfcalcError
 from rfcalc.tracing.failing import first_line
 from rfcalc.tracing.invented import invented
 from rfcalc.tracing.known import NeedsDataError
+from rfcalc.tracing.stored import dressed
 from rfcalc.tracing.tape import Tape
 
 #: Weights of more bytes are not made for a pass that perhaps fails as well.
@@ -61,7 +62,9 @@ def real_twin(name: str, tensor: torch.Tensor, known: torch.Tensor | None, weigh
         made = known.clone()
     else:
         made = invented(name, tensor, weights) if tensor.is_meta else tensor.detach().to("cpu", copy=True)
-    return nn.Parameter(made, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
+    if not isinstance(tensor, nn.Parameter):
+        return made
+    return dressed(nn.Parameter(made, requires_grad=tensor.requires_grad), tensor)
 
 
 def weight(modules: Iterable[nn.Module]) -> int:

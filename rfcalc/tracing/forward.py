@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from functools import lru_cache
+from dataclasses import replace
 from types import GeneratorType
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import nn
 
 from rfcalc import graph as graphs
 from rfcalc.errors import TraceError
-from rfcalc.graph import LayerGraph, Node, Param, Ref
+from rfcalc.graph import LayerGraph, Ref
 from rfcalc.ops import plugins
 from rfcalc.tracing.arguments import Inputs, input_info, tensors_in
 from rfcalc.tracing.buffers import attributes, found
@@ -25,7 +25,6 @@ from rfcalc.tracing.functions import CompositeMode, NeedsGradientError
 from rfcalc.tracing.known import NeedsDataError
 from rfcalc.tracing.lazy import shaped
 from rfcalc.tracing.leaks import outside, release
-from rfcalc.tracing.making import make_param
 from rfcalc.tracing.modules import ModuleStack
 from rfcalc.tracing.naming import build_nodes
 from rfcalc.tracing.notes import buffer_notices, size_notices
@@ -35,6 +34,7 @@ from rfcalc.tracing.tensors import without_storage
 from rfcalc.tracing.threads import one_thread
 from rfcalc.tracing.tree import class_of
 from rfcalc.tracing.values import Value
+from rfcalc.tracing.weights import Holdings, params_of
 from rfcalc.uncollected import uncollected
 
 
@@ -147,11 +147,13 @@ class _Run:
                 made = real_twin(name, tensor, known, weights)
                 if known is None and tensor.is_meta and not tensor.is_floating_point():
                     self.made_up.append(name)  # of sizes and indices, zeros may be no example
-            if id(tensor) in parameters:
+            packed = recorder.packing.names.get(id(tensor))
+            if id(tensor) in recorder.packing.biases or (id(tensor) in parameters and packed is None):
                 recorder.bind(made, Value("param", params=(name,)))
             else:
                 real = known if tensor.is_meta else tensor.detach()
-                recorder.bind(made, found(name, real if meta else made))
+                names = () if packed is None else (packed,)
+                recorder.bind(made, replace(found(name, real if meta else made), packed=names))
             return made
 
         convert = without_storage if meta else as_real
@@ -221,6 +223,7 @@ class _Run:
     def graph(self, notices: Sequence[str], axes: Mapping[str, Mapping[str, int]], separator: str) -> LayerGraph:
         """The graph of the recorded pass."""
         modules = self.stack.tree
+        held = Holdings(modules, self.recorder)
         classes = {name: class_of(module).__name__ for name, module in modules}
         nodes = build_nodes(self.recorder.tape.records, classes, separator)
         inputs = [input_info(nodes, name, ref, axes, self.batched) for name, ref in self.inputs]
@@ -229,8 +232,8 @@ class _Run:
             model=self.name,
             inputs=inputs,
             outputs=list(dict.fromkeys(self.outputs)),
-            params=_params(modules, nodes),
-            buffers=_buffers(modules),
+            params=params_of(held.weights, nodes),
+            buffers=held.buffers,
             calls=self.stack.calls,
             masks=dict(enumerate(self.recorder.tape.masks)),
             meta=self._meta(notices),
@@ -238,8 +241,7 @@ class _Run:
 
     def _meta(self, notices: Sequence[str]) -> dict[str, Any]:
         """What the graph says of its making: among it the inputs whose given values decide, which stay as they are."""
-        meta = {"torch": torch.__version__, "training": self.training, "notices": list(notices)}
-        meta |= _complex_params(self.stack.tree)
+        meta: dict[str, Any] = {"torch": torch.__version__, "training": self.training, "notices": list(notices)}
         if self.recorder.tape.asked:
             meta["asked"] = list(self.recorder.tape.asked)
         meta |= {"gradients": True} if self.gradients else {}
@@ -278,57 +280,3 @@ class _Run:
     def explain(self, error: Exception, more: str = "") -> Exception:
         """The failure as one line: the layer, what it received, what it needed."""
         return explain(error, self.model, self.name, self.stack, self.recorder.tape, self.inputs, more)
-
-
-#: A size of torch's as a plain tuple; equal ones are one object.
-_plain = lru_cache(4096)(tuple)
-
-
-def _params(modules: Sequence[tuple[str, nn.Module]], nodes: Sequence[Node]) -> list[Param]:
-    first_use: dict[str, int] = {}
-    for record in nodes:
-        for name in record.params:
-            first_use.setdefault(name, record.id)
-    rows: list[Param] = []
-    first_name: dict[Any, str] = {}
-    for prefix, module in modules:
-        for key, tensor in module._parameters.items():
-            if tensor is not None:
-                name = f"{prefix}.{key}" if prefix else key
-                shape = _plain(tensor.shape)
-                shared = first_name.setdefault((_storage(tensor), shape), name)
-                other = shared if shared != name else ""
-                used = first_use.get(shared)
-                rows.append(make_param(name, shape, tensor.numel(), tensor.requires_grad, other, used))
-    return rows
-
-
-def _complex_params(modules: Sequence[tuple[str, nn.Module]]) -> dict[str, list[str]]:
-    """The parameters whose elements are complex numbers, where there are any."""
-    held = [
-        (f"{prefix}.{key}" if prefix else key, tensor)
-        for prefix, module in modules
-        for key, tensor in module._parameters.items()
-    ]
-    names = [name for name, tensor in held if tensor is not None and tensor.is_complex()]
-    return {"complex_params": names} if names else {}
-
-
-def _buffers(modules: Sequence[tuple[str, nn.Module]]) -> list[Param]:
-    seen: set[int] = set()
-    rows = []
-    for prefix, module in modules:
-        for key, tensor in module._buffers.items():
-            if tensor is not None and id(tensor) not in seen:
-                seen.add(id(tensor))
-                name = f"{prefix}.{key}" if prefix else key
-                rows.append(make_param(name, _plain(tensor.shape), tensor.numel(), False, "", None))
-    return rows
-
-
-def _storage(tensor: torch.Tensor) -> Any:
-    """Which storage, and where in it; the tensor itself where it has none of its own."""
-    try:
-        return tensor.untyped_storage()._cdata, tensor.storage_offset()
-    except (RuntimeError, NotImplementedError):
-        return id(tensor)

@@ -18,7 +18,7 @@ from rfcalc.tracing.buffers import computed, on_tensors
 from rfcalc.tracing.schema import Schema, schema_of
 from rfcalc.tracing.slots import Slots
 from rfcalc.tracing.tensors import replaced, tensors_in_args, without_storage
-from rfcalc.tracing.values import LARGEST_CONSTANT, Anew, Slot, Value
+from rfcalc.tracing.values import LARGEST_CONSTANT, Anew, Slot, Value, packed_of
 
 #: Ops in which numbers decide which elements are read. In every other op on known numbers alone, the result's numbers
 #: say all there is to know, and each result reads what it would read of any numbers.
@@ -169,7 +169,7 @@ class Numbers(Slots):
         real = func(*replaced(args, iter(reals)))
         twin = without_storage(real)
         (anew, leans) = buffers.anew_of(func, args, {}, held, [real])[0]
-        self.bind(twin, Value("const", real=real, anew=anew, leans=leans))
+        self.bind(twin, Value("const", real=real, anew=anew, leans=leans, packed=packed_of(held)))
         return twin
 
     def fill(self, tensor: torch.Tensor, index: Any, number: Any) -> bool:
@@ -194,7 +194,7 @@ class Numbers(Slots):
         held = [self._known(tensor, schema.like) for tensor in tensors_in_args((args, *kwargs.values()))]
         if not schema.like and any(value.real is not None for value in held):
             self._unrepeatable()  # what it gives, perhaps how much, follows from their numbers
-        lent = any(value.borrowed for value in held)
+        lent, packed = any(value.borrowed for value in held), packed_of(held)
         real: list[torch.Tensor | None] = [None] * len(outs)
         small = all(out.numel() <= LARGEST_CONSTANT for out in outs)
         if not self.meta:
@@ -215,13 +215,20 @@ class Numbers(Slots):
                 self._forget(self._slot(tensor))
             elif any(leant[0]):
                 self._lean(self._slot(tensor), *leant[0])
+            self._unpacked_into(self._slot(tensor), packed)
         for number, (out, numbers_) in enumerate(zip(outs, real, strict=True)):
             if not any(out is tensor for tensor in written):
-                anew, leans = leant[number]
-                value = Value("const", real=numbers_, borrowed=lent and schema.views, anew=anew, leans=leans)
+                value = Value("const", real=numbers_, borrowed=lent and schema.views, packed=packed)
+                value.anew, value.leans = leant[number]
                 slot = self.bind(out, value)
                 if schema.views:
                     self._link(slot, schema, schema.bind(args, kwargs), outs, number)
+
+    def _unpacked_into(self, slot: Slot | None, packed: tuple[str, ...]) -> None:
+        """Packed weights were unpacked into a constant, and so into what it is a view of."""
+        while packed and slot is not None:
+            slot.value = replace(slot.value, packed=packed_of((slot.value, Value("const", packed=packed))))
+            slot = slot.parent
 
     def _forget(self, slot: Slot | None) -> None:
         """The numbers of a constant are not known any more, nor those of what it is a view of."""

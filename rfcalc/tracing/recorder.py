@@ -17,24 +17,28 @@ from torch._ops import OpOverload
 
 from rfcalc import reads
 from rfcalc.graph import Read, Ref
-from rfcalc.ops import SPARSE, Arg, ArgRead, Call, Effect, Known, effect_of
-from rfcalc.tracing import buffers, shapes
+from rfcalc.ops import SPARSE, Arg, Call, Effect, Known, effect_of
+from rfcalc.tracing import buffers, kernels
 from rfcalc.tracing.elements import learn, of_parts
 from rfcalc.tracing.known import BY_INDEX, Numbers, copied, unnumbered, with_numbers
 from rfcalc.tracing.modes import DispatchMode
 from rfcalc.tracing.modules import ModuleStack, Scope
 from rfcalc.tracing.naming import name_of
 from rfcalc.tracing.numbers import OwnNumbers
+from rfcalc.tracing.packed import PackedWeights, is_packed
 from rfcalc.tracing.schema import Schema, schema_of
+from rfcalc.tracing.standing import Stands, note_weight, packing_of, takes_weights
 from rfcalc.tracing.tape import Failure, Record, Tape
 from rfcalc.tracing.tensors import (
     SEQUENCES,
     all_of,
     as_arg,
     everything,
+    in_shape,
     info,
     is_plain,
     numbers,
+    reads_of_output,
     relabels,
     tensors_in_args,
     without_storage,
@@ -69,6 +73,9 @@ class Recorder(Numbers, DispatchMode):
         self._whole = 0  #: depth of composite functions under way
         self._attributes: dict[int, tuple[torch.Tensor, str]] | None = None  #: of modules, with their names
         self._layouts: dict[int, tuple[tuple[int, ...], int]] = {}  #: of arguments of ops that read by layout
+        self.packed = PackedWeights(stack.modules)
+        self.packing = packing_of(stack.modules)
+        self.stands: dict[str, Stands] = {}  #: what packed tensors stand for, as ops showed it
 
     # --- values -------------------------------------------------------------------------------------------------------
 
@@ -102,7 +109,7 @@ class Recorder(Numbers, DispatchMode):
     def _rederive(self, slot: Slot, parent: Slot) -> Value:
         self._unrepeatable()
         if slot.value.role == "const" and parent.value.role == "const":  # its real twin shares memory with the parent's
-            return buffers.derived(slot.value, parent.value)
+            return replace(buffers.derived(slot.value, parent.value), packed=slot.value.packed)
         steps = self.steps_of(slot)
         if not steps:
             return parent.value
@@ -173,7 +180,7 @@ class Recorder(Numbers, DispatchMode):
         args, effect, known = self._ruled(op, named, outs, self._held_for(op, reals))
         self._note_asked(effect, args, reals)
         if returned and beside:
-            effect.reads = [_reads(effect, number, returned, out, args) for number, out in enumerate(outs)]
+            effect.reads = [reads_of_output(effect, number, returned, out, args) for number, out in enumerate(outs)]
             effect.each = True
         role = "data" if any(value.role == "data" for _, value in args) else "param"
         if role == "data":
@@ -217,9 +224,13 @@ class Recorder(Numbers, DispatchMode):
         ``held`` says what a tensor holds, without: what it holds now.
         """
         args: list[tuple[Arg, Value]] = []
-        given = {name: self._seen(value, args, held or self.value_of) for name, value in named.items()}
+        weighed = bool(self.packing.main) and held is None and takes_weights(op)
+        held = held or (self.weight_of if weighed else self.value_of)
+        given = {name: self._seen(value, args, held) for name, value in named.items()}
         call = Call(op, given, list(map(info, outs)), self._intern)
         effect = effect_of(call)
+        if weighed and effect is not None:
+            note_weight(self.packing, self.stands, args, effect)
         return args, effect or everything(op, call), effect is not None and effect.kind != "unknown"
 
     def _seen(self, value: Any, args: list[tuple[Arg, Value]], held_by: Holds) -> Any:
@@ -231,7 +242,7 @@ class Recorder(Numbers, DispatchMode):
             return arg
         if isinstance(value, SEQUENCES):
             return tuple(value) if is_plain(value) else tuple([self._seen(item, args, held_by) for item in value])
-        return value
+        return self.packed.as_seen(value, self.scope.name, args) if is_packed(value) else value
 
     def _arg(self, tensor: torch.Tensor, held: Value) -> Arg:
         return as_arg(tensor, held, self._numbers, self._anew_numbers, *self._layouts.get(id(tensor), _NO_LAYOUT))
@@ -293,7 +304,7 @@ class Recorder(Numbers, DispatchMode):
         try:
             if fixed and self.meta and (known := self._computed(schema, func, args, kwargs, held)) is not None:
                 return known
-            shaped = shapes.result(schema, args, kwargs) if self.meta else None
+            shaped = kernels.shaped(schema, args, kwargs) if self.meta else None
             result = self._run(func, args, kwargs) if shaped is None else shaped
         except Exception as error:
             result = self._instead(schema, func, args, kwargs, held, error)
@@ -386,14 +397,14 @@ class Recorder(Numbers, DispatchMode):
         if held.role == "const":
             real = held.real if self.meta else tensor
             if self.meta and real is not None:
-                real = _in_shape(op, real, args, tensor)
+                real = in_shape(op, real, args, tensor)
             anew = Anew(held.anew.names) if held.anew is not None else None
-            value = Value("const", real=real, borrowed=held.borrowed, anew=anew, leans=held.leans)
+            value = replace(held, real=real, anew=anew)
         else:
             reals = None
             if held.given and held.real is not None:
                 real = held.real if self.meta else tensor
-                reals = [_in_shape(op, real, args, tensor) if self.meta else tensor]
+                reals = [in_shape(op, real, args, tensor) if self.meta else tensor]
             value = self.record(op, named, [tensor], reals=reals)[0]
         slot = self.bind(tensor, value)
         slot.parent, slot.seen, slot.stamp = parent, parent.stamp, parent.stamp
@@ -478,22 +489,3 @@ class Recorder(Numbers, DispatchMode):
             self.bind(out, value)
         self.tidy()
         return result
-
-
-def _reads(
-    effect: Effect, number: int, returned: int, out: torch.Tensor, args: Sequence[tuple[Arg, Value]]
-) -> Sequence[ArgRead]:
-    """The reads of one output of an op: the first ``returned`` are its results, the others it wrote beside them."""
-    if number < returned or (effect.each and number < len(effect.reads)):
-        return effect.reads_of(number)
-    return [all_of(arg, out.ndim) for arg, _ in args]
-
-
-def _in_shape(op: str, real: torch.Tensor, args: Sequence[Any], tensor: torch.Tensor) -> torch.Tensor:
-    """The numbers of a tensor that an op gave another shape in place."""
-    changed: torch.Tensor
-    if "resize" in op:
-        changed = torch.ops.aten.resize(real, list(tensor.shape))
-    else:
-        changed = getattr(torch.ops.aten, op.removeprefix("aten."))(real, *args[1:])
-    return changed

@@ -10,7 +10,11 @@ from typing import Any
 import torch
 
 #: Ops that turn a tensor into a Python number.
-_SCALAR = frozenset({"aten._local_scalar_dense", "aten.item", "aten.equal", "aten.is_nonzero", "aten.allclose"})
+_SCALAR = frozenset(
+    {"aten._local_scalar_dense", "aten.item", "aten.equal", "aten.is_nonzero", "aten.allclose"}
+    | {"aten.q_scale", "aten.q_zero_point", "aten.qscheme", "aten.q_per_channel_axis"}
+    | {"aten._choose_qparams_per_tensor"}
+)
 
 #: Ops that take a tensor only for its shape: what they make is a constant.
 _LIKE = frozenset(
@@ -51,6 +55,7 @@ class Schema:
     reshapes: bool  #: changes the shape of its first argument in place
     lazy: bool  #: gives a view whose numbers are changed when they are read
     sized: bool = False  #: numbers decide how large a result is
+    objects: bool = False  #: takes objects of a kernel's, in which weights are packed
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments by name, defaults filled in."""
@@ -95,4 +100,5 @@ def schema_of(func: Any) -> Schema:
         full in _RESHAPES,
         full in _LAZY,
         torch.Tag.dynamic_output_shape in func.tags or torch.Tag.data_dependent_output in func.tags,
+        any("torch.classes." in str(a.type) for a in schema.arguments),
     )

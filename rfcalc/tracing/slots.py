@@ -15,6 +15,7 @@ import torch
 
 from rfcalc import reads
 from rfcalc.tracing.replay import Watch
+from rfcalc.tracing.standing import Packing
 from rfcalc.tracing.tensors import SEQUENCES, place_of, tensors_in_args, without_storage
 from rfcalc.tracing.values import Slot, Value
 
@@ -35,6 +36,7 @@ class Slots(ABC):
         self._twins: dict[int, torch.Tensor] = {}
         self._adopted: set[int] = set()  #: tensors that are the user's
         self._fresh = 0  #: bytes of real tensors since the last `tidy`
+        self.packing = Packing()  #: the tensors in which weights are packed
 
     @abstractmethod
     def steps_of(self, slot: Slot) -> reads.Steps:
@@ -99,6 +101,11 @@ class Slots(ABC):
         slot = self._slot(tensor)
         return slot.value if slot.parent is None else self._current(slot).value
 
+    def weight_of(self, tensor: torch.Tensor) -> Value:
+        """What the tensor holds for an op that takes weights: what was unpacked before is a parameter."""
+        held = self.value_of(tensor)
+        return Value("param", params=held.packed) if held.packed else held
+
     def settled(self, tensor: torch.Tensor) -> Slot | None:
         """The slot of a tensor without storage, with what it holds now; None for one that this pass has not met."""
         slot = self._slots.get(id(tensor))
@@ -125,10 +132,12 @@ class Slots(ABC):
         known = self._placed().get(place_of(tensor))
         if known is not None and known.tensor.shape == tensor.shape:
             return self._face(tensor, known)
-        role = "param" if isinstance(tensor, torch.nn.Parameter) else "const"
+        name = self.packing.name_of(tensor)
+        role = "param" if isinstance(tensor, torch.nn.Parameter) and name is None else "const"
         real = None if tensor.device.type == "meta" or role == "param" else tensor  # any op on it might be recorded
         self._adopted.add(id(tensor))
-        return self.bind(tensor, Value(role) if role == "param" else self.found(tensor, real))
+        value = Value(role) if role == "param" else self.found(tensor, real)
+        return self.bind(tensor, replace(value, packed=() if name is None else (name,)))
 
     def _face(self, tensor: torch.Tensor, of: Slot) -> Slot:
         """The slot of a tensor that shows the same elements as another."""

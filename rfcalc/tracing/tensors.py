@@ -11,7 +11,7 @@ import torch
 
 from rfcalc import reads
 from rfcalc.graph import TensorInfo
-from rfcalc.ops import Arg, Call, Effect
+from rfcalc.ops import Arg, ArgRead, Call, Effect
 from rfcalc.tracing.values import LARGEST_CONSTANT, Value
 
 
@@ -128,3 +128,22 @@ def everything(op: str, call: Call) -> Effect:
     """An op without a rule: every output may read everything, and what it costs is not known."""
     rows = [[all_of(arg, len(out.shape)) for arg in call.tensors()] for out in call.outs]
     return Effect("unknown", rows, each=True, inexact=f"no rule for {op}")
+
+
+def reads_of_output(
+    effect: Effect, number: int, returned: int, out: torch.Tensor, args: Sequence[tuple[Arg, Value]]
+) -> Sequence[ArgRead]:
+    """The reads of one output of an op: the first ``returned`` are its results, the others it wrote beside them."""
+    if number < returned or (effect.each and number < len(effect.reads)):
+        return effect.reads_of(number)
+    return [all_of(arg, out.ndim) for arg, _ in args]
+
+
+def in_shape(op: str, real: torch.Tensor, args: Sequence[Any], tensor: torch.Tensor) -> torch.Tensor:
+    """The numbers of a tensor that an op gave another shape in place."""
+    changed: torch.Tensor
+    if "resize" in op:
+        changed = torch.ops.aten.resize(real, list(tensor.shape))
+    else:
+        changed = getattr(torch.ops.aten, op.removeprefix("aten."))(real, *args[1:])
+    return changed

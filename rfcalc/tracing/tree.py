@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from rfcalc.tracing.packed import holds_only_weights
 from rfcalc.tracing.sharding import plain_class
 
 
@@ -34,9 +35,9 @@ def class_of(module: nn.Module) -> type[nn.Module]:
 
 
 def is_leaf(module: nn.Module) -> bool:
-    """Whether no module is inside; one that could be there may be None."""
+    """Whether no module is inside; one that could be there may be None, or only keep packed weights."""
     inside = module._modules
-    return not inside or all(child is None for child in inside.values())
+    return not inside or all(holds_only_weights(key, child) for key, child in inside.items())
 
 
 def tree(model: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -8,6 +8,7 @@ and ``relu_`` right without running the model through a functionalising transfor
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +45,6 @@ class Anew:
         return self._tensor
 
 
-
 def drawn(real: torch.Tensor, sign: int = -1) -> torch.Tensor | None:
     """Other numbers for a tensor of floating-point ones: none is 0, and none is what it was, but for what blocks.
 
@@ -72,7 +72,8 @@ class Value:
     ``params`` are the parameters that it is, or is a pure view of. ``real`` holds the numbers of a constant, or of data
     that follow from nothing but inputs that were ``given`` with values, by their names; ``borrowed`` says that they lie
     in memory of the user's, which is never written. ``anew`` is there where floating-point numbers that forward found,
-    and did not make, went into them; ``leans`` names the buffers whose numbers decided what is known here.
+    and did not make, went into them; ``leans`` names the buffers whose numbers decided what is known here. ``packed``
+    are the names of the tensors of packed weights that a constant was computed from (`rfcalc.tracing.standing`).
     """
 
     role: str
@@ -88,11 +89,13 @@ class Value:
     given: tuple[str, ...] = ()
     anew: Anew | None = None
     leans: tuple[str, ...] = ()
+    packed: tuple[str, ...] = ()
 
     @property
     def is_plain(self) -> bool:
         """Whether nothing is known of single elements."""
-        return not self.given and self.blocked is None and self.zero is None and self.true is None and not self.rows
+        known = self.blocked is not None or self.zero is not None or self.true is not None
+        return not (known or self.rows or self.given or self.packed)
 
 
 @dataclass(slots=True, eq=False)
@@ -106,6 +109,11 @@ class Slot:
     stamp: int = 0  #: when the value was last written
     seen: int = 0  #: the parent's stamp that the value is consistent with
     call: Any = field(default=None)  #: what to repeat to derive the view anew
+
+
+def packed_of(held: Iterable[Value]) -> tuple[str, ...]:
+    """The tensors of packed weights that something is computed from, of all that is held."""
+    return tuple(dict.fromkeys([name for value in held for name in value.packed]))
 
 
 def invert(steps: reads.Steps, shape: tuple[int, ...]) -> tuple[reads.Steps, reads.Steps] | None:

@@ -17,7 +17,7 @@ from rfcalc.checking import Check, Verification, verify
 from rfcalc.cli import cli
 from rfcalc.graph import TensorInfo
 from rfcalc.ops import Call, Effect, registry
-from rfcalc.tracing import forward
+from rfcalc.tracing import weights
 
 Change = Callable[[Call, Effect], Effect]
 
@@ -92,7 +92,7 @@ def test_a_wrong_shape_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_parameter_counted_twice_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forward, "_storage", lambda tensor: object())
+    monkeypatch.setattr(weights, "storage_of", lambda tensor: object())
     model = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6))
     model[2].weight = model[0].weight
     params = run(model, torch.zeros(1, 6)).check("params")

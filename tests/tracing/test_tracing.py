@@ -403,6 +403,8 @@ def test_models_on_meta_and_of_other_precisions(change):
     dtype = found["inputs"][0].pop("dtype")
     assert dtype == ("float32" if change == "meta" else str(change).removeprefix("torch."))
     assert expected["inputs"][0].pop("dtype") == "float32"
+    assert expected["totals"].pop("param_bytes") == 4 * 42
+    assert found["totals"].pop("param_bytes") == 42 * next(model.parameters()).element_size()
     assert found == expected
 
 
