@@ -159,9 +159,9 @@ def _from_start(step: reads.Slice) -> reads.Step:
     return replace(step, start=0) if step.step > 0 else step
 
 
-def _inverse(step: reads.Take) -> reads.Step:
-    """The permutation turned round (a roll in the other direction)."""
-    return replace(step, indices=tuple(np.argsort(step.indices).tolist()))
+def _other_end(step: reads.Pad) -> reads.Step:
+    """Padded at the other end, so that what goes round stays where it was."""
+    return replace(step, before=step.after, after=step.before)
 
 
 def _ascending(step: reads.Take) -> reads.Step:
@@ -296,7 +296,7 @@ MUTATIONS: tuple[Mutation | EngineMutation, ...] = (
     Mutation("slice", "step ignored", ("slices",), r"aten\.slice", _each(reads.Slice, _unstepped)),
     Mutation("slice", "start ignored", ("narrow",), r"aten\.(slice|narrow)", _each(reads.Slice, _from_start)),
     Mutation("flip", "ignored", ("flip",), r"aten\.flip", _each(reads.Slice, _unturned)),
-    Mutation("roll", "other direction", ("roll",), r"aten\.roll", _each(reads.Take, _inverse)),
+    Mutation("roll", "ignored", ("roll",), r"aten\.roll", _each(reads.Pad, _other_end)),
     Mutation("gather", "index order ignored", ("index_select",), r"aten\.index_select", _each(reads.Take, _ascending)),
     Mutation("gather", "index ignored", ("advanced_index",), r"aten\.index", _each(reads.Take, _ascending)),
     Mutation("gather", "gather's index order ignored", ("gather",), r"aten\.gather", _each(reads.Take, _ascending)),
