@@ -169,7 +169,7 @@ def _applied(field: Folded, step: reads.Step) -> Intervals | None:
             index = np.full(out, -1)
             index[offset : offset + (size - 1) * stride + 1 : stride] = np.arange(size)
             moved = field.tags.get(axis)
-            if moved is not None and len(moved) == 1 and rate_of(moved) is not None:
+            if moved is not None and stride > 1 and rate_of(moved) is not None:
                 return None
             made = _taken(field, axis, index)
             if moved is not None and stride == 1:
