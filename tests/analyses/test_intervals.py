@@ -351,7 +351,7 @@ def test_free_windows_are_the_regions_of_interior_units(flips):
     @given(st.lists(chain_parts(flips), min_size=1, max_size=4), st.integers(40, 90))
     def check(parts, short):
         (exact, fitted), (free, _) = (run_chain(parts, LONG, free=free) for free in (False, True))
-        found = window_of(free, LONG)
+        found = window_of(free)
         assert fitted
         assert found is not None
         assert found.stride == expected_stride(parts)
@@ -369,7 +369,7 @@ def test_free_windows_are_the_regions_of_interior_units(flips):
         shorter = run_chain(parts, short, free=True)
         if shorter and not flips:  # the window is the same on a short axis, where a whole period fits
             less, fitted = shorter
-            window = window_of(less, short)
+            window = window_of(less)
             assert (window is not None) == fitted
             if window is not None:
                 assert (window.sizes, window.shift) == (found.sizes, found.shift)
