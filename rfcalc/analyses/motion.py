@@ -81,11 +81,12 @@ def extent_of(motion: Motion) -> int:
 
 
 def rate_of(motion: Motion | None) -> Rate | None:
-    """The rate of the axis as a whole, which is that of its outermost digit."""
+    """The rate of the axis as a whole, which is that of its outermost digit; None where less than a period is there,
+    from which the others cannot be told."""
     if motion is None:
         return None
     first = motion[0]
-    if not first.period:
+    if not first.period or first.period > first.extent:
         return None
     return first[1:3] if len(motion) == 1 else (first.period * extent_of(motion[1:]), first.shift)
 

@@ -119,3 +119,20 @@ def test_reach_against_indices_one_by_one(stride: Fraction) -> None:
             seen[0] = max(seen[0], own.start - first - moved)
             seen[1] = max(seen[1], last + moved - own.stop + 1)
     assert reach == tuple(seen)
+
+
+def test_less_than_a_period_of_an_upsampled_axis_has_no_pattern() -> None:
+    """One row that was cut out of an upsampled image says nothing of the others in its period."""
+
+    class Cut(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv1d(1, 1, 3, padding=1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            large = nn.functional.interpolate(self.conv(x), scale_factor=2)
+            return self.conv(self.conv(large)[..., 3:4])
+
+    field = rfcalc.analyze(Cut(), (1, 16)).ops[-1].receptive_field
+
+    assert (field.size, field.stride, field.period) == ((4,), None, (1,))

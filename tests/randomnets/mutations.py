@@ -18,7 +18,7 @@ import numpy as np
 from rfcalc import reads
 from rfcalc.analyses import intervals, joins, masked
 from rfcalc.ops import Call, Effect, lookup
-from rfcalc.tracing import recorder
+from rfcalc.tracing import buffers, recorder
 from tests.randomnets.brute import check
 from tests.randomnets.draw import draw
 
@@ -105,6 +105,13 @@ def seeds_until_caught(mutation: Mutation | EngineMutation, seeds: int = SEEDS) 
             if net.layers and check(net, inputs, seed).differences:
                 return seed + 1
     return None
+
+
+# --- ways to break what is known of buffers ---------------------------------------------------------------------------
+
+
+def _never(original: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args: False
 
 
 # --- ways to break steps ----------------------------------------------------------------------------------------------
@@ -379,4 +386,5 @@ MUTATIONS: tuple[Mutation | EngineMutation, ...] = (
     EngineMutation("pointwise", "an operand not read", ("broadcast_sum",), recorder, "effect_of", _one_operand),
     Mutation("data", "grid_sample reads its own place", ("grid_sample",), r"aten\.grid_sampler.*", _one_index),
     Mutation("data", "sort reads its own place", ("sort",), r"aten\.sort", _one_index),
+    EngineMutation("buffer", "a buffer's zeros block", ("gate",), buffers, "_has_weights", _never),
 )
