@@ -54,10 +54,14 @@ def built(name: str) -> tuple[nn.Module, torch.Tensor]:
 
 
 def left_to_torch(name: str) -> Counter[str]:
-    """The ops of a model that run one of torch's kernels on the meta device, and how often."""
+    """The ops of a model that run one of torch's kernels on the meta device, and how often.
+
+    What stands for its parameters and buffers is made by one call each, which does not count.
+    """
     model, x = built(name)
     with Underneath() as counter:
         layer_graph(model, x)
+    counter.calls[INPUT] -= sum(1 for held in (model.parameters(), model.buffers()) for _ in held)
     return Counter({op: calls for op, calls in counter.calls.items() if op not in VIEWS})
 
 

@@ -100,7 +100,12 @@ def holds_nan(tensor: torch.Tensor) -> bool:
 
 def gradients(subject: Subject) -> Any:
     """The mode of a pass: with gradients where the model takes some itself, as it was traced."""
-    return torch.enable_grad() if subject.graph.meta.get("gradients") else torch.no_grad()
+    return torch.enable_grad() if takes_gradients(subject) else torch.no_grad()
+
+
+def takes_gradients(subject: Subject) -> bool:
+    """Whether the model differentiates in its forward pass, as it was traced."""
+    return bool(subject.graph.meta.get("gradients"))
 
 
 def run(
@@ -128,7 +133,7 @@ def run(
             return tensor
 
         args, kwargs = map_tensors((args, kwargs), declare, double.of)
-        with witness, CompositeMode(witness):
+        with witness, CompositeMode(witness, takes_gradients(subject)):
             double.model(*args, **kwargs)
 
 
@@ -160,5 +165,5 @@ def plain_run(twins: Twins, inputs: Inputs, context: Iterable[Any] = ()) -> list
         return tensors_in(double.model(*args, **kwargs))
 
 
-__all__ = ["Counted", "Observer", "UnbearableError", "Witness", "bind_tensors", "gradients", "holds_nan", "plain_run"]
+__all__ = ["Counted", "Observer", "UnbearableError", "Witness", "bind_tensors", "gradients", "holds_nan", "plain_run", "takes_gradients"]
 __all__ += ["run"]

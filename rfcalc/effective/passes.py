@@ -14,7 +14,7 @@ from rfcalc.checking import device as devices
 from rfcalc.checking.alignment import same_op
 from rfcalc.checking.subject import Subject, map_tensors
 from rfcalc.checking.twins import Inputs, Twins
-from rfcalc.checking.witness import Witness, bind_tensors
+from rfcalc.checking.witness import Witness, bind_tensors, takes_gradients
 from rfcalc.effective.unit import Target
 from rfcalc.errors import TraceError, UsageError
 from rfcalc.graph import Node
@@ -125,7 +125,7 @@ def _forward(
             return tensor
 
         args, kwargs = map_tensors(inputs.arguments(changed), declare, double.of)
-        with caught, witness, CompositeMode(witness):
+        with caught, witness, CompositeMode(witness, takes_gradients(subject)):
             double.model(*args, **kwargs)
         caught.settle()
 

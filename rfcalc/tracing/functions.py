@@ -73,11 +73,16 @@ def _is_operator(caller: FrameType, method: str) -> bool:
 
 
 class CompositeMode(TorchFunctionMode):
-    """Sits above the recorder and hands it the composite functions whole."""
+    """Sits above the recorder and hands it the composite functions whole.
 
-    def __init__(self, recorder: Recorder) -> None:
+    With ``gradients``, the model takes some itself: what a function keeps for its gradient has to be known, too, so
+    functions of what needs one are taken apart.
+    """
+
+    def __init__(self, recorder: Recorder, gradients: bool = False) -> None:
         super().__init__()
         self._recorder = recorder
+        self._gradients = gradients
         self._table = composites()
         self._special = {*self._table, *_TAKE_NUMBERS, *_TO_PYTHON, *PACKED, _SET_DATA, whole}
         self._replay = Replay(recorder) if recorder.meta else None
@@ -184,8 +189,8 @@ class CompositeMode(TorchFunctionMode):
         if recorder.any_foreign((*args, *kwargs.values())):
             args, kwargs = recorder.twinned(tuple(args)), {k: recorder.twinned(v) for k, v in kwargs.items()}
             named = entry[1](args, kwargs) or named
-        if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors_in_args(named.values())):
-            return func(*args, **kwargs)  # what it keeps for a gradient has to be known, too
+        if self._gradients and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors_in_args(named.values())):
+            return func(*args, **kwargs)
         shaped = shapes.composite(entry[0], named) if recorder.meta else None
         run = lambda: func(*args, **kwargs) if shaped is None else shaped  # noqa: E731
         return recorder.whole(entry[0], named, run, (func, args, kwargs))

@@ -133,10 +133,13 @@ class Tokens(nn.Module):
 
 
 def test_pixels_in_one_row_see_what_they_saw():
+    """In one row they have no window, so what is said of them is the largest region, cut at the borders."""
     found = rfcalc.analyze(Tokens(), (1, 16, 20))
 
     assert found["stem"].receptive_field.local_size == (21, 21)
-    assert found["dense"].receptive_field.local_size == (21, 21)
+    assert found["dense"].receptive_field.local_size == (16, 20)
+    wide = rfcalc.analyze(Tokens(), (1, 40, 50))
+    assert wide["dense"].receptive_field.local_size == wide["stem"].receptive_field.local_size == (21, 21)
 
 
 class Merging(nn.Module):
