@@ -22,15 +22,23 @@ GAINS = (HE, 1.0, 0.5)
 class Twins:
     """Copies of a model's parameters, buffers and constants on a device; those without storage get random numbers.
 
-    Floating-point buffers hold other numbers than the model's, as a checkpoint may bring them, but for those on which
-    the analysis says that fields lean: what else it says has to hold for any.
+    Where ``anew``, floating-point buffers hold other numbers than the model's, as a checkpoint may bring them, but for
+    those on which the analysis says that fields lean: what else it says has to hold for any.
     ``wide`` makes all floating-point tensors float64. ``random`` says whether any weight had to be made up.
     """
 
     def __init__(
-        self, subject: Subject, device: torch.device, seed: int, *, gain: float = GAINS[0], wide: bool = False
+        self,
+        subject: Subject,
+        device: torch.device,
+        seed: int,
+        *,
+        gain: float = GAINS[0],
+        wide: bool = False,
+        anew: bool = True,
     ) -> None:
         self.subject, self.device, self.wide = subject, device, wide
+        self._renews = anew
         self.random = False
         self._gain = gain
         self._kept = frozenset(subject.leaned_on)
@@ -93,7 +101,8 @@ class Twins:
 
     def _anew(self, name: str, held: torch.Tensor) -> torch.Tensor:
         """Other numbers for a floating-point buffer, of the same sign."""
-        other = drawn(held, sign=1) if held.is_floating_point() and name not in self._kept else None
+        chosen = self._renews and held.is_floating_point() and name not in self._kept
+        other = drawn(held, sign=1) if chosen else None
         if other is None or not held.numel():
             return held
         self.drawn.append(name)

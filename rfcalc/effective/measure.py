@@ -77,7 +77,7 @@ def erf(
         target = find(Analysis(subject.graph), layer, at, source)
         values = Images(USUAL if inputs is None and images is None else images, _example(subject, target), seed)
         given = with_weights(subject, state)
-        twins = Twins(given, chosen, seed)
+        twins = Twins(given, chosen, seed, anew=False)
         tally = _measured(given, twins, target, values, gradient, seed)
     if state is not None:
         origin = Path(weights).name if isinstance(weights, str | Path) else "given"

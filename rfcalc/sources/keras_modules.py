@@ -23,6 +23,7 @@ from rfcalc.sources.keras_backend import demand_torch, loaded_keras, running_on
 from rfcalc.sources.keras_layers import cell_of, recorded_whole
 from rfcalc.sources.loaded import Expected, Loaded
 from rfcalc.tracing.construct import Constants
+from rfcalc.tracing.known import NeedsDataError
 from rfcalc.tracing.tree import StandIn
 
 #: The name of an input that its author did not name; the number counts the inputs made in a process.
@@ -108,7 +109,7 @@ class KerasStandIn(StandIn):
                 return self.original(*args, **kwargs, training=self.training)
             except RuntimeError as error:
                 if "META" in str(error):
-                    raise NotImplementedError("a random generator of Keras's") from error
+                    raise NeedsDataError("a random generator of Keras's") from error
                 raise
 
     # --- arguments ----------------------------------------------------------------------------------------------------

@@ -47,12 +47,12 @@ def _not_called(error: Exception) -> bool:
     )
 
 
-def as_real(tensor: torch.Tensor) -> torch.Tensor:
+def as_real(tensor: torch.Tensor, numbers: torch.Generator) -> torch.Tensor:
     """An input on the CPU; one without storage gets random numbers, or zeros where it holds whole numbers."""
     if not tensor.is_meta:
         return tensor.detach().to("cpu", copy=True)
     if tensor.is_floating_point():
-        return torch.rand(tensor.shape, dtype=tensor.dtype)
+        return torch.rand(tensor.shape, dtype=tensor.dtype, generator=numbers)
     return torch.zeros(tensor.shape, dtype=tensor.dtype)
 
 

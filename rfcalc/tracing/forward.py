@@ -156,7 +156,7 @@ class _Run:
                 recorder.bind(made, replace(found(name, real if meta else made), packed=names))
             return made
 
-        convert = without_storage if meta else as_real
+        convert = without_storage if meta else partial(as_real, numbers=weights)
         threads = one_thread() if meta else nullcontext()
         plain = None if meta else self._filling(weights)
         mode = torch.enable_grad() if self.gradients else torch.no_grad()

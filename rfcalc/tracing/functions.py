@@ -87,9 +87,9 @@ class CompositeMode(TorchFunctionMode):
         self._special = {*self._table, *_TAKE_NUMBERS, *_TO_PYTHON, *PACKED, _SET_DATA, whole}
         self._replay = Replay(recorder) if recorder.meta else None
         self._counts: list[int] = []
-        recorder.higher = self._higher
 
     def __enter__(self) -> CompositeMode:
+        self._recorder.higher = self._higher
         if _set_count is not None:
             self._counts.append(_set_count(0))
         super().__enter__()  # type: ignore[no-untyped-call]
@@ -97,6 +97,7 @@ class CompositeMode(TorchFunctionMode):
 
     def __exit__(self, *raised: Any) -> None:
         super().__exit__(*raised)  # type: ignore[no-untyped-call]
+        self._recorder.higher = None  # or mode and recorder would hold each other, and wait for the collector
         if _set_count is not None:
             _set_count(self._counts.pop())
 

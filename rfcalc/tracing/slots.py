@@ -73,9 +73,10 @@ class Slots(ABC):
     def let_go(self, given: int) -> list[weakref.ref[torch.Tensor]]:
         """Forget all tensors; returns those of the pass's own, which nobody should hold any more.
 
-        ``given`` is how many there were when it began.
+        ``given`` is how many there were when it began. What a model without storage holds besides is the user's.
         """
-        own = [weakref.ref(slot.tensor) for slot in islice(self._slots.values(), given, None) if slot.tensor.is_meta]
+        met = islice(self._slots.items(), given, None)
+        own = [weakref.ref(slot.tensor) for key, slot in met if slot.tensor.is_meta and key not in self._adopted]
         self._slots.clear()
         self._places.clear()
         self._unplaced.clear()

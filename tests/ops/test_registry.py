@@ -159,6 +159,7 @@ def _installed(monkeypatch: pytest.MonkeyPatch, *values: str) -> None:
 
 def test_an_entry_point_brings_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     _installed(monkeypatch, f"{__name__}:bring")
+    monkeypatch.delenv("COLUMNS", raising=False)  # columns would be left out: pytest-xdist sets it in its workers
 
     assert totals("brought").status == "complete"
     shown = CliRunner().invoke(cli, ["ops"])

@@ -66,8 +66,8 @@ class Forward(nn.Module):
     def forward(self, x):
         return {"None": None, "int": 3, "str": "x", "list": [], "constant": torch.ones(2)}[self.what]
 
-class Generates(nn.Module):
-    def forward(self, x): yield x * 2
+class Wraps(nn.Module):
+    def forward(self, x): return lambda: x * 2
 
 class Two(nn.Module):
     def forward(self, x, y): return x + y
@@ -249,7 +249,7 @@ RUNNING = [
     ("Forward(what='str')", "but an object of type str"),
     ("Forward(what='list')", "but an object of type list"),
     ("Forward(what='constant')", "but an object of type Tensor"),
-    ("Generates", "but an object of type generator"),
+    ("Wraps", "but an object of type function"),
     ("Two", "missing 1 required positional argument: 'y'; name a shape for each that is a tensor: --input x=... --i"),
     ("Keyword", "missing 1 required keyword-only argument: 'mode'; name a shape for each"),
     ("Raises", "cannot run on input 1x3x8x8: layer Raises got 1x3x8x8: KeyError: 'missing'"),

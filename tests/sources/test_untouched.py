@@ -6,8 +6,9 @@ import json
 import os
 import random
 import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,27 @@ SOURCES: dict[str, tuple[Callable[[Path], Any], Any]] = {
 _NEEDED = {"torchvision": "torchvision", "timm": "timm"}
 
 
+@pytest.fixture
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process with no other thread: what the user's code draws is put back there only.
+
+    Libraries leave threads behind in the process of the tests, such as one that watches bars of progress.
+    """
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+
+
+@pytest.fixture
+def _in_company() -> Iterator[None]:
+    """Another thread runs, which may draw."""
+    done = threading.Event()
+    other = threading.Thread(target=done.wait)
+    other.start()
+    yield
+    done.set()
+    other.join()
+
+
+@pytest.mark.usefixtures("_alone")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_source_leaves_the_process_as_it_was(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,6 +190,7 @@ def held(model: nn.Module) -> list[Any]:
     return [tensors, [(dict(vars(part)), dict(part._parameters), dict(part._buffers)) for part in model.modules()]]
 
 
+@pytest.mark.usefixtures("_in_company")
 @pytest.mark.parametrize("training", [False, True])
 def test_a_failure_at_any_call_leaves_the_model_and_the_process_as_they_were(training: bool) -> None:
     torch.manual_seed(0)
@@ -185,6 +208,7 @@ def test_a_failure_at_any_call_leaves_the_model_and_the_process_as_they_were(tra
     assert 10 < failed < 59  # some are later than the last call
 
 
+@pytest.mark.usefixtures("_in_company")
 @pytest.mark.parametrize("at", [3, 9, 14])
 def test_a_failure_of_a_real_pass_leaves_them_too(at: int) -> None:
     torch.manual_seed(0)

@@ -41,7 +41,7 @@ def test_the_table(invoke: Invoke) -> None:
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert lines[0] == "3 models: 2 complete, 1 failed"
     assert lines[2] == "model params multiply-adds last spatial layer field stride whole input from status time"
-    assert lines[4].startswith("lenet5 61,706 416,520 C5 32x32 4x4 6 of 8: C5 complete")
+    assert lines[4].startswith("lenet5 61,706 416,520 S4 16x16 4x4 6 of 8: C5 complete")
     assert lines[5].startswith("vgg61 - - - - - - failed")
     assert " features.8.0 whole (local 851x851) - 4 of 125: features.1.0.block.1.avgpool complete " in lines[6]
     assert lines[-1].startswith("vgg61 unknown model 'vgg61'; nearest: vgg19")
