@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
+from functools import partial
 from types import GeneratorType
 from typing import Any
 
@@ -188,6 +189,7 @@ class _Run:
     def finish(self) -> tuple[str, ...]:
         """The pass is over; what the model's code still holds of it where that cannot be taken out."""
         self.stack.finish()
+        self.recorder.tape.failure = None  # the model caught it; its traceback holds what was under way
         return release(self.recorder.let_go(self.given))
 
     def _filling(self, weights: torch.Generator) -> Callable[[torch.Tensor], torch.Tensor]:

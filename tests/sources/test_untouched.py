@@ -220,3 +220,24 @@ def test_a_failure_of_a_real_pass_leaves_them_too(at: int) -> None:
         verify(model, (3, 6, 6), device="cpu", timing=False, probes=1)
     assert held(model) == before
     assert settings() == world
+
+
+class Scaled(nn.Module):
+    """Holds a tensor that is no parameter or buffer, and has no storage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, device="meta")
+        self.scale = torch.empty(4, 1, 1, device="meta")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x) * self.scale
+
+
+def test_a_model_without_storage_keeps_its_tensors() -> None:
+    model = Scaled()
+    before = dict(vars(model))
+    found = analyze(model, (3, 6, 6))
+
+    assert dict(vars(model)) == before
+    assert found.notices == ()
