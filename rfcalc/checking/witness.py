@@ -165,5 +165,15 @@ def plain_run(twins: Twins, inputs: Inputs, context: Iterable[Any] = ()) -> list
         return tensors_in(double.model(*args, **kwargs))
 
 
-__all__ = ["Counted", "Observer", "UnbearableError", "Witness", "bind_tensors", "gradients", "holds_nan", "plain_run", "takes_gradients"]
-__all__ += ["run"]
+__all__ = [
+    "Counted",
+    "Observer",
+    "UnbearableError",
+    "Witness",
+    "bind_tensors",
+    "gradients",
+    "holds_nan",
+    "plain_run",
+    "takes_gradients",
+    "run",
+]

@@ -169,7 +169,8 @@ class _Run:
             self.inputs, self.unvalued = inputs.declared, inputs.unvalued
             args, kwargs = inputs.all(self.model, self.args, self.kwargs)
             self.given = len(recorder._slots)
-            with outside(double.modules if meta else (), recorder.is_own), recorder, CompositeMode(recorder, self.gradients):
+            composite = CompositeMode(recorder, self.gradients)
+            with outside(double.modules if meta else (), recorder.is_own), recorder, composite:
                 result = double.model(*args, **kwargs)
                 if isinstance(result, GeneratorType):
                     result = list(result)

@@ -190,11 +190,16 @@ class CompositeMode(TorchFunctionMode):
         if recorder.any_foreign((*args, *kwargs.values())):
             args, kwargs = recorder.twinned(tuple(args)), {k: recorder.twinned(v) for k, v in kwargs.items()}
             named = entry[1](args, kwargs) or named
-        if self._gradients and torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors_in_args(named.values())):
+        if self._gradients and torch.is_grad_enabled() and _is_learnt(named):
             return func(*args, **kwargs)
         shaped = shapes.composite(entry[0], named) if recorder.meta else None
         run = lambda: func(*args, **kwargs) if shaped is None else shaped  # noqa: E731
         return recorder.whole(entry[0], named, run, (func, args, kwargs))
+
+
+def _is_learnt(named: Mapping[str, Any]) -> bool:
+    """Whether any of the arguments is one that a gradient is wanted of."""
+    return any(tensor.requires_grad for tensor in tensors_in_args(named.values()))
 
 
 # --- numbers of the user's --------------------------------------------------------------------------------------------

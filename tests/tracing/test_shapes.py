@@ -190,6 +190,11 @@ CALLS = [
     ("bmm.default", (A[0].transpose(0, 1), A[0].permute(1, 2, 0)), {}),
     ("addmm.default", (torch.ones(4), A[0, 0], torch.randn(5, 4)), {}),
     ("addmm.default", (torch.ones(3), A[0, 0, :, :4].t(), torch.randn(3, 4).t()), {}),
+    (
+        "_grouped_mm.default",
+        (torch.randn(6, 16).bfloat16(), torch.randn(2, 16, 8).bfloat16(), torch.tensor([2, 6], dtype=torch.int32)),
+        {},
+    ),
     ("roll.default", (A, [1, -2], [2, 3]), {}),
     ("masked_fill.Scalar", (A, MASK, -1.0), {}), ("masked_fill.Scalar", (A, MASK[:1], 0), {}),
     ("upsample_bilinear2d.default", (A, [7, 9], False), {}), ("upsample_bilinear2d.default", (A, [2, 2], True), {}),
