@@ -174,6 +174,6 @@ __all__ = [
     "gradients",
     "holds_nan",
     "plain_run",
-    "takes_gradients",
     "run",
+    "takes_gradients",
 ]
