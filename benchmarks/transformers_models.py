@@ -245,15 +245,15 @@ def serve() -> None:
 # --- the report -------------------------------------------------------------------------------------------------------
 
 
-def markdown(rows: list[dict[str, Any]]) -> str:
-    """The evidence as a document."""
+def markdown(rows: list[dict[str, Any]], known: int) -> str:
+    """The evidence as a document; ``known`` classes there are in all."""
     counts = Counter(row["outcome"] for row in rows)
     run = len(rows) - counts["not run"] - counts["no input"]
     lines = [
         f"# Model types of transformers: {counts['agrees']} of the {run} classes that torch runs agree",
         "",
         f"Written by `benchmarks/transformers_models.py`: transformers {version('transformers')}, torch"
-        f" {torch.__version__}; {len({row['kind'] for row in rows})} model types, {len(rows)} classes.",
+        f" {torch.__version__}; {len({row['kind'] for row in rows})} model types, {len(rows)} classes of {known:,}.",
         "",
         tabulate(
             [[name, counts[name], meaning] for name, meaning in OUTCOMES.items()],
@@ -314,7 +314,7 @@ def main(only: str, again: bool, seconds: int, child: bool) -> None:
         order = [(entry.kind, entry.architecture) for entry in known]
         rows = [found[key] for key in order if key in found]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        path.with_suffix(".md").write_text(markdown(rows), encoding="utf-8")
+        path.with_suffix(".md").write_text(markdown(rows, len(known)), encoding="utf-8")
     raise SystemExit(1 if any(row["outcome"] in ("wrong", "crash") for row in found.values()) else 0)
 
 

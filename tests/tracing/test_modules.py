@@ -359,7 +359,7 @@ def test_shared_tensors_are_exchanged_once():
 # --- records ----------------------------------------------------------------------------------------------------------
 
 MADE = [
-    (make_param, Param, ("a.weight", (2, 3), 6, True, "b.weight", 4)),
+    (make_param, Param, ("a.weight", (2, 3), 6, True, "b.weight", 4, "int8", 20, "packed")),
     (make_call, ModuleCall, (1, "a", ("torch.nn.ReLU",), True, 1, ((1, 2),), (), 0)),
     (
         make_node,
