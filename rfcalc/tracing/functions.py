@@ -117,7 +117,7 @@ class CompositeMode(TorchFunctionMode):
         if compiler is not None:
             _set_compiler(None)  # or it would compile what records, where torch's compiler has been called by the model
         try:
-            if func in _DIFFERENTIATES and not torch.is_grad_enabled():
+            if func in _DIFFERENTIATES and not self._gradients:
                 raise NeedsGradientError
             if _transforms() is not None or forward_ad._current_level >= 0:
                 return self._transformed(func, args, kwargs or {})
