@@ -30,14 +30,17 @@ def stored_bytes(tensor: torch.Tensor) -> int:
 
 
 def inner_tensors(tensor: torch.Tensor) -> list[torch.Tensor]:
-    """The tensors that one of a subclass is made of; none of an ordinary one."""
+    """The tensors that one of a subclass is made of; none of an ordinary one.
+
+    A distributed tensor names the mesh of its processes beside them, which holds no numbers.
+    """
     if type(tensor) in _PLAIN and not hasattr(tensor, "__tensor_flatten__"):
         return []
     flatten: Any = getattr(tensor, "__tensor_flatten__", None)
     if flatten is None:
         return []
     names, _ = flatten()
-    return [getattr(tensor, name) for name in names]
+    return [inner for name in names if isinstance(inner := getattr(tensor, name), torch.Tensor)]
 
 
 def _beside(tensor: torch.Tensor) -> list[torch.Tensor]:
