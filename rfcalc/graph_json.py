@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hin
 from rfcalc import reads
 from rfcalc.errors import LoadError
 from rfcalc.graph import ELEMENT_BYTES, InputInfo, LayerGraph, ModuleCall, Node, Param, Read, Ref, TensorInfo, build
-from rfcalc.reading import opened
+from rfcalc.reading import no_number, opened
 from rfcalc.writing import write_whole
 
 if TYPE_CHECKING:
@@ -255,16 +255,12 @@ def load(path: Path) -> LayerGraph:
                     f"{path} has {size:,} bytes, a saved graph at most {LARGEST_FILE:,}: trace a part of the model"
                 )
             file.seek(0)
-            data = json.loads(file.read().decode("utf-8"), parse_constant=_no_number)
+            data = json.loads(file.read().decode("utf-8"), parse_constant=no_number)
     except OSError as error:
         raise LoadError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise LoadError(f"{path} is no rfcalc graph: not valid JSON ({error}); trace the model again") from error
     return from_json(data, str(path))
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 _EMPTY: tuple[Any, ...] = ("", (), {})

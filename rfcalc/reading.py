@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 import zipfile
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 #: Bytes of the largest text that is read whole; locks, configurations and records of sweeps are far smaller.
 LARGEST = 1 << 30
@@ -63,3 +63,8 @@ def check_archive(archive: zipfile.ZipFile, size: int) -> None:
     unpacked = sum(item.file_size for item in archive.infolist())
     if unpacked > max(_SMALL_ARCHIVE, _RATIO * size):
         raise OSError(errno.EFBIG, f"its {size:,} bytes unpack to {unpacked:,}")
+
+
+def no_number(name: str) -> NoReturn:
+    """What `json` is to do with NaN and the infinities, which Python reads and JSON does not have."""
+    raise ValueError(f"{name} is no number of JSON")

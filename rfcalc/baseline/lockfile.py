@@ -18,7 +18,7 @@ from typing import Any
 
 from rfcalc.baseline.record import CONVENTION, Entry, digest, entry_from, to_data
 from rfcalc.errors import UsageError
-from rfcalc.reading import read_bytes
+from rfcalc.reading import no_number, read_bytes
 from rfcalc.writing import held, write_whole
 
 FAMILY = "rfcalc-lock/"
@@ -75,7 +75,7 @@ def loads(text: str, where: str) -> Lock:
         line = text.count("\n", 0, conflict.start()) + 1
         raise LockError(f"{where}:{line} has conflict markers: a merge is not finished; {_AGAIN}")
     try:
-        data = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
+        data = json.loads(text, object_pairs_hook=_unique, parse_constant=no_number)
     except (ValueError, RecursionError) as error:
         raise LockError(f"{where} is damaged: {error}; {_AGAIN}") from error
     return from_data(data, where, "\r\n" if "\r\n" in text else "\n")
@@ -119,10 +119,6 @@ def _check_schema(data: Any, where: str) -> None:
             f"{where} counts by convention {data.get('convention')!r}, this rfcalc by {CONVENTION} (see its CHANGELOG):"
             " the numbers are no longer comparable; write the lock anew with rfcalc check --update"
         )
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
