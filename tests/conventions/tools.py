@@ -152,6 +152,8 @@ def unchanged() -> Iterator[None]:
         yield
     finally:
         for home, names in before:
+            for name in vars(home).keys() - names.keys() if isinstance(home, type) else ():
+                delattr(home, name)  # inherited before, as Tensor.matmul is; a module's new names are its imports
             for name, value in names.items():
                 if vars(home).get(name) is not value:
                     setattr(home, name, value)
