@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 #: What `pytest -m quick` runs, by the files that it is in: each room once, without browsers, files and whole models.
 QUICK = {
     *("test_architecture.py", "test_graph_json.py", "test_lecture.py"),
-    *("analyses/test_analysis.py", "analyses/test_windows.py", "analyses/test_joins.py"),
+    *("analyses/test_analysis.py", "analyses/test_windows.py", "analyses/test_merging.py"),
     *("baseline/test_budgets.py", "baseline/test_causes.py"),
     *("cli/test_parse.py", "cli/test_show.py", "cli/test_errors.py"),
     *("comparing/test_rows.py", "conventions/test_terms.py", "conventions/test_kernels.py"),

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rfcalc.analyses import fields, joins, lines
-from rfcalc.analyses.fields import Clash
+from rfcalc.analyses.field import lines, merging, walk
+from rfcalc.analyses.field.samples import Pattern, sample_counts, single
+from rfcalc.analyses.field.states import Sight, State, Turned
+from rfcalc.analyses.field.walk import Clash
+from rfcalc.analyses.field.windows import Window, span_of, window_of
 from rfcalc.analyses.results import Misalignment, Number, Reach, ReceptiveField, Region
-from rfcalc.analyses.samples import Pattern, sample_counts, single
-from rfcalc.analyses.states import Sight, State, Turned
-from rfcalc.analyses.windows import Window, span_of, window_of
 from rfcalc.graph import LayerGraph, Node, Ref
 
 
@@ -148,12 +148,12 @@ class SourceFields:
 
     def _flagged(self, flags: int) -> list[Node]:
         """The nodes in a bit set, in execution order."""
-        return [self.graph[ident] for ident in fields.bits(flags)]
+        return [self.graph[ident] for ident in walk.bits(flags)]
 
     def _misaligned(self, rows: Sequence[AxisSummary]) -> tuple[Misalignment, ...]:
         found = []
         for axis, row in zip(self.source.axes, rows, strict=True):
-            for ident in fields.bits(row.misaligned):
+            for ident in walk.bits(row.misaligned):
                 clash = self.clashes[axis][ident]
                 branches = tuple((_number(stride), _number(offset)) for stride, offset in clash.windows)
                 found.append(Misalignment(self.graph[ident].name, axis, branches))  # type: ignore[arg-type]
@@ -173,7 +173,7 @@ def analyse_source(
     alike: dict[str, dict[int, int]] = {name: {} for name in source.axes}
     places = [(axes[name], alike[name], shape[axis]) for name, axis in source.axes.items()]
     clashes: Sequence[Mapping[int, Clash]] = [{} for _ in axes]
-    for record, rows, noted in fields.trace_axes(graph, source.ref, along, keep):
+    for record, rows, noted in walk.trace_axes(graph, source.ref, along, keep):
         clashes = noted
         if not rows or not wanted(record):
             continue
@@ -220,8 +220,8 @@ def _seen(sight: Sight, extent: int) -> tuple[int, int, bool, Window | None, fro
     local, window, varies = 0, None, _NOWHERE
     if sight.local:
         varies = frozenset([k for part in sight.local for k, length in enumerate(part.extents) if length > 1])
-        if len(sight.local) == 1 or joins.moves(sight.local):
-            window = window_of(joins.combined(sight.local))
+        if len(sight.local) == 1 or merging.moves(sight.local):
+            window = window_of(merging.combined(sight.local))
         if window is not None:
             local = max(window.sizes)
         else:
@@ -236,7 +236,7 @@ def regions(graph: LayerGraph, source: Source, ident: int) -> dict[str, tuple[np
     The arrays have the rank of the node's output, extent 1 along axes that do not matter; first > last means nothing.
     """
     keep = graph.ancestors([ident]) | {ident}
-    for record, rows, _ in fields.trace_axes(graph, source.ref, tuple(source.axes.values()), keep):
+    for record, rows, _ in walk.trace_axes(graph, source.ref, tuple(source.axes.values()), keep):
         if record.id == ident:
             return {name: _arrays(record, state) for name, state in zip(source.axes, rows[0], strict=True)}
     return {}
@@ -246,7 +246,7 @@ def _arrays(record: Node, state: State | None) -> tuple[np.ndarray, np.ndarray]:
     if state is None:
         shape = (1,) * len(record.shape)
         return np.full(shape, 1, dtype=np.int64), np.full(shape, 0, dtype=np.int64)
-    full = joins.combined(state.full)
+    full = merging.combined(state.full)
     nothing = full.lo > full.hi
     return np.where(nothing, 1, full.lo), np.where(nothing, 0, full.hi)
 
@@ -255,9 +255,9 @@ def affected(graph: LayerGraph, source: Source, at: Sequence[int]) -> dict[int, 
     """For each node that one place of the source can change: which elements of its first output, broadcastable."""
     position = dict(zip(source.axes.values(), at, strict=True))
     found: dict[int, np.ndarray] = {}
-    for record, states in fields.trace_point(graph, source.ref, position):
+    for record, states in walk.trace_point(graph, source.ref, position):
         if states and states[0] is not None:
-            hit = joins.combined(states[0].full)
+            hit = merging.combined(states[0].full)
             found[record.id] = hit.lo <= hit.hi
     return found
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rfcalc.analyses import fields, joins
-from rfcalc.analyses.states import State
+from rfcalc.analyses.field import merging, walk
+from rfcalc.analyses.field.states import State
 from rfcalc.graph import InputInfo, LayerGraph, Ref
 
 
@@ -33,12 +33,12 @@ class Region:
 class Held:
     """A region as the analysis holds it, in parts that stay small until they are combined."""
 
-    parts: joins.Parts
+    parts: merging.Parts
     bound: bool
 
     def combined(self) -> Region:
         """The hull of all parts."""
-        full = joins.combined(self.parts)
+        full = merging.combined(self.parts)
         first, last = np.broadcast_arrays(full.lo, full.hi) if full.lo.shape != full.hi.shape else (full.lo, full.hi)
         return Region(first, last, self.bound)
 
@@ -59,7 +59,7 @@ def along_axes(graph: LayerGraph) -> Iterable[AxisRegions]:
     """The regions along every axis of every input, as an analysis finds them: all axes of one input at once."""
     for number, source in enumerate(graph.inputs):
         found: dict[str, dict[int, tuple[Held | None, ...]]] = {name: {} for name in source.axes}
-        for record, rows, _ in fields.trace_axes(graph, Ref(source.node), tuple(source.axes.values())):
+        for record, rows, _ in walk.trace_axes(graph, Ref(source.node), tuple(source.axes.values())):
             for at, held in enumerate(found.values()):
                 held[record.id] = tuple([_held(row[at]) for row in rows])
         for name, axis in source.axes.items():

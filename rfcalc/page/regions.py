@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from rfcalc.analyses import joins
 from rfcalc.analyses.analysis import Analysis
-from rfcalc.analyses.fields import trace_axes
+from rfcalc.analyses.field import merging
+from rfcalc.analyses.field.walk import trace_axes
 from rfcalc.graph import InputInfo, Ref
 from rfcalc.page.packing import Pool
 
@@ -53,7 +53,7 @@ def region_arrays(analysis: Analysis, source: InputInfo, wanted: Collection[int]
             continue
         for name, state in zip(source.axes, rows[0], strict=True):
             if state is not None:
-                full = joins.combined(state.full)
+                full = merging.combined(state.full)
                 lo, hi = np.broadcast_arrays(full.lo, full.hi)
                 found.setdefault(record.id, {})[name] = lo, hi
     return {ident: arrays for ident, arrays in found.items() if len(arrays) == len(source.axes)}

@@ -9,13 +9,13 @@ from functools import cached_property
 
 import numpy as np
 
-from rfcalc.analyses import fields, joins
 from rfcalc.analyses.analysis import Analysis
+from rfcalc.analyses.field import merging, walk
+from rfcalc.analyses.field.samples import Stencil, stencils
+from rfcalc.analyses.field.states import State
+from rfcalc.analyses.field.windows import Window
 from rfcalc.analyses.receptive_field import Source, separate_windows, summarise, unit_region
 from rfcalc.analyses.results import Layer, Region
-from rfcalc.analyses.samples import Stencil, stencils
-from rfcalc.analyses.states import State
-from rfcalc.analyses.windows import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class _Axis:
         if self.stencil is None or self.stencil.axis not in place:
             return None
         first, bits = self.stencil.at(place[self.stencil.axis])
-        return tuple(first + number for number in fields.bits(bits))
+        return tuple(first + number for number in walk.bits(bits))
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ def reach(analysis: Analysis, layer: Layer, source: Source) -> Reach:
     graph, ident = analysis.layer_graph, layer.face
     keep = graph.ancestors([ident]) | {ident}
     shape = graph[source.ref.node].outputs[source.ref.output].shape
-    walk = fields.trace_axes(graph, source.ref, tuple(source.axes.values()), keep)
-    row = next((rows[0] for record, rows, _ in walk if record.id == ident and rows), [None] * len(source.axes))
+    traced = walk.trace_axes(graph, source.ref, tuple(source.axes.values()), keep)
+    row = next((rows[0] for record, rows, _ in traced if record.id == ident and rows), [None] * len(source.axes))
     states = dict(zip(source.axes, row, strict=True))
     places = analysis.position_axes(layer, source.name)
     windows = _windows(list(states.values()), [shape[axis] for axis in source.axes.values()])
@@ -158,5 +158,5 @@ def _windows(states: Sequence[State | None], extents: Sequence[int]) -> list[Win
 def _regions(state: State | None, rank: int) -> tuple[np.ndarray, np.ndarray]:
     if state is None:
         return np.ones((1,) * rank, dtype=np.int64), np.zeros((1,) * rank, dtype=np.int64)
-    full = joins.combined(state.full)
+    full = merging.combined(state.full)
     return full.lo, full.hi

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from rfcalc import reads
-from rfcalc.analyses import folded, intervals, joins, lines
 from rfcalc.analyses.analysis import Analysis
-from rfcalc.analyses.folded import Folded
-from rfcalc.analyses.intervals import Intervals
-from rfcalc.analyses.motion import even
-from rfcalc.analyses.windows import span_of
+from rfcalc.analyses.field import folded, intervals, lines, merging
+from rfcalc.analyses.field.folded import Folded
+from rfcalc.analyses.field.intervals import Intervals
+from rfcalc.analyses.field.motion import even
+from rfcalc.analyses.field.windows import span_of
 from rfcalc.api import layer_graph
 from rfcalc.graph import LayerGraph
 
@@ -104,13 +104,13 @@ def test_unions_and_questions_are_those_of_all_elements(seed: int, count: int) -
     pairs = [both(line(rng, int(rng.integers(3))), erase if rng.integers(3) else []) for _ in range(count)]
     made, every = (tuple(part for part in parts) for parts in zip(*pairs, strict=True))
 
-    together, expected = joins.union(made), joins.union(every)
+    together, expected = merging.union(made), merging.union(every)
     assert_same(together, expected)
     for one, all_of_it in [(together, expected), *pairs]:
         assert lines.sees_nothing(one) == lines.sees_nothing(all_of_it)
-        assert joins.sees_everywhere(one) == joins.sees_everywhere(all_of_it)
+        assert merging.sees_everywhere(one) == merging.sees_everywhere(all_of_it)
         assert lines.start(one) == lines.start(all_of_it)
-    few, wanted = joins.kinds(made), joins.kinds(every)
+    few, wanted = merging.kinds(made), merging.kinds(every)
     assert {*zip(few.lo.flat, few.hi.flat, strict=True)} == {*zip(wanted.lo.flat, wanted.hi.flat, strict=True)}
     assert [size > 1 for size in few.extents] == [size > 1 for size in wanted.extents]
 
@@ -122,7 +122,7 @@ def test_two_parts_cover_together_what_neither_does() -> None:
 
     assert all(isinstance(part, Folded) for part in parts)
     assert [lines.covers(part, 10) for part in parts] == [False, False]
-    assert [lines.covers(joins.union(parts), extent) for extent in (10, 11)] == [True, False]
+    assert [lines.covers(merging.union(parts), extent) for extent in (10, 11)] == [True, False]
 
 
 def test_sizes_are_clipped_where_no_pattern_is_known_although_all_see_the_same() -> None:
@@ -130,11 +130,11 @@ def test_sizes_are_clipped_where_no_pattern_is_known_although_all_see_the_same()
     parts = [
         both(Intervals((200, 200), lo, -lo, {}), [reads.Erase((200, 200), ((1, 100, at, 1),))])[0] for at in (0, 100)
     ]
-    every = joins.union(parts)
+    every = merging.union(parts)
     assert isinstance(every, Folded)
 
     assert (every.extents, np.unique(every.lo).tolist()) == ((1, 200), [-3])
-    assert span_of(joins.kinds((every,)), 9) == 4  # 0 to 3, and not -3 to 3
+    assert span_of(merging.kinds((every,)), 9) == 4  # 0 to 3, and not -3 to 3
 
 
 @pytest.mark.usefixtures("everything_is_large")
@@ -142,7 +142,7 @@ def test_what_is_placed_whole_repeats_as_before() -> None:
     lo = 2 * np.arange(4, dtype=np.int64).reshape(1, 4, 1)
     own = Intervals((3, 4, 5), lo, lo, {1: even(4, 2)})
     halves = [both(own, [reads.Erase((3, 4, 5), ((2, size, at, 1),))]) for size, at in ((2, 0), (3, 2))]
-    whole = joins.union([made for made, _ in halves])
+    whole = merging.union([made for made, _ in halves])
     assert isinstance(whole, Folded)
 
     made, expected = both(whole, [reads.Place(1, 4, 0, 4)])

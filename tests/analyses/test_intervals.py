@@ -13,11 +13,11 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from rfcalc import reads
-from rfcalc.analyses import intervals
-from rfcalc.analyses.intervals import Intervals
-from rfcalc.analyses.joins import combined, merge, union
-from rfcalc.analyses.motion import Digit, even
-from rfcalc.analyses.windows import window_of
+from rfcalc.analyses.field import intervals
+from rfcalc.analyses.field.intervals import Intervals
+from rfcalc.analyses.field.merging import combined, merge, union
+from rfcalc.analyses.field.motion import Digit, even
+from rfcalc.analyses.field.windows import window_of
 from tests.ops.oracle import support
 
 MAX_ELEMENTS = 60

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rfcalc import reads
-from rfcalc.analyses import along, intervals, joins, lines
-from rfcalc.analyses.intervals import Intervals
-from rfcalc.analyses.lines import Even, Lined, covers, largest_region, lined, sees_nothing, source_line
-from rfcalc.analyses.motion import Digit, even
-from rfcalc.analyses.windows import pace_of, window_of
+from rfcalc.analyses.field import intervals, lines, merging, stepping
+from rfcalc.analyses.field.intervals import Intervals
+from rfcalc.analyses.field.lines import Even, Lined, covers, largest_region, lined, sees_nothing, source_line
+from rfcalc.analyses.field.motion import Digit, even
+from rfcalc.analyses.field.windows import pace_of, window_of
 
 Shape = tuple[int, ...]
 
@@ -68,7 +68,7 @@ def assert_same(one: Intervals, other: Intervals) -> None:
 
 def applied(field: Intervals, step: reads.Step, *, free: bool, alone: bool = False) -> Intervals:
     """The field after one step."""
-    return along.Plans({}).after(field, (step,), free, alone)
+    return stepping.Plans({}).after(field, (step,), free, alone)
 
 
 def after(draw: Any, quick: Intervals, slow: Intervals, free: bool, count: int) -> tuple[Intervals, Intervals]:
@@ -117,13 +117,13 @@ def test_concatenations_and_unions_of_branches(data, branches, free):
         quick, slow = lined(shape, 1, line), intervals.source(shape, 1)
         for step in steps:
             quick, slow = applied(quick, step, free=free), intervals.apply(slow, step, {}, free=free)
-        made.append((along.broadcast(quick, shape), intervals.broadcast(slow, shape)))
+        made.append((stepping.broadcast(quick, shape), intervals.broadcast(slow, shape)))
     quicks, slows = zip(*made, strict=True)
-    assert_same(joins.combined(lines.merge(quicks)), joins.combined(joins.merge(slows)))
+    assert_same(merging.combined(lines.merge(quicks)), merging.combined(merging.merge(slows)))
     whole = (3 * len(made), 6, 3)
     places = [reads.Place(0, 3, 3 * at, whole[0]) for at in range(len(made))]
     quick = lines.concatenate(list(zip(quicks, places, strict=True)), whole, 0)
-    slow = joins.concatenate(list(zip(slows, places, strict=True)), whole, 0)
+    slow = merging.concatenate(list(zip(slows, places, strict=True)), whole, 0)
     assert_same(quick, slow)
     after(data.draw, quick, slow, free, 3)
 
@@ -180,7 +180,7 @@ def test_runs_that_a_gather_moves_unlike_have_no_pattern_in_common():
     made = []
     for kind, start, apply in (
         (lines, lined((2, 6), 1, source_line(6)), applied),
-        (joins, intervals.source((2, 6), 1), partial(intervals.apply, masks={})),
+        (merging, intervals.source((2, 6), 1), partial(intervals.apply, masks={})),
     ):
         one = apply(start, doubled, free=True)
         fields = one, apply(one, moved, free=True)

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from rfcalc import reads
-from rfcalc.analyses import intervals, joins, lines, masked
 from rfcalc.analyses.analysis import Analysis
-from rfcalc.analyses.intervals import NOTHING, Intervals
-from rfcalc.analyses.masked import Masked, Shades
-from rfcalc.analyses.motion import Motion, even, of_rate, unknown
+from rfcalc.analyses.field import intervals, lines, masked, merging
+from rfcalc.analyses.field.intervals import NOTHING, Intervals
+from rfcalc.analyses.field.masked import Masked, Shades
+from rfcalc.analyses.field.motion import Motion, even, of_rate, unknown
 from rfcalc.api import layer_graph
 
 #: Windows, heads, queries and keys.
@@ -153,10 +153,10 @@ def test_questions_about_scores_are_those_of_all_elements(seed: int, holes: bool
     found = [part for part in parts if isinstance(part, Masked)]
     every = [Intervals(part.shape, part.lo, part.hi, part.tags) for part in found]
     if len(found) == 2:
-        together = joins.union([part.over(part.below, {}) for part in found])
+        together = merging.union([part.over(part.below, {}) for part in found])
         assert isinstance(together, Masked)
-        assert_same(together, joins.union([Intervals(part.shape, part.lo, part.hi, {}) for part in every]))
-        few = joins.kinds((together,))
+        assert_same(together, merging.union([Intervals(part.shape, part.lo, part.hi, {}) for part in every]))
+        few = merging.kinds((together,))
         assert {*zip(few.lo.flat, few.hi.flat, strict=True)} == {*zip(together.lo.flat, together.hi.flat, strict=True)}
 
 
@@ -179,7 +179,7 @@ def test_a_constant_below_a_mask_is_of_two_kinds() -> None:
     made = masked.apply(field(np.random.default_rng(0), ()), reads.Blocked(0), Shades({0: WINDOWS}))
 
     assert isinstance(made, Masked)
-    few = joins.kinds((made,))
+    few = merging.kinds((made,))
     assert sorted(zip(few.lo.flat, few.hi.flat, strict=True)) == sorted({*zip(made.lo.flat, made.hi.flat, strict=True)})
 
 
@@ -199,7 +199,7 @@ def test_both_fields_are_merged_at_once_where_they_stay_alike() -> None:
 def test_the_union_of_scores_below_a_mask_reads_as_its_elements() -> None:
     rng, masks = np.random.default_rng(0), Shades({0: WINDOWS})
     parts = [masked.apply(field(rng, axes), reads.Blocked(0), masks) for axes in ((0, 2), (0, 3))]
-    together = joins.union([part for part in parts if part is not None])
+    together = merging.union([part for part in parts if part is not None])
     every = Intervals(together.shape, together.lo, together.hi, together.tags)
 
     for steps in ([MERGE], [MERGE, reads.Reduce((2,))], [reads.Reduce((3,))], [reads.Permute((0, 1, 3, 2))]):
@@ -213,7 +213,7 @@ def test_fields_below_different_masks_are_united_on_arrays() -> None:
     parts = [masked.apply(field(rng, (0, 2)), reads.Blocked(mask), masks) for mask in (0, 1)]
     found = [part for part in parts if part is not None]
 
-    assert not isinstance(joins.union(found), Masked)
+    assert not isinstance(merging.union(found), Masked)
 
 
 def test_a_mask_is_looked_at_once_for_all_fields(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import rfcalc
-from rfcalc.analyses import motion
-from rfcalc.analyses.motion import Digit, Motion, Piece, even, unknown
+from rfcalc.analyses.field import motion
+from rfcalc.analyses.field.motion import Digit, Motion, Piece, even, unknown
 from rfcalc.analyses.results import ReceptiveField
 from rfcalc.analyses.summary import last_spatial_layer
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import rfcalc
-from rfcalc.analyses.samples import sample_counts
+from rfcalc.analyses.field.samples import sample_counts
 from rfcalc.graph import Ref
 from tests.ops.oracle import support
 

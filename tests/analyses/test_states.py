@@ -14,16 +14,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rfcalc import reads
-from rfcalc.analyses import fields, lines, receptive_field
+from rfcalc.analyses import receptive_field
 from rfcalc.analyses.analysis import Analysis
-from rfcalc.analyses.fields import trace_axes
-from rfcalc.analyses.folded import Folded
-from rfcalc.analyses.intervals import Intervals
-from rfcalc.analyses.joins import combined
-from rfcalc.analyses.masked import Masked, Shade, Shades
-from rfcalc.analyses.motion import Digit, Motion, even, is_known
-from rfcalc.analyses.states import Sight, State, Turned, can_turn
-from rfcalc.analyses.turns import Turns, exchange
+from rfcalc.analyses.field import lines, walk
+from rfcalc.analyses.field.folded import Folded
+from rfcalc.analyses.field.intervals import Intervals
+from rfcalc.analyses.field.masked import Masked, Shade, Shades
+from rfcalc.analyses.field.merging import combined
+from rfcalc.analyses.field.motion import Digit, Motion, even, is_known
+from rfcalc.analyses.field.states import Sight, State, Turned, can_turn
+from rfcalc.analyses.field.turns import Turns, exchange
+from rfcalc.analyses.field.walk import trace_axes
 from rfcalc.api import layer_graph
 from rfcalc.graph import LayerGraph, Ref
 from tests.randomnets.draw import draw
@@ -312,14 +313,14 @@ class Transformer(nn.Module):
 
 def worked_out(monkeypatch: pytest.MonkeyPatch, graph: LayerGraph) -> int:
     """How often an analysis works out what is seen after an op's steps."""
-    calls, seen = [], fields._Axis._seen
+    calls, seen = [], walk._Axis._seen
 
     def counted(self: object, *args: object) -> object:
         calls.append(args)
         return seen(self, *args)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(fields._Axis, "_seen", counted)
+        patch.setattr(walk._Axis, "_seen", counted)
         assert len(Analysis(graph).layers) > 1
     return len(calls)
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from rfcalc import reads
-from rfcalc.analyses import intervals
-from rfcalc.analyses.intervals import Intervals
-from rfcalc.analyses.masked import Shades
-from rfcalc.analyses.turns import Turn, Turns, exchange
+from rfcalc.analyses.field import intervals
+from rfcalc.analyses.field.intervals import Intervals
+from rfcalc.analyses.field.masked import Shades
+from rfcalc.analyses.field.turns import Turn, Turns, exchange
 
 Shape = tuple[int, ...]
 IMAGE = (1, 4, 8, 8)

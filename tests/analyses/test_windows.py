@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rfcalc import analyze, reads
-from rfcalc.analyses import lines, receptive_field
-from rfcalc.analyses.fields import trace_axes
-from rfcalc.analyses.intervals import Intervals
-from rfcalc.analyses.joins import combined
-from rfcalc.analyses.windows import pace_of, window_of
+from rfcalc.analyses import receptive_field
+from rfcalc.analyses.field import lines
+from rfcalc.analyses.field.intervals import Intervals
+from rfcalc.analyses.field.merging import combined
+from rfcalc.analyses.field.walk import trace_axes
+from rfcalc.analyses.field.windows import pace_of, window_of
 from rfcalc.graph import Ref
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rfcalc.analyses import along, intervals
 from rfcalc.analyses.analysis import Analysis
+from rfcalc.analyses.field import intervals, stepping
 from rfcalc.api import layer_graph
 from rfcalc.graph import LayerGraph
 
@@ -42,7 +42,7 @@ def graph_of(model: nn.Module, height: int, width: int) -> LayerGraph:
 def counted(monkeypatch: pytest.MonkeyPatch, model: nn.Module, height: int = 400, width: int = 400) -> tuple[int, int]:
     """How many steps were made on lines, and how many on arrays of several axes."""
     graph, calls = graph_of(model, height, width), {"line": 0, "array": 0}
-    made, applied = along._made, intervals.apply
+    made, applied = stepping._made, intervals.apply
 
     def on_line(*args: object) -> object:
         calls["line"] += 1
@@ -52,9 +52,9 @@ def counted(monkeypatch: pytest.MonkeyPatch, model: nn.Module, height: int = 400
         calls["array"] += field.rank > 1
         return applied(field, *args, **options)  # type: ignore[arg-type]
 
-    along._reached.cache_clear()
+    stepping._reached.cache_clear()
     with monkeypatch.context() as patch:
-        patch.setattr(along, "_made", on_line)
+        patch.setattr(stepping, "_made", on_line)
         patch.setattr(intervals, "apply", on_array)
         assert len(Analysis(graph).layers) > 1
     return calls["line"], calls["array"]

@@ -27,9 +27,9 @@ import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from rfcalc.analyses import fields
-from rfcalc.analyses.joins import combined
-from rfcalc.analyses.states import State
+from rfcalc.analyses.field import walk
+from rfcalc.analyses.field.merging import combined
+from rfcalc.analyses.field.states import State
 from rfcalc.api import layer_graph
 from rfcalc.graph import LayerGraph, Ref
 from tests.randomnets.draw import Net
@@ -143,7 +143,7 @@ def claimed(graph: LayerGraph, source: Ref, outputs: Sequence[Ref]) -> list[list
     axes = range(len(graph[source.node].outputs[source.output].shape))
     found: dict[Ref, Sequence[State | None]] = {}
     states: list[list[tuple[Hull, bool]]] = [[] for _ in axes]
-    for record, rows, _ in fields.trace_axes(graph, source, axes):
+    for record, rows, _ in walk.trace_axes(graph, source, axes):
         found |= {Ref(record.id, number): row for number, row in enumerate(rows)}
     for ref in outputs:
         shape = graph[ref.node].outputs[ref.output].shape

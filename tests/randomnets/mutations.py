@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from rfcalc import reads
-from rfcalc.analyses import intervals, joins, masked
+from rfcalc.analyses.field import intervals, masked, merging
 from rfcalc.ops import Call, Effect, lookup
 from rfcalc.tracing import buffers, recorder
 from tests.randomnets.brute import check
@@ -313,7 +313,7 @@ MUTATIONS: tuple[Mutation | EngineMutation, ...] = (
     Mutation("split", "offset forgotten", ("split",), r"aten\.split.*", _each(reads.Slice, _from_start)),
     Mutation("join", "offset of a concatenation forgotten", ("cat",), r"aten\.cat", _set(reads.Place, offset=0)),
     Mutation("join", "order of a stack forgotten", ("stack",), r"aten\.stack", _set(reads.Place, offset=0)),
-    EngineMutation("join", "engine: only the first branch", ("flip", "cropped_sum"), joins, "union", _one_sided),
+    EngineMutation("join", "engine: only the first branch", ("flip", "cropped_sum"), merging, "union", _one_sided),
     EngineMutation("write", "offset forgotten", ("write_slice",), recorder, "invert", _to_the_start),
     EngineMutation("write", "old views kept", ("stale_view",), recorder.Recorder, "_rederive", _stale),
     EngineMutation("write", "overwritten elements kept", ("write_slice",), intervals, "_erase", _unerased),

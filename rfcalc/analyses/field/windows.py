@@ -8,10 +8,10 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from rfcalc.analyses import lines
-from rfcalc.analyses.intervals import Intervals
-from rfcalc.analyses.lines import Lined
-from rfcalc.analyses.motion import is_known, rate_of
+from rfcalc.analyses.field import lines
+from rfcalc.analyses.field.intervals import Intervals
+from rfcalc.analyses.field.lines import Lined
+from rfcalc.analyses.field.motion import is_known, rate_of
 
 
 class Window(NamedTuple):

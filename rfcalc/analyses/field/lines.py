@@ -4,7 +4,7 @@ In a network of convolutions what a unit sees of the source's rows depends on it
 interval array of one axis, put along an axis of the tensor; where channels differ (after a concatenation), runs of
 channels have a line each. A step along that axis is a step of the lines; one along another axis changes nothing as long
 as every position reads something. A line remembers what has been made of it: layers, branches and source axes that see
-the same share one array. All else is left to `intervals` and `joins`, which know any field.
+the same share one array. All else is left to `intervals` and `merging`, which know any field.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from rfcalc.analyses import joins
-from rfcalc.analyses.folded import Folded
-from rfcalc.analyses.intervals import Array, Intervals, is_nothing
-from rfcalc.analyses.joins import Parts
-from rfcalc.analyses.masked import Masked
-from rfcalc.analyses.motion import Motion, even
+from rfcalc.analyses.field import merging
+from rfcalc.analyses.field.folded import Folded
+from rfcalc.analyses.field.intervals import Array, Intervals, is_nothing
+from rfcalc.analyses.field.masked import Masked
+from rfcalc.analyses.field.merging import Parts
+from rfcalc.analyses.field.motion import Motion, even
 from rfcalc.reads import Place
 
 T = TypeVar("T")
@@ -356,12 +356,12 @@ def _common_axis(fields: Sequence[Intervals], across: int = -1) -> int | None:
 
 
 def merge(parts: Parts, *, local: bool = False) -> Parts:
-    """As `joins.merge`."""
+    """As `merging.merge`."""
     if len(parts) < 2:
         return parts
     axis = _common_axis(parts)
     if axis is None:
-        return tuple(narrowed(part) for part in joins.merge(parts, local=local))
+        return tuple(narrowed(part) for part in merging.merge(parts, local=local))
     shape = parts[0].shape
     extent = shape[axis] if axis >= 0 else 1
     lines = [part.line.along(extent) if part.axis < 0 else part.line for part in parts if isinstance(part, Lined)]
@@ -373,7 +373,7 @@ def merge_both(full: Parts, local: Parts) -> tuple[Parts, Parts]:
     own = merge(local, local=True)
     if full != local:
         return merge(full), own
-    alike = len(own) == 1 or all(joins.sees_everywhere(part) for part in own)
+    alike = len(own) == 1 or all(merging.sees_everywhere(part) for part in own)
     return (own if alike else merge(full)), own
 
 
@@ -389,16 +389,16 @@ def _union(first: Line, others: Sequence[Line]) -> Line:
     even = [line for line in (first, *others) if isinstance(line, Even) and line.tags == first.tags]
     if len(even) == len(others) + 1:
         return Even(first.shape[0], min(line.first for line in even), max(line.last for line in even), even[0].shift)
-    return line_of(joins.union((first, *others)))
+    return line_of(merging.union((first, *others)))
 
 
 def kinds(parts: Parts) -> Intervals:
-    """As `joins.kinds`."""
+    """As `merging.kinds`."""
     if len(parts) == 1:
-        return joins.kinds(parts)
+        return merging.kinds(parts)
     found = [part for part in parts if isinstance(part, Lined) and part.across < 0]
     if len(found) < len(parts) or len({part.axis for part in found}) < len(parts):
-        return joins.kinds(parts)
+        return merging.kinds(parts)
     lo, hi = zip(*[_kinds_along(part) for part in found], strict=True)
     low, high = reduce(np.minimum, lo), reduce(np.maximum, hi)
     return Intervals(low.shape, low, high, {})
@@ -422,9 +422,9 @@ def are_in_step(fields: Sequence[Intervals]) -> bool:
 
 
 def concatenate(fields: Sequence[tuple[Intervals, Place]], shape: tuple[int, ...], axis: int) -> Intervals:
-    """As `joins.concatenate`."""
+    """As `merging.concatenate`."""
     made = _in_runs(fields, shape, axis)
-    return narrowed(joins.concatenate(fields, shape, axis)) if made is None else made
+    return narrowed(merging.concatenate(fields, shape, axis)) if made is None else made
 
 
 def _in_runs(fields: Sequence[tuple[Intervals, Place]], shape: tuple[int, ...], across: int) -> Lined | None:
@@ -439,20 +439,20 @@ def _in_runs(fields: Sequence[tuple[Intervals, Place]], shape: tuple[int, ...], 
     for field, place in fields:
         assert isinstance(field, Lined)
         runs += field.runs if field.across >= 0 else ((place.size, field.runs[0][1]),)
-    if joins.lie_apart([span(line) for line in {line for _, line in runs}]):
+    if merging.lie_apart([span(line) for line in {line for _, line in runs}]):
         return None
     if len({(line.tag, line.length) for _, line in runs}) > 1:
-        runs = _of_one_kind(runs, joins.common_tags([field for field, _ in fields], shape).get(moving), shape[moving])
+        runs = _of_one_kind(runs, merging.common_tags([field for field, _ in fields], shape).get(moving), shape[moving])
     runs = _joined(runs)
     return Lined(shape, moving, across if len(runs) > 1 else -1, tuple(runs))
 
 
-def span(line: Line) -> joins.Span:
+def span(line: Line) -> merging.Span:
     """What all positions see together."""
     if isinstance(line, Even):
         ends = 0, line.shift * (line.shape[0] - 1)
         return line.first + min(ends), line.last + max(ends)
-    return line.remembered("span all", joins.span)
+    return line.remembered("span all", merging.span)
 
 
 def _of_one_kind(runs: Sequence[tuple[int, Line]], tag: Motion | None, extent: int) -> list[tuple[int, Line]]:

@@ -17,9 +17,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from rfcalc import reads
-from rfcalc.analyses.intervals import Array
-from rfcalc.analyses.masked import Shades
-from rfcalc.analyses.motion import runs_of
+from rfcalc.analyses.field.intervals import Array
+from rfcalc.analyses.field.masked import Shades
+from rfcalc.analyses.field.motion import runs_of
 
 Shape: TypeAlias = tuple[int, ...]
 

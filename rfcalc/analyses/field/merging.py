@@ -9,10 +9,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from rfcalc.analyses import folded
-from rfcalc.analyses.intervals import NOTHING, Intervals, shrunk
-from rfcalc.analyses.masked import Masked, distinct
-from rfcalc.analyses.motion import Digit, Motion, Piece, is_known, rate_of, still, together, unknown
+from rfcalc.analyses.field import folded
+from rfcalc.analyses.field.intervals import NOTHING, Intervals, shrunk
+from rfcalc.analyses.field.masked import Masked, distinct
+from rfcalc.analyses.field.motion import Digit, Motion, Piece, is_known, rate_of, still, together, unknown
 from rfcalc.reads import Place
 
 #: The union of several fields, kept apart where each depends on axes that another does not (scores of attention see the

@@ -11,14 +11,14 @@ from itertools import count
 from operator import attrgetter
 from typing import Any
 
-from rfcalc.analyses import lines
-from rfcalc.analyses.folded import Folded
-from rfcalc.analyses.intervals import Intervals
-from rfcalc.analyses.joins import Parts
-from rfcalc.analyses.lines import Lined
-from rfcalc.analyses.masked import Masked, Shade
-from rfcalc.analyses.motion import Motion, in_order
-from rfcalc.analyses.turns import Turn, exchange
+from rfcalc.analyses.field import lines
+from rfcalc.analyses.field.folded import Folded
+from rfcalc.analyses.field.intervals import Intervals
+from rfcalc.analyses.field.lines import Lined
+from rfcalc.analyses.field.masked import Masked, Shade
+from rfcalc.analyses.field.merging import Parts
+from rfcalc.analyses.field.motion import Motion, in_order
+from rfcalc.analyses.field.turns import Turn, exchange
 
 
 class Sight:

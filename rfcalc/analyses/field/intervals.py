@@ -19,8 +19,8 @@ from typing import TypeAlias
 import numpy as np
 
 from rfcalc import reads
-from rfcalc.analyses import motion
-from rfcalc.analyses.motion import Motion, Rate, runs_of, telling
+from rfcalc.analyses.field import motion
+from rfcalc.analyses.field.motion import Motion, Rate, runs_of, telling
 
 #: lo of a unit that sees nothing; its hi is -NOTHING. Larger than any coordinate, far from overflow.
 NOTHING = 1 << 40

@@ -12,7 +12,7 @@ from math import gcd, lcm
 from typing import Any, NamedTuple, TypeAlias
 
 from rfcalc import reads
-from rfcalc.analyses.motion import runs_of
+from rfcalc.analyses.field.motion import runs_of
 from rfcalc.graph import LayerGraph, Node, Ref, TensorInfo
 
 

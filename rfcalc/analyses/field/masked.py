@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from rfcalc import reads
-from rfcalc.analyses import intervals
-from rfcalc.analyses.intervals import NOTHING, Array, Intervals, spread
-from rfcalc.analyses.motion import Motion, after_reshape, telling, veiled
+from rfcalc.analyses.field import intervals
+from rfcalc.analyses.field.intervals import NOTHING, Array, Intervals, spread
+from rfcalc.analyses.field.motion import Motion, after_reshape, telling, veiled
 
 T = TypeVar("T")
 

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from rfcalc import reads
-from rfcalc.analyses import folded, intervals, masked
-from rfcalc.analyses.folded import Folded
-from rfcalc.analyses.intervals import NOTHING, Array, Intervals
-from rfcalc.analyses.joins import Parts
-from rfcalc.analyses.lines import Even, Line, Lined, Runs, hull, line_of, narrowed
-from rfcalc.analyses.masked import Masked, Shades
-from rfcalc.analyses.motion import of_rate, rate_of, runs_of, strided
+from rfcalc.analyses.field import folded, intervals, masked
+from rfcalc.analyses.field.folded import Folded
+from rfcalc.analyses.field.intervals import NOTHING, Array, Intervals
+from rfcalc.analyses.field.lines import Even, Line, Lined, Runs, hull, line_of, narrowed
+from rfcalc.analyses.field.masked import Masked, Shades
+from rfcalc.analyses.field.merging import Parts
+from rfcalc.analyses.field.motion import of_rate, rate_of, runs_of, strided
 from rfcalc.reads import Place
 
 Shape: TypeAlias = tuple[int, ...]

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from rfcalc.analyses.intervals import NOTHING, Intervals
-from rfcalc.analyses.joins import combined, concatenate, kinds, merge, union
-from rfcalc.analyses.motion import even, unknown
+from rfcalc.analyses.field.intervals import NOTHING, Intervals
+from rfcalc.analyses.field.merging import combined, concatenate, kinds, merge, union
+from rfcalc.analyses.field.motion import even, unknown
 from rfcalc.reads import Place
 
 

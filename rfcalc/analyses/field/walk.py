@@ -13,13 +13,13 @@ from operator import attrgetter
 from typing import TypeAlias
 
 from rfcalc import reads
-from rfcalc.analyses import along, intervals, lines, motion
-from rfcalc.analyses.intervals import Intervals
-from rfcalc.analyses.joins import Parts, combined
-from rfcalc.analyses.lines import Lined
-from rfcalc.analyses.states import Sight, State, Turned, can_turn, turn_between
-from rfcalc.analyses.turns import Turns, exchange
-from rfcalc.analyses.windows import Pace, Paces, pace_of
+from rfcalc.analyses.field import intervals, lines, motion, stepping
+from rfcalc.analyses.field.intervals import Intervals
+from rfcalc.analyses.field.lines import Lined
+from rfcalc.analyses.field.merging import Parts, combined
+from rfcalc.analyses.field.states import Sight, State, Turned, can_turn, turn_between
+from rfcalc.analyses.field.turns import Turns, exchange
+from rfcalc.analyses.field.windows import Pace, Paces, pace_of
 from rfcalc.graph import LayerGraph, Node, Ref
 
 
@@ -86,7 +86,7 @@ class _Walk:
         self.keep = keep
         self.start = [tuple(starts)]  # taken at the source, so that it is forgotten like all others
         self.nothing: Row = (None,) * len(starts)
-        self.plans = along.Plans(graph.masks)
+        self.plans = stepping.Plans(graph.masks)
         self.turns = Turns(self.plans.masks)
         settled = {extent: _Settled(extent) for extent in extents}
         self.axes = [_Axis(extent, self.plans, settled[extent]) for extent in extents]
@@ -206,7 +206,7 @@ class _Settled:
 class _Axis:
     """How states become those of the next node, along one axis of the source."""
 
-    def __init__(self, extent: int, plans: along.Plans, settled: _Settled) -> None:
+    def __init__(self, extent: int, plans: stepping.Plans, settled: _Settled) -> None:
         self.extent = extent
         self.plans = plans
         self.clashes: dict[int, Clash] = {}
@@ -280,7 +280,7 @@ class _Axis:
         settled = self.plans.stay(full, steps)
         for stretch in self.plans.stretches(steps):
             full = full if settled else self._stepped(full, stretch)
-            if local and type(stretch[0]) in along.MIXING:
+            if local and type(stretch[0]) in stepping.MIXING:
                 left = tuple([part for part in local if not self._takes_whole_axis(part, stretch[0], full)])
                 if len(left) < len(local):
                     local, mixes = left, True
@@ -379,7 +379,7 @@ def _clash(sights: Sequence[Sight]) -> Paces:
 def _broadcast(parts: Parts, shape: tuple[int, ...]) -> Parts:
     if not parts or (len(parts) == 1 and parts[0].shape == shape):
         return parts
-    return tuple([along.broadcast(part, shape) for part in parts])
+    return tuple([stepping.broadcast(part, shape) for part in parts])
 
 
 def bits(flags: int) -> Iterator[int]:

@@ -14,9 +14,9 @@ from math import prod
 import numpy as np
 
 from rfcalc import reads
-from rfcalc.analyses import intervals
-from rfcalc.analyses.intervals import NOTHING, Array, Intervals
-from rfcalc.analyses.motion import Motion, after_reshape, picked, placed, rate_of, runs_of, telling, veiled
+from rfcalc.analyses.field import intervals
+from rfcalc.analyses.field.intervals import NOTHING, Array, Intervals
+from rfcalc.analyses.field.motion import Motion, after_reshape, picked, placed, rate_of, runs_of, telling, veiled
 
 #: Elements from which on arrays are worth folding.
 LARGE = 1 << 14
@@ -106,7 +106,7 @@ def union(fields: Sequence[Intervals], tags: Mapping[int, Motion]) -> Folded | N
 
 
 def kinds(fields: Sequence[Intervals]) -> Intervals | None:
-    """As `joins.kinds`; None where no field is folded."""
+    """As `merging.kinds`; None where no field is folded."""
     found = _side_by_side(fields)
     if found is None:
         return None
