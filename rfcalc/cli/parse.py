@@ -9,7 +9,7 @@ from typing import TypeAlias
 from rfcalc.cli.quoting import quoted
 from rfcalc.cli.values import parse_values
 from rfcalc.errors import UsageError
-from rfcalc.sources.values import Values
+from rfcalc.sources.inputs.values import Values
 
 Shape: TypeAlias = tuple[int, ...]
 OpenShape: TypeAlias = tuple[int | str, ...]  #: with symbols, as they were typed, in the place of some numbers

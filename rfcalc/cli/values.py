@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 from rfcalc.cli.quoting import quoted
 from rfcalc.errors import UsageError
-from rfcalc.sources.values import SUFFIXES, Values
+from rfcalc.sources.inputs.values import SUFFIXES, Values
 
 _WORDS: dict[str, bool | int | None] = {"ones": 1, "zeros": 0, "true": True, "false": False, "arange": None}
 _NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d{1,18})?(e[+-]?\d{1,3})?", re.ASCII)

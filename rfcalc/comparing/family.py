@@ -12,7 +12,7 @@ from rfcalc.comparing.fitting import Guess, Sizes
 from rfcalc.errors import TraceError
 from rfcalc.graph import InputInfo
 from rfcalc.sources import stack
-from rfcalc.sources.symbols import Multiple, Size, with_arguments
+from rfcalc.sources.naming.symbols import Multiple, Size, with_arguments
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from rfcalc.comparing.symbols import family, parse_symbols
 from rfcalc.errors import UsageError
 from rfcalc.graph import layered
 from rfcalc.sources import stack
-from rfcalc.sources.symbols import Size, parse_size
+from rfcalc.sources.naming.symbols import Size, parse_size
 
 SCHEMA = "rfcalc-compare/1"
 

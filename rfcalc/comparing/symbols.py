@@ -15,9 +15,9 @@ from rfcalc.comparing.fitting import Guess
 from rfcalc.errors import UsageError
 from rfcalc.graph import InputInfo, LayerGraph
 from rfcalc.sources import stack
+from rfcalc.sources.inputs.values import given_among
+from rfcalc.sources.naming.symbols import NAME, Multiple, Size, argument_symbols, parse_size, symbols_of
 from rfcalc.sources.resized import usual_shapes
-from rfcalc.sources.symbols import NAME, Multiple, Size, argument_symbols, parse_size, symbols_of
-from rfcalc.sources.values import given_among
 
 BATCH = "N"
 _CHANNELS_FROM = 2  #: with 1 channel a layer could be taken for one of another kind

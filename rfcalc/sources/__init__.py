@@ -1,4 +1,4 @@
-"""From a name, a file, an expression or a module to a traced graph. Each form has its own file."""
+"""From a name, a file, an expression or a module to a traced graph. Each kind of source has its own folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rfcalc.sources.loaded import Loaded
 
 
 class Source(Protocol):
-    """A form of naming a model: one module of this package."""
+    """A form of naming a model: one module or folder of this package."""
 
     def matches(self, spec: str) -> bool:
         """Whether the text has this form."""
@@ -25,7 +25,10 @@ class Source(Protocol):
 
 
 #: In the order in which they are asked; a module is imported when the ones before it did not know the text.
-_SOURCES = ("zoo", "stack", "saved", "exported", "onnx", "torchvision", "timm", "keras", "python", "files")
+_SOURCES = (
+    "libraries.zoo", "stack", "files.saved", "exported", "onnx", "libraries.torchvision", "libraries.timm", "keras",
+    "python", "files.others",
+)  # fmt: skip
 #: Those that import or run what is the user's.
 _RUN_CODE = frozenset({"exported", "onnx", "keras", "python"})
 
@@ -90,7 +93,7 @@ def traced(
     loaded: Loaded, inputs: Any, *, axes: Any, training: bool
 ) -> tuple[LayerGraph, tuple[Any, ...], dict[str, Any]]:
     """The graph of a loaded model, and the arguments of its forward that were meant by ``inputs``."""
-    from rfcalc.sources.inputs import candidates
+    from rfcalc.sources.inputs.calls import candidates
     from rfcalc.tracing.forward import trace_module
 
     refused: TraceError | None = None

@@ -23,7 +23,7 @@ def from_object(model: Any, name: str = "", constants: Constants | None = None) 
         model = _unwrapped(model, name)
         _check_initialised(model, name)
     if "keras" in sys.modules:
-        from rfcalc.sources import keras_modules
+        from rfcalc.sources.keras import modules as keras_modules
 
         if keras_modules.is_keras(model):
             return keras_modules.loaded(model, name or str(model.name), constants)

@@ -13,9 +13,9 @@ from types import ModuleType
 from typing import Any
 
 from rfcalc.errors import LoadError, UsageError
-from rfcalc.sources.arguments import arguments, place
 from rfcalc.sources.given import from_object
 from rfcalc.sources.loaded import Loaded
+from rfcalc.sources.naming.arguments import arguments, place
 
 
 def matches(spec: str) -> bool:
@@ -30,7 +30,7 @@ def load(spec: str) -> Loaded:
     Raises `LoadError` where the file, the attribute or the call fails, naming what failed, and `UsageError` for
     arguments that the attribute does not take, or for those that it misses.
     """
-    from rfcalc.sources.keras_backend import on_meta, torch_by_default
+    from rfcalc.sources.keras.backend import on_meta, torch_by_default
     from rfcalc.tracing.construct import build_on_meta
 
     where, _, call = place(spec)

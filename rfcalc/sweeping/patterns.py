@@ -76,7 +76,7 @@ def is_glob(pattern: str) -> bool:
 
 def matching(pattern: str) -> list[str]:
     """The specs of one source that a glob matches. Raises `UsageError` where there is none, with the nearest names."""
-    from rfcalc.sources import timm, torchvision, zoo
+    from rfcalc.sources.libraries import timm, torchvision, zoo
 
     prefix, colon, glob = pattern.rpartition(":")
     sources = {"": zoo.names, "torchvision": torchvision.names, "timm": timm.names}

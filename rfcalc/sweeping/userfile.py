@@ -124,7 +124,7 @@ def _cached_reader(path: str, changed: int) -> _Reader:
 
 def _built(make: Callable[[], Any]) -> tuple[Any, Constants | None]:
     """What the user's code makes, on the meta device where that can be."""
-    from rfcalc.sources.keras_backend import on_meta
+    from rfcalc.sources.keras.backend import on_meta
     from rfcalc.tracing.construct import build_on_meta
 
     return build_on_meta(make, on_meta)
@@ -134,7 +134,7 @@ class _Reader:
     """Runs ``models()`` of a file on the meta device, where models take no memory; gives what it yields in order."""
 
     def __init__(self, path: str) -> None:
-        from rfcalc.sources.keras_backend import torch_by_default
+        from rfcalc.sources.keras.backend import torch_by_default
 
         with torch_by_default():
             home = import_home(path, path)

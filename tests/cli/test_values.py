@@ -8,7 +8,7 @@ import pytest
 
 from rfcalc.cli.parse import parse_inputs
 from rfcalc.errors import UsageError
-from rfcalc.sources.values import Values
+from rfcalc.sources.inputs.values import Values
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_a_module_on_meta_gets_numbers() -> None:
 
 
 def test_a_model_that_cannot_be_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    from rfcalc.sources import stack_modules
+    from rfcalc.sources.stack import modules as stack_modules
 
     real = stack_modules.build
 

@@ -316,7 +316,7 @@ def test_checks_of_the_export_do_not_hold_for_tensors_without_storage(tmp_path: 
 
 
 def test_devices_of_the_export_are_not_those_here() -> None:
-    from rfcalc.sources import exported_ops
+    from rfcalc.sources.exported import ops as exported_ops
 
     made = exported_ops.run(torch.ops.aten.zeros.default, ([2],), {"device": torch.device("cpu")}, torch.device("meta"))
 

@@ -150,7 +150,7 @@ def test_no_size_of_the_file_is_evaluated_as_code(where: str, tmp_path: Path) ->
     ],
 )
 def test_plain_expressions(text: str, plain: bool) -> None:
-    from rfcalc.sources import exported_check
+    from rfcalc.sources.exported import check as exported_check
 
     assert exported_check._is_plain(text) == plain
 

@@ -190,7 +190,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
 def test_the_converter_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = cnn(tmp_path / "net.onnx", [1, 3, 16, 16])
     monkeypatch.setitem(sys.modules, "onnx2pytorch", None)
-    monkeypatch.delitem(sys.modules, "rfcalc.sources.onnx_module", raising=False)
-    monkeypatch.delattr("rfcalc.sources.onnx_module", raising=False)
+    monkeypatch.delitem(sys.modules, "rfcalc.sources.onnx.module", raising=False)
+    monkeypatch.delattr("rfcalc.sources.onnx.module", raising=False)
 
     assert "pip install 'rfcalc[onnx]'" in refused(spec)

@@ -8,7 +8,7 @@ import pytest
 
 from rfcalc.errors import UsageError
 from rfcalc.sources import load, stack
-from rfcalc.sources.symbols import Multiple, argument_symbols, parse_size, put_in, with_arguments
+from rfcalc.sources.naming.symbols import Multiple, argument_symbols, parse_size, put_in, with_arguments
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from rfcalc.errors import LoadError, UsageError
-from rfcalc.sources import archives, exported
-from rfcalc.sources.archives import Kind
+from rfcalc.sources import exported
+from rfcalc.sources.files import archives
+from rfcalc.sources.files.archives import Kind
 from rfcalc.sources.loaded import Loaded
 
 #: Suffixes of files that people keep models in, and what to do with one where that is not what its content says.

@@ -10,7 +10,7 @@ from typing import Any
 
 from rfcalc.errors import LoadError
 from rfcalc.reading import read_part
-from rfcalc.sources.archives import is_description
+from rfcalc.sources.files.archives import is_description
 
 #: What an expression over sizes is made of: numbers, symbols, operators, and functions of sympy's and torch's.
 _PARTS = (

@@ -31,7 +31,7 @@ def load(spec: str) -> Loaded:
     try:
         import onnx
 
-        from rfcalc.sources import onnx_module
+        from rfcalc.sources.onnx import module as onnx_module
     except ImportError:
         raise LoadError(
             f"{spec} needs onnx and onnx2pytorch, which are not installed: pip install 'rfcalc[onnx]'"

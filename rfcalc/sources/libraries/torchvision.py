@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rfcalc.errors import LoadError
-from rfcalc.sources.arguments import arguments, unknown
 from rfcalc.sources.loaded import Arguments, Expected, Loaded, in_order, one_input
+from rfcalc.sources.naming.arguments import arguments, unknown
 
 if TYPE_CHECKING:
     import torch

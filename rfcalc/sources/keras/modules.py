@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from rfcalc.errors import LoadError, UsageError
-from rfcalc.sources.keras_backend import demand_torch, loaded_keras, running_on
-from rfcalc.sources.keras_layers import cell_of, recorded_whole
+from rfcalc.sources.keras.backend import demand_torch, loaded_keras, running_on
+from rfcalc.sources.keras.layers import cell_of, recorded_whole
 from rfcalc.sources.loaded import Expected, Loaded
 from rfcalc.tracing.construct import Constants
 from rfcalc.tracing.known import NeedsDataError

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from rfcalc.errors import UsageError
+from rfcalc.sources.inputs.values import with_tensors
 from rfcalc.sources.loaded import Expected, Loaded
-from rfcalc.sources.values import with_tensors
 
 
 @dataclass(frozen=True)

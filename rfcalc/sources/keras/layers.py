@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from rfcalc.sources.keras_backend import loaded_keras
+from rfcalc.sources.keras.backend import loaded_keras
 from rfcalc.tracing.composite import whole
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from rfcalc.errors import LoadError, UsageError
 from rfcalc.reading import opened, read_part
-from rfcalc.sources.arguments import arguments, unknown
 from rfcalc.sources.loaded import Loaded
+from rfcalc.sources.naming.arguments import arguments, unknown
 
 PREFIX = "keras:"
 SUFFIX = ".keras"
@@ -26,7 +26,7 @@ def matches(spec: str) -> bool:
 
 def names() -> list[str]:
     """The names in keras.applications. Raises `LoadError` where Keras is not installed."""
-    from rfcalc.sources.keras_backend import keras_for
+    from rfcalc.sources.keras.backend import keras_for
 
     return _names(keras_for(f"{PREFIX}*"))
 
@@ -44,8 +44,8 @@ def load(spec: str) -> Loaded:
 
 
 def _application(spec: str) -> Loaded:
-    from rfcalc.sources import keras_modules
-    from rfcalc.sources.keras_backend import keras_for, on_meta
+    from rfcalc.sources.keras import modules as keras_modules
+    from rfcalc.sources.keras.backend import keras_for, on_meta
     from rfcalc.tracing.construct import build_on_meta
 
     name, given = arguments(spec.removeprefix(PREFIX), spec)
@@ -67,8 +67,8 @@ def _application(spec: str) -> Loaded:
 
 
 def _saved(spec: str) -> Loaded:
-    from rfcalc.sources import keras_modules
-    from rfcalc.sources.keras_backend import keras_for, on_meta, rebuilt
+    from rfcalc.sources.keras import modules as keras_modules
+    from rfcalc.sources.keras.backend import keras_for, on_meta, rebuilt
     from rfcalc.tracing.construct import build_on_meta
 
     config = _config(spec)

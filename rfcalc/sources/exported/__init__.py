@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rfcalc.errors import LoadError
-from rfcalc.sources import archives, exported_check
-from rfcalc.sources.archives import Kind
+from rfcalc.sources.exported import check as exported_check
+from rfcalc.sources.files import archives
+from rfcalc.sources.files.archives import Kind
 from rfcalc.sources.loaded import Expected, Loaded
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def load(spec: str) -> Loaded:
     if held.kind is not Kind.PROGRAM:
         raise LoadError(f"{spec} is no exported program: {held.text}; {held.advice}")
     exported_check.check(spec)
-    from rfcalc.sources.exported_program import module_of
+    from rfcalc.sources.exported.program import module_of
 
     model = module_of(_read(spec), spec)
     inputs = tuple(Expected(one.name, one.usual, str(one.dtype).removeprefix("torch.")) for one in model.takes)

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import fx, nn
 
-from rfcalc.sources import exported_ops
+from rfcalc.sources.exported import ops as exported_ops
 
 #: The module of a name.
 Find: TypeAlias = Callable[[str], nn.Module]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rfcalc.errors import LoadError
-from rfcalc.sources.arguments import arguments, unknown
 from rfcalc.sources.loaded import Loaded, one_input
+from rfcalc.sources.naming.arguments import arguments, unknown
 
 PREFIX = "timm:"
 

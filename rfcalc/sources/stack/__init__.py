@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from rfcalc.errors import UsageError
 from rfcalc.sources.loaded import Loaded, one_input
-from rfcalc.sources.symbols import NAME, Size, parse_size, put_in, refuse, symbols_of
+from rfcalc.sources.naming.symbols import NAME, Size, parse_size, put_in, refuse, symbols_of
 
 _CHANNELS = rf"\d*{NAME}|\d+"
 _TOKEN = re.compile(
@@ -126,7 +126,7 @@ def load(spec: str) -> Loaded:
 
     Raises `UsageError` for channels that are symbols.
     """
-    from rfcalc.sources import stack_modules
+    from rfcalc.sources.stack import modules as stack_modules
     from rfcalc.tracing.construct import build_on_meta
 
     layers = parse(spec)

@@ -1,0 +1,1 @@
+"""Models of libraries, by the name that the library has for them."""
