@@ -16,6 +16,7 @@ from rfcalc.cli.output import Output, Target
 from rfcalc.cli.parse import OpenInputs, numbers_only, parse_axes, parse_open_inputs
 from rfcalc.errors import LoadError
 from rfcalc.report import FORMATS
+from rfcalc.sources.forms import help_lines
 
 if TYPE_CHECKING:
 
@@ -26,15 +27,9 @@ Function: TypeAlias = Callable[..., Any]
 
 INCOMPLETE = 4  #: exit status under --strict
 
-MODEL_HELP = """\b
+MODEL_HELP = f"""\b
 MODEL is one of
-  vgg16                         an architecture of rfcalc's own: see rfcalc list
-  torchvision:NAME              a model of torchvision's
-  package.module:attr           a module of yours, or a callable that makes one, with
-  path/file.py:attr(depth=50)   keyword arguments if it takes any
-  graph.json                    what rfcalc trace saved
-  "3x3 3x3"  "5x5:480-48"       a stack: KxK:IN-OUT channels, /S stride, dD dilation,
-                                pP padding, maxK and avgK pooling
+{help_lines()}
 
 Naming a file or module of yours runs its code. Nothing is ever downloaded; models are built without weights.
 """

@@ -5,42 +5,25 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from rfcalc.errors import TraceError, UsageError
 from rfcalc.graph import LayerGraph, layered
-from rfcalc.sources import stored
+from rfcalc.sources import forms, stored
 from rfcalc.sources.given import from_object
 from rfcalc.sources.loaded import Loaded
 
 
-class Source(Protocol):
-    """A form of naming a model: one module or folder of this package."""
-
-    def matches(self, spec: str) -> bool:
-        """Whether the text has this form."""
-
-    def load(self, spec: str) -> Loaded | LayerGraph:
-        """The model it names, or its graph."""
-
-
-#: In the order in which they are asked; a module is imported when the ones before it did not know the text.
-_SOURCES = (
-    "libraries.zoo", "stack", "files.saved", "exported", "onnx", "libraries.torchvision", "libraries.timm", "keras",
-    "python", "files.others",
-)  # fmt: skip
-#: Those that import or run what is the user's.
-_RUN_CODE = frozenset({"exported", "onnx", "keras", "python"})
-
-
 def load(spec: str) -> Loaded | LayerGraph:
     """The model that a text names. Raises `UsageError` with the nearest names where nothing fits."""
-    for name in _SOURCES:
-        source = cast(Source, import_module(f"rfcalc.sources.{name}"))
-        if source.matches(spec):
-            if name in _RUN_CODE:
+    for form in forms.FORMS:
+        if form.matches(spec):
+            if form.runs_code:
                 stored.ran_code()
-            return source.load(spec)
+            return cast("Loaded | LayerGraph", form.source.load(spec))
+    others: Any = import_module(f"rfcalc.sources.{forms.OTHERS}")
+    if others.matches(spec):
+        return cast(Loaded, others.load(spec))
     from rfcalc.zoo import CATALOG
 
     if not spec.strip():
@@ -48,10 +31,7 @@ def load(spec: str) -> Loaded | LayerGraph:
     shown = spec if len(spec) < 80 else f"{spec[:60]}..."
     near = difflib.get_close_matches(shown, list(CATALOG), 3, 0.5)
     hint = f"nearest: {', '.join(near)}" if near else "see `rfcalc list` for names"
-    raise UsageError(
-        f"unknown model {shown!r}; {hint}"
-        " (or torchvision:NAME, timm:NAME, package.module:attr, file.py:attr, graph.json)"
-    )
+    raise UsageError(f"unknown model {shown!r}; {hint} (or {forms.hint()})")
 
 
 def resolve(model: Any, inputs: Any, *, axes: Any, training: bool) -> LayerGraph:

@@ -22,10 +22,11 @@ from rfcalc import graph_json
 from rfcalc.errors import LoadError, UsageError
 from rfcalc.graph import LayerGraph
 from rfcalc.reading import opened
+from rfcalc.sources.forms import FORMS
 from rfcalc.zoo import CATALOG
 
-#: The libraries whose models are kept, by the prefix of their names.
-LIBRARIES = ("torchvision", "timm")
+#: The prefixes of the names whose graphs are kept.
+LIBRARIES = tuple(form.prefix.removesuffix(":") for form in FORMS if form.kept)
 SHIPPED = Path(__file__).parent.parent / "zoo" / "graphs"
 _GZIP = 31  #: zlib's number for gzip's format, which checks what it unpacks
 

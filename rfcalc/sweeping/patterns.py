@@ -76,16 +76,17 @@ def is_glob(pattern: str) -> bool:
 
 def matching(pattern: str) -> list[str]:
     """The specs of one source that a glob matches. Raises `UsageError` where there is none, with the nearest names."""
-    from rfcalc.sources.libraries import timm, torchvision, zoo
+    from rfcalc.sources.forms import listed
 
     prefix, colon, glob = pattern.rpartition(":")
-    sources = {"": zoo.names, "torchvision": torchvision.names, "timm": timm.names}
+    sources = listed()
     if prefix not in sources:
+        others = [f"'{name}:*'" for name in sources if name]
         raise UsageError(
             f"cannot list the models of {prefix!r} for {pattern!r}: a glob goes over rfcalc's own names ('vgg*'),"
-            " 'torchvision:*' or 'timm:*'; yield others from models() of a Python file"
+            f" {', '.join(others[:-1])} or {others[-1]}; yield others from models() of a Python file"
         )
-    known = sources[prefix]()
+    known = sources[prefix].names()
     found = [name for name in known if fnmatch.fnmatchcase(name, glob)]
     if not found:
         letters = "".join(char for char in glob if char not in "*?[]!")

@@ -24,17 +24,10 @@ from rfcalc.sources.loaded import Expected, Loaded
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
-SUFFIX = ".pt2"
-
 _LONGEST = 200  #: characters of an error of torch's that are shown
 
 #: Who in torch says something about a file that cannot be loaded.
 _LOGGERS = ("torch.export", "torch.export.pt2_archive._package", "torch._export.serde.serialize")
-
-
-def matches(spec: str) -> bool:
-    """Whether the text names a file of torch.export's."""
-    return spec.endswith(SUFFIX)
 
 
 def load(spec: str) -> Loaded:

@@ -8,11 +8,6 @@ from rfcalc import graph_json
 from rfcalc.graph import LayerGraph
 
 
-def matches(spec: str) -> bool:
-    """Whether the text names a JSON file."""
-    return spec.endswith(".json")
-
-
 def load(spec: str) -> LayerGraph:
     """The saved graph."""
     return graph_json.load(Path(spec))

@@ -10,18 +10,13 @@ from typing import Any
 
 from rfcalc.errors import LoadError, UsageError
 from rfcalc.reading import opened, read_part
+from rfcalc.sources.forms import form
 from rfcalc.sources.loaded import Loaded
 from rfcalc.sources.naming.arguments import arguments, unknown
 
-PREFIX = "keras:"
-SUFFIX = ".keras"
+PREFIX = form("keras").prefix
 
 _UNKNOWN = re.compile(r"Could not locate (?:class|function|object) '([^']+)'")
-
-
-def matches(spec: str) -> bool:
-    """Whether the text names a model of keras.applications or a file that Keras saved."""
-    return spec.startswith(PREFIX) or spec.endswith(SUFFIX)
 
 
 def names() -> list[str]:

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from rfcalc.errors import LoadError
+from rfcalc.sources.forms import install, missing
 
-INSTALL = "pip install 'rfcalc[keras]'"
+INSTALL = install("keras")
 _VARIABLE = "KERAS_BACKEND"
 
 
@@ -26,7 +27,7 @@ def keras_for(spec: str) -> Any:
     """
     with torch_by_default():
         if importlib.util.find_spec("keras") is None:
-            raise LoadError(f"{spec} needs keras, which is not installed: {INSTALL}")
+            raise missing("keras", spec)
         try:
             keras = importlib.import_module("keras")
         except Exception as error:  # of the backend that was chosen

@@ -5,15 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from rfcalc.errors import LoadError
+from rfcalc.sources.forms import form, missing
 from rfcalc.sources.loaded import Loaded, one_input
 from rfcalc.sources.naming.arguments import arguments, unknown
 
-PREFIX = "timm:"
-
-
-def matches(spec: str) -> bool:
-    """Whether the text names a timm model."""
-    return spec.startswith(PREFIX)
+PREFIX = form("timm").prefix
 
 
 def names() -> list[str]:
@@ -43,5 +39,5 @@ def _timm(spec: str) -> Any:
     try:
         import timm
     except ImportError:
-        raise LoadError(f"{spec} needs timm, which is not installed: pip install 'rfcalc[timm]'") from None
+        raise missing("timm", spec) from None
     return timm

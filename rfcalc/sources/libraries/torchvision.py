@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rfcalc.errors import LoadError
+from rfcalc.sources.forms import form, missing
 from rfcalc.sources.loaded import Arguments, Expected, Loaded, in_order, one_input
 from rfcalc.sources.naming.arguments import arguments, unknown
 
@@ -14,15 +15,10 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-PREFIX = "torchvision:"
+PREFIX = form("torchvision").prefix
 
 #: Published op counts of optical flow are those of a pair of images of this size (torchvision's get_ops).
 _FLOW_SIZE = (3, 512, 512)
-
-
-def matches(spec: str) -> bool:
-    """Whether the text names a torchvision model."""
-    return spec.startswith(PREFIX)
 
 
 def names() -> list[str]:
@@ -59,9 +55,7 @@ def _models(spec: str) -> Any:
     try:
         from torchvision import models
     except ImportError:
-        raise LoadError(
-            f"{spec} needs torchvision, which is not installed: pip install 'rfcalc[torchvision]'"
-        ) from None
+        raise missing("torchvision", spec) from None
     return models
 
 

@@ -6,16 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from rfcalc.errors import LoadError
+from rfcalc.sources import forms
 from rfcalc.sources.loaded import Arguments, Expected, Loaded
 
-SUFFIX = ".onnx"
-
 _ELSE = "name the code that makes the model (file.py:attr), or export it with torch.export"
-
-
-def matches(spec: str) -> bool:
-    """Whether the text names an ONNX file."""
-    return spec.endswith(SUFFIX)
 
 
 def load(spec: str) -> Loaded:
@@ -33,9 +27,7 @@ def load(spec: str) -> Loaded:
 
         from rfcalc.sources.onnx import module as onnx_module
     except ImportError:
-        raise LoadError(
-            f"{spec} needs onnx and onnx2pytorch, which are not installed: pip install 'rfcalc[onnx]'"
-        ) from None
+        raise forms.missing("onnx", spec) from None
     try:
         described = onnx.load(spec)
     except Exception as error:
