@@ -45,6 +45,13 @@ class Ref(NamedTuple):
     output: int = 0
 
 
+class Place(NamedTuple):
+    """A line of code; ``file`` is below the working directory or a library's folder where it lies there."""
+
+    file: str
+    line: int
+
+
 class Read(NamedTuple):
     """How one output of a node reads one of its inputs (``input`` is a position in `Node.inputs`)."""
 
@@ -84,6 +91,7 @@ class Node:
     face: int | None = None  #: the node that has this layer's result with its axes as the module gives it back
     function: str = ""  #: torch's function that the model called, ``torch.matmul``, ``torch.Tensor.add_``
     leans: tuple[str, ...] = ()  #: the buffers whose numbers decide what it reads
+    place: Place | None = None  #: the line of the model's code that called it, where there is one
 
     @property
     def decided(self) -> bool:

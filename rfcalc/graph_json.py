@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hin
 
 from rfcalc import reads
 from rfcalc.errors import LoadError
-from rfcalc.graph import ELEMENT_BYTES, InputInfo, LayerGraph, ModuleCall, Node, Param, Read, Ref, TensorInfo, build
+from rfcalc.graph import ELEMENT_BYTES, InputInfo, LayerGraph, ModuleCall, Node, Param, Place, Read, Ref, TensorInfo, build
 from rfcalc.reading import no_number, opened
 from rfcalc.writing import write_whole
 
@@ -287,6 +287,7 @@ def _decode_node(row: dict[str, Any]) -> Node:
     known["params"] = tuple(row.get("params", ()))
     known["notes"] = tuple(row.get("notes", ()))
     known["leans"] = tuple(row.get("leans", ()))
+    known["place"] = Place(*row["place"]) if "place" in row else None
     return Node(**known)
 
 

@@ -14,6 +14,7 @@ from torch.nn.modules import module as hooks
 from rfcalc.graph import ModuleCall
 from rfcalc.tracing.doubles import Double
 from rfcalc.tracing.making import make_call
+from rfcalc.tracing.places import BEGINS, NOWHERE, OWN, Spot, rank_of
 from rfcalc.tracing.sharding import CALL, OURS
 from rfcalc.tracing.tensors import tensors_in_args
 from rfcalc.tracing.tree import StandIn, class_of, distinct, is_leaf, places, tree, types_of
@@ -43,6 +44,7 @@ class Entry(NamedTuple):
     scope: Scope
     given: Any
     frame: FrameType | None = None
+    spot: Spot = NOWHERE  #: where it was called
 
 
 #: Shapes of several tensors.
@@ -59,6 +61,7 @@ class ModuleStack:
         self._known: dict[int, Known] = {}  #: by the modules of the double
         self._root = Scope("", class_of(model).__name__, is_leaf(model), 0)
         self._stack: list[Entry] = []
+        self.spot = NOWHERE  #: where the model's code called torch, or a module, last
         self._failed: tuple[Scope, Any] | None = None
         self._calls: list[tuple[Scope, Any, int, Shapes, int]] = []  #: what is known when they begin
         self._returned: list[Shapes] = []
@@ -165,7 +168,7 @@ class ModuleStack:
         self._calls.append((scope, known.kind, known.places, self._shapes(args), around.call))
         self._returned.append(())
         self._failed = None  # if there was one, the model went on
-        self._stack.append(Entry(scope, args, frame))
+        self._stack.append(Entry(scope, args, frame, self.spot))
 
     def _leave(self, output: Any) -> None:
         error = sys.exc_info()[1] if output is None and self._failed is None else None
@@ -182,15 +185,30 @@ class ModuleStack:
     # --- modules made during the pass ---------------------------------------------------------------------------------
 
     def look(self, frame: FrameType | None) -> None:
-        """Find the calls of modules made during the pass, which nothing tells of, among those that led to a frame."""
+        """Find the calls of modules made during the pass, which nothing tells of, among those that led to a frame.
+
+        And where in the model's code that frame was called from: in the call of a module under way, or where that was
+        called.
+        """
         fresh: list[FrameType] = []
+        best, found, inside = 0, None, True
         while frame is not None:
             code = frame.f_code
             if code is _OWN_CODE:
                 break
             if code is _TORCHS_CODE:
                 fresh.append(frame)
+            elif inside and best < OWN:
+                rank = rank_of(code.co_filename)
+                if rank > best:
+                    best, found = rank, frame
+                inside = rank != BEGINS  # what called for the trace is no part of the model
             frame = frame.f_back
+        around = self._stack[-1].spot if self._stack else NOWHERE
+        if found is None or around[0] > best:
+            self.spot = around
+        else:
+            self.spot = Spot(best, found.f_code.co_filename, found.f_lineno)
         if fresh or (self._stack and self._stack[-1].frame is not None):
             self._follow_fresh([one for one in reversed(fresh) if self._is_fresh(one.f_locals["self"])])
 

@@ -10,6 +10,7 @@ from rfcalc.graph import NUMBERED_KINDS, Node, Ref
 from rfcalc.ops import Effect
 from rfcalc.tracing.making import make_node
 from rfcalc.tracing.notes import remainder_notes
+from rfcalc.tracing.places import place_of
 from rfcalc.tracing.tape import Record
 
 #: What an op is called where its name in the dispatcher says less than the field's term.
@@ -89,6 +90,7 @@ def build_nodes(records: Sequence[Record], modules: Mapping[str, str], separator
                 faces.get(ident),
                 record.function,
                 effect.leans,
+                place_of(record.spot),
             )
         )
     return nodes

@@ -26,6 +26,7 @@ from rfcalc.tracing.modules import ModuleStack, Scope
 from rfcalc.tracing.naming import name_of
 from rfcalc.tracing.numbers import OwnNumbers
 from rfcalc.tracing.packed import PackedWeights, is_packed
+from rfcalc.tracing.places import Spot
 from rfcalc.tracing.schema import Schema, schema_of
 from rfcalc.tracing.standing import Stands, note_weight, packing_of, takes_weights
 from rfcalc.tracing.tape import Failure, Record, Tape
@@ -102,6 +103,11 @@ class Recorder(Numbers, DispatchMode):
         """The module call under way."""
         return self._stack.current
 
+    @property
+    def spot(self) -> Spot:
+        """Where the model's code called torch last."""
+        return self._stack.spot
+
     def look(self, caller: FrameType) -> None:
         """Find the module calls under way of which nothing tells, before a call of torch's."""
         self._stack.look(caller)
@@ -159,8 +165,8 @@ class Recorder(Numbers, DispatchMode):
         params = tuple(dict.fromkeys(names))
         infos = tuple(map(info, outs))
         effect.reads = ()  # the rows say it, without the arguments
-        scope, function = self._stack.current, name_of(self.function)
-        return self._add(Record(op, scope, effect, tuple(refs), infos, rows, params, known, depends, function))
+        scope, function, spot = self._stack.current, name_of(self.function), self._stack.spot
+        return self._add(Record(op, scope, effect, tuple(refs), infos, rows, params, known, depends, function, spot))
 
     def record(
         self,

@@ -257,13 +257,13 @@ class Replay:
 
     def _again(self, kept: Kept, found: Signature) -> Any:
         recorder = self._recorder
-        records, scope = recorder.tape.records, recorder.scope
+        records, scope, spot = recorder.tape.records, recorder.scope, recorder.spot
         base = len(records)
         values = [slot.value for slot in found.slots]
         for op, effect, inputs, outputs, rows, params, known, depends, function in kept.records:
             refs = tuple([item.ref(values, base) for item in inputs])
             names = tuple([values[arg].params[at] for arg, at in params])
-            records.append(Record(op, scope, effect, refs, outputs, rows, names, known, depends, function))
+            records.append(Record(op, scope, effect, refs, outputs, rows, names, known, depends, function, spot))
         made = self._made(kept.tensors, found, values, base) if kept.tensors else ()
         if kept.written is not None:
             at, role, source = kept.written

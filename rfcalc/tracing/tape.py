@@ -9,6 +9,7 @@ import numpy as np
 from rfcalc.graph import Read, Ref, TensorInfo
 from rfcalc.ops import Effect
 from rfcalc.tracing.modules import Scope
+from rfcalc.tracing.places import NOWHERE, Spot
 
 
 @dataclass(slots=True)
@@ -25,6 +26,7 @@ class Record:
     known: bool = True
     depends: bool = True  #: on an input (otherwise on parameters alone)
     function: str = ""  #: torch's function that the model called
+    spot: Spot = NOWHERE  #: where the model's code called it
 
 
 @dataclass
