@@ -14,7 +14,7 @@ from torch.nn.modules import module as hooks
 from rfcalc.graph import ModuleCall
 from rfcalc.tracing.doubles import Double
 from rfcalc.tracing.making import make_call
-from rfcalc.tracing.places import BEGINS, NOWHERE, OWN, Spot, rank_of
+from rfcalc.tracing.places import BEGINS, NOWHERE, OWN, RANKS, make_spot
 from rfcalc.tracing.sharding import CALL, OURS
 from rfcalc.tracing.tensors import tensors_in_args
 from rfcalc.tracing.tree import StandIn, class_of, distinct, is_leaf, places, tree, types_of
@@ -199,7 +199,7 @@ class ModuleStack:
             if code is _TORCHS_CODE:
                 fresh.append(frame)
             elif inside and best < OWN:
-                rank = rank_of(code.co_filename)
+                rank = RANKS[code.co_filename]
                 if rank > best:
                     best, found = rank, frame
                 inside = rank != BEGINS  # what called for the trace is no part of the model
@@ -208,7 +208,7 @@ class ModuleStack:
         if found is None or around[0] > best:
             self.spot = around
         else:
-            self.spot = Spot(best, found.f_code.co_filename, found.f_lineno)
+            self.spot = make_spot((best, found.f_code.co_filename, found.f_lineno))
         if fresh or (self._stack and self._stack[-1].frame is not None):
             self._follow_fresh([one for one in reversed(fresh) if self._is_fresh(one.f_locals["self"])])
 

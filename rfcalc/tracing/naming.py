@@ -10,7 +10,7 @@ from rfcalc.graph import NUMBERED_KINDS, Node, Ref
 from rfcalc.ops import Effect
 from rfcalc.tracing.making import make_node
 from rfcalc.tracing.notes import remainder_notes
-from rfcalc.tracing.places import place_of
+from rfcalc.tracing.places import namer
 from rfcalc.tracing.tape import Record
 
 #: What an op is called where its name in the dispatcher says less than the field's term.
@@ -57,6 +57,7 @@ def build_nodes(records: Sequence[Record], modules: Mapping[str, str], separator
     owners = _owners(records, kinds)
     faces = dict(_faces(records, kinds))
     shared: dict[int, tuple[dict[str, int], dict[str, Any]]] = {}  #: like ops share an effect, nodes what it holds
+    place_of = namer()
     nodes = []
     index = 0
     for ident, record in enumerate(records):
