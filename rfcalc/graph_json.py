@@ -17,7 +17,19 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hin
 
 from rfcalc import reads
 from rfcalc.errors import LoadError
-from rfcalc.graph import ELEMENT_BYTES, InputInfo, LayerGraph, ModuleCall, Node, Param, Place, Read, Ref, TensorInfo, build
+from rfcalc.graph import (
+    ELEMENT_BYTES,
+    InputInfo,
+    LayerGraph,
+    ModuleCall,
+    Node,
+    Param,
+    Place,
+    Read,
+    Ref,
+    TensorInfo,
+    build,
+)
 from rfcalc.reading import no_number, opened
 from rfcalc.writing import write_whole
 

@@ -14,7 +14,7 @@ from torch.nn.modules import module as hooks
 from rfcalc.graph import ModuleCall
 from rfcalc.tracing.doubles import Double
 from rfcalc.tracing.making import make_call
-from rfcalc.tracing.places import BEGINS, NOWHERE, OWN, RANKS, make_spot
+from rfcalc.tracing.places import BEGINS, NOWHERE, OWN, RANKS, Spot, make_spot
 from rfcalc.tracing.sharding import CALL, OURS
 from rfcalc.tracing.tensors import tensors_in_args
 from rfcalc.tracing.tree import StandIn, class_of, distinct, is_leaf, places, tree, types_of
