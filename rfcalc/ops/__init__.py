@@ -19,6 +19,7 @@ from rfcalc.ops import (
     packed,
     pointwise,
     pool,
+    prims,
     quantized,
     recurrent,
     reduction,

@@ -369,7 +369,12 @@ def dropout(call: Call) -> Effect:
 # --- constants and random numbers -------------------------------------------------------------------------------------
 
 
-@rule(*aten("zeros zeros_like new_zeros zero zero_ _efficientzerotensor full full_like new_full fill fill_"))
+@rule(
+    *aten(
+        """zeros zeros_like new_zeros zero zero_ _efficientzerotensor _new_zeros_with_same_feature_meta full full_like
+        new_full fill fill_"""
+    )
+)
 def filled(call: Call) -> Effect:
     """A constant: reads nothing but, where it is a tensor, the number that fills it; free."""
     number = call.get("fill_value", call.get("value", 0))
@@ -390,11 +395,12 @@ def filled(call: Call) -> Effect:
         """ones_like new_ones empty_like new_empty new_empty_strided rand_like randn_like randint_like normal_
         normal_functional uniform uniform_ random random_ exponential exponential_ cauchy cauchy_ geometric
         geometric_ log_normal log_normal_ _assert_async _assert_scalar _assert_tensor_metadata
-        _functional_assert_async sym_constrain_range sym_constrain_range_for_size _linalg_check_errors"""
+        _functional_assert_async sym_constrain_range sym_constrain_range_for_size _linalg_check_errors is_same_size
+        _has_same_storage_numel"""
     )
 )
 def unread(call: Call) -> Effect:
-    """A tensor like another, random numbers in its place, an assertion: reads nothing; free."""
+    """A tensor like another, random numbers in its place, an assertion, a question about shapes: reads nothing; free."""
     return Effect("other")
 
 

@@ -14,6 +14,7 @@ from torch._ops import HigherOrderOperator
 from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
+from rfcalc.errors import TraceError
 from rfcalc.tracing import flex, shapes
 from rfcalc.tracing.composite import composites, whole
 from rfcalc.tracing.higher import followed
@@ -53,6 +54,12 @@ _CPU = torch.device("cpu")
 _DIFFERENTIATES = frozenset({torch.autograd.grad, torch.autograd.backward, torch.Tensor.backward})
 
 
+_LINEARIZED = (
+    "torch.func.linearize (make_fx) traces the function while it runs, and its ops cannot be told from the traced"
+    " ones: use torch.func.jvp"
+)
+
+
 class NeedsGradientError(Exception):
     """The forward pass takes gradients itself, and this one keeps nothing for them."""
 
@@ -70,6 +77,12 @@ def _is_operator(caller: FrameType, method: str) -> bool:
     """Whether Python is in the middle of an operator, ``x @ y`` or ``sum([x, y])``, and not of ``x.matmul(y)``."""
     code = caller.f_code
     return code.co_code[caller.f_lasti] == _BINARY_OP or method not in code.co_names
+
+
+def _is_prepared(func: Any, caller: FrameType) -> bool:
+    """Whether `torch.autograd.functional` gets a tensor ready to differentiate by it, which it does not try where
+    results need no gradient."""
+    return func is torch.Tensor.requires_grad_ and caller.f_globals.get("__name__") == torch.autograd.functional.__name__
 
 
 class CompositeMode(TorchFunctionMode):
@@ -117,7 +130,7 @@ class CompositeMode(TorchFunctionMode):
         if compiler is not None:
             _set_compiler(None)  # or it would compile what records, where torch's compiler has been called by the model
         try:
-            if func in _DIFFERENTIATES and not self._gradients:
+            if not self._gradients and (func in _DIFFERENTIATES or _is_prepared(func, caller)):
                 raise NeedsGradientError
             if _transforms() is not None or forward_ad._current_level >= 0:
                 return self._transformed(func, args, kwargs or {})
@@ -139,6 +152,8 @@ class CompositeMode(TorchFunctionMode):
         if func is whole:
             self._recorder.function = None
             return args[-1]()
+        if torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None:
+            raise TraceError(_LINEARIZED)
         func, args, kwargs = self._placed(func, args, kwargs)
         if self._recorder.meta and func in _TAKE_NUMBERS:
             func, args, kwargs = _with_numbers(func, args, dict(kwargs))

@@ -20,6 +20,7 @@ _SCALAR = frozenset(
 _LIKE = frozenset(
     {"aten.new_zeros", "aten.new_ones", "aten.new_full", "aten.new_empty", "aten.new_empty_strided"}
     | {"aten.zeros_like", "aten.ones_like", "aten.full_like", "aten.empty_like"}
+    | {"aten._new_zeros_with_same_feature_meta"}
 )
 
 #: Ops that change the shape of a tensor in place: no value is written.

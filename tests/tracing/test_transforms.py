@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn, vmap
+from torch import Tensor, func, nn, vmap
+from torch.autograd import forward_ad
+from torch.autograd import functional as autograd
 from torch.nn import functional as F
 
 import rfcalc
 from rfcalc.api import analyze
 from tests.tracing.transformed import Ensemble, Of, analysed, macs_of, regions, seen
+
+#: Forward-mode derivatives script torch's own decompositions when they are first used.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
 
 
 def _net() -> nn.Module:
@@ -43,6 +48,16 @@ def _convs() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(2, 1, 2)
     )
+
+
+def _dual(m: Any, x: Tensor) -> Any:
+    with forward_ad.dual_level():
+        return forward_ad.unpack_dual(m.net(forward_ad.make_dual(x, x))).tangent
+
+
+def _derived(function: Callable[[Any, Tensor], Any]) -> Callable[[], nn.Module]:
+    """A derivative of a linear layer and a tanh, each product of which has 16 multiply-adds."""
+    return lambda: Of(function, nn.Sequential(nn.Linear(4, 4), nn.Tanh()))
 
 
 R = torch.randn
@@ -96,6 +111,19 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "known indices": (lambda: Of(lambda m, x: vmap(lambda x: x[[0, 2]] * 2)(x)), (4, 3), 0),
     "written": (lambda: Of(lambda m, x: vmap(_filled)(x)), (4, 3), 0),
     "sums": (lambda: Of(lambda m, x: vmap(lambda x: torch.cumsum(x, 0))(x)), (2, 4), 0),
+    # Forward mode multiplies the tangent of x by the weights, and x by the zeros that are the weights' tangent.
+    "jvp": (_derived(lambda m, x: func.jvp(m.net, (x,), (x,))[1]), (1, 4), 3 * 16),
+    "dual numbers": (_derived(_dual), (1, 4), 3 * 16),
+    "vjp": (_derived(lambda m, x: func.vjp(m.net, x)[1](x)[0]), (1, 4), 2 * 16),
+    "jacrev": (_derived(lambda m, x: func.jacrev(m.net)(x)), (1, 4), (1 + 4) * 16),
+    "jacrev, a chunk at a time": (_derived(lambda m, x: func.jacrev(m.net, chunk_size=3)(x)), (1, 4), (1 + 4) * 16),
+    "jacobian": (_derived(lambda m, x: autograd.jacobian(m.net, x)), (1, 4), (1 + 4) * 16),
+    "jacobian at once": (_derived(lambda m, x: autograd.jacobian(m.net, x, vectorize=True)), (1, 4), (1 + 4) * 16),
+    "product with a jacobian": (_derived(lambda m, x: autograd.vjp(m.net, x, x)[1]), (1, 4), 2 * 16),
+    "product of a jacobian": (_derived(lambda m, x: autograd.jvp(m.net, x, x)[1]), (1, 4), 3 * 16),
+    "hessian": (_derived(lambda m, x: autograd.hessian(lambda x: m.net(x).sum(), x)), (1, 4), (2 + 4 * 2) * 16),
+    "product with a hessian": (_derived(lambda m, x: autograd.vhp(lambda x: m.net(x).sum(), x, x)[1]), (1, 4), 4 * 16),
+    "product of a hessian": (_derived(lambda m, x: autograd.hvp(lambda x: m.net(x).sum(), x, x)[1]), (1, 4), 6 * 16),
 }
 
 
@@ -157,6 +185,7 @@ def test_random_numbers_within_a_map(randomness: str) -> None:
         (lambda x: vmap(lambda x: "text")(x), "must only return Tensors"),
         (lambda x: torch.func.grad(lambda x: x * 2)(x), "scalar"),
         (lambda x: torch.func.jacrev(lambda x: x.tolist())(x), "only tensors"),
+        (lambda x: torch.func.linearize(torch.cos, x)[1](x), "use torch.func.jvp"),
     ],
 )
 def test_what_torch_refuses_within_a_transform_is_refused_in_one_line(
