@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -24,10 +24,13 @@ def check_params(subject: Subject) -> Check:
     """
     totals, model = cost.totals(subject.graph), subject.model
     packed = _packed_homes(subject)
-    told = {home: _told(model.get_submodule(home)) for home in packed}
+    modules = dict(model.named_modules())
+    told = {home: _told(modules[home]) for home in packed}
     expected: dict[str, int] = {}
     for row in subject.graph.params:
         home = _home(row.name, packed)
+        if home not in modules:
+            home = _around(home, modules)
         expected[home] = expected.get(home, 0) + (0 if row.shared_with else row.numel)
     plain = [(name, tensor) for name, tensor in _params(model) if _home(name, packed) not in packed]
     seen = {**_by_module(model, packed), **{home: count for home, count in told.items() if count is not None}}
@@ -66,10 +69,16 @@ def _is_plain(tensor: torch.Tensor) -> bool:
 def _packed_homes(subject: Subject) -> list[str]:
     """The modules with weights that are no parameters of floating-point numbers."""
     plain = {name for name, tensor in _params(subject.model) if _is_plain(tensor)}
-    modules = {name for name, _ in subject.model.named_modules()}
+    modules = dict(subject.model.named_modules())
     rows = [row for row in subject.graph.params if row.name not in plain and not row.shared_with]
-    homes = dict.fromkeys(row.name.rpartition(".")[0] for row in rows)
-    return [home for home in homes if home in modules]
+    return list(dict.fromkeys(_around(row.name.rpartition(".")[0], modules) for row in rows))
+
+
+def _around(name: str, modules: Container[str]) -> str:
+    """The innermost module that a name is within: a frozen program keeps the names of modules that it has no more."""
+    while name and name not in modules:
+        name = name.rpartition(".")[0]
+    return name
 
 
 def _home(name: str, packed: Iterable[str]) -> str:

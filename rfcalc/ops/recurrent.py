@@ -240,6 +240,36 @@ def keras_recurrent(call: Call) -> Effect:
     )
 
 
+@rule("aten.mkldnn_rnn_layer")
+def one_direction(call: Call) -> Effect:
+    """One direction of one layer of an LSTM, as a CPU runs scripted ones: reads the sequence up to its time."""
+    x, h, c = call["input"], call["hx_"], call["cx_"]
+    (steps, batch, features), hidden = x.shape, call["hidden_size"]
+    weights, biases = [call["weight0"], call["weight1"]], [call["weight2"], call["weight3"]]
+    turned, rows = Reshape((batch, hidden), (1, batch, hidden)), (Reduce((1,)), Reshape((batch, 1), (1, batch, 1)))
+    first = steps - 1 if call["reverse"] else 0
+    sequence: list[ArgRead] = [
+        (x, (Reduce((2,)), Prefix(0, steps, reverse=bool(call["reverse"])))),
+        (h, rows),
+        (c, (turned, Place(0, 1, first, steps))),  # a first step reads its own cell, later ones all of them
+    ]
+    if steps > 1:
+        sequence.append((c, (*rows, Take(0, tuple(-1 if t == first else 0 for t in range(steps))))))
+    last: list[ArgRead] = [(x, (Reduce((0, 2)), Reshape((1, batch, 1), (batch, 1)))), (h, (Reduce((1,)),))]
+    last.append((c, () if steps == 1 else (Reduce((1,)),)))
+    cell = _CELLS["lstm"]
+    text = f"({times((steps, cell.gates * hidden))}) x ({features}+{hidden})"
+    return Effect(
+        "recurrent",
+        [sequence, *[last] * (len(call.outs) - 1)],
+        each=True,
+        macs=steps * batch * sum(weight.numel for weight in weights),
+        flops=_flops(cell, steps * batch * hidden, steps * batch * sum(arg.numel for arg in biases if call["has_biases"])),
+        formula=text if batch == 1 else f"{batch} x {text}",
+        attrs={"input_size": features, "hidden_size": hidden, "reverse": bool(call["reverse"])},
+    )
+
+
 # --- single cells -----------------------------------------------------------------------------------------------------
 
 

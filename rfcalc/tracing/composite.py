@@ -111,6 +111,12 @@ def _bind_pad(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound | None:
 _CONVOLUTION = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
 
+_CONVOLUTIONS = {
+    getattr(torch, f"{kind}{spatial}d"): order
+    for spatial in (1, 2, 3)
+    for kind, order in (("conv", _CONVOLUTION), ("conv_transpose", _TRANSPOSED))
+}
+
 
 def _bind_convolution(names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound | None:
     """A convolution of complex numbers, which torch runs as three of real ones, with sums around them."""
@@ -126,6 +132,18 @@ def _bind_convolution(names: Sequence[str], args: Sequence[Any], kwargs: Mapping
         steps = (dilation,) * len(kernel) if isinstance(dilation, int) else dilation
         bound["padding"] = [step * (size - 1) // 2 * same for size, step in zip(kernel, steps, strict=True)]
     return bound
+
+
+def in_batch(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """The arguments of a complex convolution of a single sample as a batch of one; None for any other call."""
+    if func not in _CONVOLUTIONS:
+        return None
+    named = {**dict(zip(("input", "weight"), args, strict=False)), **kwargs}
+    x = named["input"]
+    if not x.is_complex() or x.ndim != named["weight"].ndim - 1:
+        return None
+    batch = x.unsqueeze(0)
+    return ((batch, *args[1:]), dict(kwargs)) if args else ((), {**kwargs, "input": batch})
 
 
 def whole(rule: str, named: Bound, run: Callable[[], Any]) -> Any:
@@ -149,9 +167,8 @@ def composites() -> dict[Any, tuple[str, Binder]]:
     }
     for function in (torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__):
         table[function] = ("torch.matmul", _bind_matmul)  # expansions and views around bmm for the dispatcher
-    for spatial in (1, 2, 3):
-        for kind, order in (("conv", _CONVOLUTION), ("conv_transpose", _TRANSPOSED)):
-            table[getattr(torch, f"{kind}{spatial}d")] = ("aten.convolution", partial(_bind_convolution, order))
+    for function, order in _CONVOLUTIONS.items():
+        table[function] = ("aten.convolution", partial(_bind_convolution, order))
     for name, (functions, names) in _TABLE.items():
         for function in functions:
             table[function] = (name, _bind_recurrent if names is _RNN else _binder(names))

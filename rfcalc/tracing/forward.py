@@ -91,6 +91,8 @@ def _traced(run: _Run, light: ExitStack, axes: Mapping[str, Mapping[str, int]], 
     if stuck:
         notices.append(f"its code keeps tensors without storage, of this pass, in {', '.join(stuck)}")
     notices += [*size_notices(run.recorder.tape.records), *buffer_notices(run.recorder.tape)]
+    if run.recorder.frozen:
+        notices.append("parameters are the constants of a frozen program, of which equal ones are one")
     notices += dict.fromkeys(run.recorder.tape.notices)
     return run.graph(notices, axes, separator)
 
@@ -163,6 +165,8 @@ class _Run:
         mode = torch.enable_grad() if self.gradients else torch.no_grad()
         with threads, mode, doubled(self.model, exchange, self.training, plain) as double:
             self.stack.follow(double)
+            for name, tensor in recorder.frozen.items():
+                recorder.bind(tensor, Value("param", params=(name,)))
             if self.constants is not None and meta:
                 self.constants.hand_over(recorder)
             inputs = Inputs(recorder, self.names, convert, double.of)

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from rfcalc.errors import TraceError
 from rfcalc.tracing import flex, shapes
-from rfcalc.tracing.composite import composites, whole
+from rfcalc.tracing.composite import composites, in_batch, whole
 from rfcalc.tracing.higher import followed
 from rfcalc.tracing.packing import PACKED, packed
 from rfcalc.tracing.placing import MOVES, placed
@@ -200,7 +200,8 @@ class CompositeMode(TorchFunctionMode):
         entry = self._table.get(func)
         named = entry[1](args, kwargs) if entry is not None else None
         if entry is None or named is None or not self._recorder.depends(tensors_in_args(named.values())):
-            return func(*args, **kwargs)
+            batched = in_batch(func, args, kwargs)
+            return func(*args, **kwargs) if batched is None else self._call(func, *batched).squeeze(0)
         recorder = self._recorder
         if recorder.any_foreign((*args, *kwargs.values())):
             args, kwargs = recorder.twinned(tuple(args)), {k: recorder.twinned(v) for k, v in kwargs.items()}

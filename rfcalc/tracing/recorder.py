@@ -20,6 +20,7 @@ from rfcalc.graph import Read, Ref
 from rfcalc.ops import SPARSE, Arg, Call, Effect, Known, effect_of
 from rfcalc.tracing import buffers, kernels
 from rfcalc.tracing.elements import learn, of_parts
+from rfcalc.tracing.frozen import frozen_weights
 from rfcalc.tracing.known import BY_INDEX, Numbers, copied, unnumbered, with_numbers
 from rfcalc.tracing.modes import DispatchMode
 from rfcalc.tracing.modules import ModuleStack, Scope
@@ -76,6 +77,7 @@ class Recorder(Numbers, DispatchMode):
         self._layouts: dict[int, tuple[tuple[int, ...], int]] = {}  #: of arguments of ops that read by layout
         self.packed = PackedWeights(stack.modules)
         self.packing = packing_of(stack.modules)
+        self.frozen = frozen_weights(stack.modules)
         self.stands: dict[str, Stands] = {}  #: what packed tensors stand for, as ops showed it
 
     # --- values -------------------------------------------------------------------------------------------------------

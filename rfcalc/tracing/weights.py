@@ -57,6 +57,7 @@ class Holdings:
         for one in recorder.packed.objects:
             self._objects.setdefault(one.module, []).extend(_of_object(one, one.name in recorder.packed.opaque))
         self.weights = [weight for prefix, module in modules for weight in self._of(prefix, module)]
+        self.weights += [_weight(name, tensor) for name, tensor in recorder.frozen.items()]
         self.buffers = self._buffers()
 
     def _of(self, prefix: str, module: nn.Module) -> Iterator[Weight]:

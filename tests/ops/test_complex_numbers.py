@@ -93,6 +93,17 @@ def test_a_complex_convolution_is_one_layer() -> None:
     assert graph[1].flops == {"bias": 2 * 6 * 6 * 8}
 
 
+@pytest.mark.parametrize("kind", [nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d])
+def test_a_complex_convolution_of_one_sample_is_that_of_a_batch_of_one(kind: type[nn.Module]) -> None:
+    net = nn.Sequential(kind(2, 3, 3, dtype=torch.cfloat))
+    x = torch.randn(2, *(9,) * (2 if kind is nn.Conv2d else 1), dtype=torch.cfloat)
+    alone, batch = layer_graph(net, x), layer_graph(net, x[None])
+    one = next(record for record in alone if record.op == "aten.convolution")
+
+    assert [record.op for record in alone] == ["input", "aten.unsqueeze", "aten.convolution", "aten.squeeze"]
+    assert (one.macs, one.flops) == (batch[1].macs, batch[1].flops)
+
+
 def test_real_models_say_nothing_of_complex_numbers() -> None:
     assert "complex_params" not in rfcalc.analyze(nn.Linear(3, 2), (1, 3)).to_dict()["totals"]
 

@@ -164,3 +164,22 @@ def test_cells(kind, biases):
     assert effect.macs == 2 * rows * (3 + 2)
     assert effect.formula == f"2 x ({rows}) x (3+2)"
     assert effect.flops.get("bias", 0) == (2 * 2 * rows if biases else 0)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("time", [1, 3])
+def test_one_direction_as_a_cpu_runs_it(reverse, time):
+    """A kernel that does not spread NaN: the same layer of torch's own stands for it."""
+    flat = weights("lstm", 2, 3, 1, 1)
+    x, h, c = torch.rand(time, 2, 2), torch.rand(2, 3), torch.rand(2, 3)
+    named = dict(zip(("input", "weight0", "weight1", "weight2", "weight3", "hx_", "cx_"), (x, *flat, h, c), strict=True))
+    settings = {"reverse": reverse, "mode": 2, "hidden_size": 3, "num_layers": 1, "has_biases": True}
+
+    def again():
+        seen = x.flip(0) if reverse else x
+        out, *last = VF.lstm(seen, (h[None], c[None]), flat, True, 1, 0.0, False, False, False)
+        return out.flip(0) if reverse else out, *(state[0] for state in last)
+
+    effect = check_call("aten.mkldnn_rnn_layer", {**named, **settings}, again(), again, const=flat)
+
+    assert effect.macs == time * 2 * 12 * (2 + 3)

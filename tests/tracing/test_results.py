@@ -156,6 +156,57 @@ def test_a_traced_or_scripted_module_counts_as_the_module_does(way: Callable[...
         assert not found.totals.unused_params
 
 
+class _Normed(nn.Module):
+    """A convolution whose norm a frozen program folds away, and a norm that stays."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        self.last = nn.Sequential(nn.Flatten(), nn.LayerNorm(4 * 36), nn.Linear(4 * 36, 5))
+        for parameter in self.parameters():
+            nn.init.normal_(parameter)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.first(x))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_frozen_program_has_the_weights_that_it_keeps_as_constants() -> None:
+    frozen = torch.jit.freeze(torch.jit.script(_Normed().eval()))
+    found = analyze(nn.Sequential(frozen, nn.Linear(5, 2)), torch.randn(1, 3, 8, 8))
+    wanted = analyze(nn.Sequential(_Normed(), nn.Linear(5, 2)), torch.randn(1, 3, 8, 8))
+
+    assert (found.totals.params, found.totals.macs) == (wanted.totals.params - 2 * 4, wanted.totals.macs)
+    assert [layer.params for layer in found.layers if layer.macs] == [112 + 2 * 4 * 36, 4 * 36 * 5 + 5, 12]
+    assert any("frozen" in notice for notice in found.notices)
+    assert not found.totals.unused_params
+    verified = rfcalc.verify(frozen, torch.randn(1, 3, 8, 8), device="cpu", timing=False, probes=2)
+    assert verified.agree
+    assert any("not checked" in note for check in verified.checks for note in check.notes)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("setting", [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False}])
+def test_a_scripted_recurrent_layer_counts_as_the_layer_does(setting: dict[str, Any]) -> None:
+    plain = Last(nn.LSTM(4, 5, **setting)).eval()
+    x = torch.randn(6, 2, 4)
+    found, wanted = analyze(torch.jit.script(plain), x), analyze(plain, x)
+
+    assert (found.totals.macs, found.totals.flops) == (wanted.totals.macs, wanted.totals.flops)
+    assert (found.totals.params, found.totals.status) == (wanted.totals.params, "complete")
+
+
+class Last(nn.Module):
+    """The outputs of a recurrent layer, without its states."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)[0]
+
+
 # --- norms over processes ---------------------------------------------------------------------------------------------
 
 

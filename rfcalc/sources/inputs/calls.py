@@ -145,7 +145,7 @@ def _parameters(loaded: Loaded) -> Mapping[str, inspect.Parameter]:
     """The parameters of the model's forward by name; none where it does not tell them."""
     try:
         return inspect.signature(loaded.model.forward).parameters
-    except (TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):  # a scripted LSTM has several, and none that can be called
         return {}
 
 
