@@ -172,7 +172,8 @@ def test_one_direction_as_a_cpu_runs_it(reverse, time):
     """A kernel that does not spread NaN: the same layer of torch's own stands for it."""
     flat = weights("lstm", 2, 3, 1, 1)
     x, h, c = torch.rand(time, 2, 2), torch.rand(2, 3), torch.rand(2, 3)
-    named = dict(zip(("input", "weight0", "weight1", "weight2", "weight3", "hx_", "cx_"), (x, *flat, h, c), strict=True))
+    names = ("input", "weight0", "weight1", "weight2", "weight3", "hx_", "cx_")
+    named = dict(zip(names, (x, *flat, h, c), strict=True))
     settings = {"reverse": reverse, "mode": 2, "hidden_size": 3, "num_layers": 1, "has_biases": True}
 
     def again():
