@@ -72,6 +72,7 @@ __all__ = [
     "packed",
     "pointwise",
     "pool",
+    "prims",
     "quantized",
     "recurrent",
     "reduction",

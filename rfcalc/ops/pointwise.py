@@ -400,7 +400,7 @@ def filled(call: Call) -> Effect:
     )
 )
 def unread(call: Call) -> Effect:
-    """A tensor like another, random numbers in its place, an assertion, a question about shapes: reads nothing; free."""
+    """A tensor like another, random numbers, an assertion, a question about shapes: reads nothing; free."""
     return Effect("other")
 
 

@@ -1,4 +1,4 @@
-"""Primitives of torch's own decompositions (forward-mode derivatives, exported programs): what ATen's ops of one name do.
+"""Primitives of torch's own decompositions (forward-mode derivatives, exported programs), as ATen's ops.
 
 Source: torch/_prims/__init__.py, of which these are the elementwise ones.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 from rfcalc.ops.registry import Call, Effect, find, rule
 
 #: Those with the arguments of the op of ATen that has the name.
-ELEMENTWISE = """abs acos acosh add asin asinh atan atan2 atanh bitwise_and bitwise_not bitwise_or bitwise_xor ceil
+_ELEMENTWISE = """abs acos acosh add asin asinh atan atan2 atanh bitwise_and bitwise_not bitwise_or bitwise_xor ceil
     conj_physical cos cosh digamma div eq erf erfc exp exp2 expm1 floor fmax fmin fmod frexp gcd ge gt hypot igamma
     igammac isfinite le lgamma log log10 log1p log2 lt maximum minimum mul ne neg nextafter pow reciprocal remainder
-    round rsqrt sign signbit sin sinh sqrt sub tan tanh trunc""".split()
+    round rsqrt sign signbit sin sinh sqrt sub tan tanh trunc"""
 
 
-@rule(*(f"prims.{name}" for name in ELEMENTWISE))
+@rule(*(f"prims.{name}" for name in _ELEMENTWISE.split()))
 def elementwise(call: Call) -> Effect:
     """An elementwise primitive: reads and costs what the op of ATen of that name does."""
     return _as_aten(call, call.op.removeprefix("prims."))

@@ -257,14 +257,14 @@ def one_direction(call: Call) -> Effect:
         sequence.append((c, (*rows, Take(0, tuple(-1 if t == first else 0 for t in range(steps))))))
     last: list[ArgRead] = [(x, (Reduce((0, 2)), Reshape((1, batch, 1), (batch, 1)))), (h, (Reduce((1,)),))]
     last.append((c, () if steps == 1 else (Reduce((1,)),)))
-    cell = _CELLS["lstm"]
+    cell, units = _CELLS["lstm"], steps * batch
     text = f"({times((steps, cell.gates * hidden))}) x ({features}+{hidden})"
     return Effect(
         "recurrent",
         [sequence, *[last] * (len(call.outs) - 1)],
         each=True,
-        macs=steps * batch * sum(weight.numel for weight in weights),
-        flops=_flops(cell, steps * batch * hidden, steps * batch * sum(arg.numel for arg in biases if call["has_biases"])),
+        macs=units * sum(weight.numel for weight in weights),
+        flops=_flops(cell, units * hidden, units * sum(arg.numel for arg in biases if call["has_biases"])),
         formula=text if batch == 1 else f"{batch} x {text}",
         attrs={"input_size": features, "hidden_size": hidden, "reverse": bool(call["reverse"])},
     )

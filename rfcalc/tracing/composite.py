@@ -134,7 +134,9 @@ def _bind_convolution(names: Sequence[str], args: Sequence[Any], kwargs: Mapping
     return bound
 
 
-def in_batch(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+def in_batch(
+    func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """The arguments of a complex convolution of a single sample as a batch of one; None for any other call."""
     if func not in _CONVOLUTIONS:
         return None

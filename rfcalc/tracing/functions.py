@@ -82,7 +82,8 @@ def _is_operator(caller: FrameType, method: str) -> bool:
 def _is_prepared(func: Any, caller: FrameType) -> bool:
     """Whether `torch.autograd.functional` gets a tensor ready to differentiate by it, which it does not try where
     results need no gradient."""
-    return func is torch.Tensor.requires_grad_ and caller.f_globals.get("__name__") == torch.autograd.functional.__name__
+    within = caller.f_globals.get("__name__") == torch.autograd.functional.__name__
+    return within and func is torch.Tensor.requires_grad_
 
 
 class CompositeMode(TorchFunctionMode):
