@@ -12,8 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rfcalc.analyses.field import lines, merging, walk
-from rfcalc.analyses.field.samples import Pattern, sample_counts, single
-from rfcalc.analyses.field.states import Sight, State, Turned
+from rfcalc.analyses.field.states import Sight, State
 from rfcalc.analyses.field.walk import Clash
 from rfcalc.analyses.field.windows import Window, span_of, window_of
 from rfcalc.analyses.results import Misalignment, Number, Reach, ReceptiveField, Region
@@ -38,6 +37,7 @@ class AxisSummary(NamedTuple):
     window: Window | None
     varies: frozenset[int]  #: the tensor's axes along which the local field differs
     local: int
+    samples: int | None  #: how many indices of the window are really read
     places: bool  #: whether units lie in different places
     context: int
     inexact: int
@@ -46,7 +46,7 @@ class AxisSummary(NamedTuple):
 
 
 _NOWHERE: frozenset[int] = frozenset()
-_UNSEEN = AxisSummary(0, 0, False, None, _NOWHERE, 0, False, 0, 0, 0, 0)
+_UNSEEN = AxisSummary(0, 0, False, None, _NOWHERE, 0, None, False, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,6 @@ class SourceFields:
 
     source: Source
     axes: Mapping[str, Mapping[int, AxisSummary]]
-    alike: Mapping[str, Mapping[int, int]]  #: for nodes that see an axis as they see an earlier one: that axis
     clashes: Mapping[str, Mapping[int, Clash]]
     graph: LayerGraph
 
@@ -84,7 +83,9 @@ class SourceFields:
             stride=tuple([face.stride for face in faces]) if has_window else None,
             start=tuple([face.start for face in faces]) if has_window else None,
             center=tuple([face.center for face in faces]) if has_window else None,
-            samples=self._samples(ident, windows) if has_window else None,
+            samples=tuple([row.samples if window else None for row, window in zip(rows, windows, strict=True)])
+            if has_window
+            else None,
             local_size=tuple([row.local if row.context else face.size for row, face in zip(rows, faces, strict=True)]),
             period=tuple([face.period for face in faces]),
             context=tuple([record.name for record in self._flagged(context)]) if context else (),
@@ -125,27 +126,6 @@ class SourceFields:
         shape = self.graph[self.source.ref.node].outputs[self.source.ref.output].shape
         return tuple([shape[axis] for axis in self.source.axes.values()])
 
-    def _samples(self, ident: int, windows: Sequence[Window | None]) -> tuple[int | None, ...]:
-        """The counts along each axis; along one that is seen like another, those of the other."""
-        found = []
-        for (name, axis), window in zip(self.source.axes.items(), windows, strict=True):
-            found.append(self._count(self.alike[name].get(ident, axis), ident) if window else None)
-        return tuple(found)
-
-    def _count(self, axis: int, ident: int) -> int | None:
-        if axis not in self._counts:
-            self._counts[axis] = sample_counts(self.graph, self.source.ref, axis, self._single)
-        return self._counts[axis].get(ident)
-
-    @cached_property
-    def _counts(self) -> dict[int, dict[int, int]]:
-        """Filled for the axes that are asked for."""
-        return {}
-
-    @cached_property
-    def _single(self) -> Pattern:
-        return single()
-
     def _flagged(self, flags: int) -> list[Node]:
         """The nodes in a bit set, in execution order."""
         return [self.graph[ident] for ident in walk.bits(flags)]
@@ -170,50 +150,41 @@ def analyse_source(
     shape = graph[source.ref.node].outputs[source.ref.output].shape
     along = tuple(source.axes.values())
     axes: dict[str, dict[int, AxisSummary]] = {name: {} for name in source.axes}
-    alike: dict[str, dict[int, int]] = {name: {} for name in source.axes}
-    places = [(axes[name], alike[name], shape[axis]) for name, axis in source.axes.items()]
+    places = [(axes[name], shape[axis]) for name, axis in source.axes.items()]
     clashes: Sequence[Mapping[int, Clash]] = [{} for _ in axes]
     for record, rows, noted in walk.trace_axes(graph, source.ref, along, keep):
         clashes = noted
         if not rows or not wanted(record):
             continue
-        for state, (found, likes, extent) in zip(rows[0], places, strict=True):
+        for state, (found, extent) in zip(rows[0], places, strict=True):
             if state is not None:
                 found[record.id] = summarise(state, extent)
-            if isinstance(state, Turned) and state.alike and state.like in rows[0]:
-                likes[record.id] = along[rows[0].index(state.like)]
-    return SourceFields(source, axes, alike, dict(zip(axes, clashes, strict=True)), graph)
+    return SourceFields(source, axes, dict(zip(axes, clashes, strict=True)), graph)
 
 
 def summarise(state: State, extent: int) -> AxisSummary:
     """The facts of one state that reports need; worked out once for a state that is handed on."""
     if state.summary is None:
-        state.summary = _turned(state, extent) if isinstance(state, Turned) else _summary(state, extent)
+        state.summary = _summary(state, extent)
     found: AxisSummary = state.summary
     return found
 
 
-def _turned(state: Turned, extent: int) -> AxisSummary:
-    """The summary of the state that it is like, at other places of the tensor."""
-    found, turn = summarise(state.like, extent), state.turn
-    window = found.window
-    if window is not None:  # the columns of tokens have none: they lie in one order with the rows
-        window = None if window.axis in turn.inside else Window(turn.axes[window.axis], *window[1:])
-    varies = frozenset([turn.axes[axis] for axis in found.varies])
-    return found._replace(window=window, varies=varies)
-
-
 def _summary(state: State, extent: int) -> AxisSummary:
     sight = state.sight
-    found = sight.facts.get("summary")
+    found: AxisSummary | None = sight.facts.get("summary")
     if found is None:
         found = sight.facts["summary"] = _seen(sight, extent)
-    size, size_min, whole, window, varies, local, places = found
-    flags = state.context, state.inexact, state.misaligned, state.masked
-    return AxisSummary(size, size_min, whole, None if state.context else window, varies, local, places, *flags)
+    return found._replace(
+        window=None if state.context else found.window,
+        context=state.context,
+        inexact=state.inexact,
+        misaligned=state.misaligned,
+        masked=state.masked,
+    )
 
 
-def _seen(sight: Sight, extent: int) -> tuple[int, int, bool, Window | None, frozenset[int], int, bool]:
+def _seen(sight: Sight, extent: int) -> AxisSummary:
     """What a summary says of the fields."""
     full = lines.kinds(sight.full)
     size, size_min = lines.largest_region(full)
@@ -227,7 +198,9 @@ def _seen(sight: Sight, extent: int) -> tuple[int, int, bool, Window | None, fro
         else:
             local = span_of(full if sight.local is sight.full else lines.kinds(sight.local), extent)
     places = any(part.shape[axis] > 1 for part in sight.local for axis in part.tags)
-    return size, size_min, lines.covers(full, extent), window, varies, local, places
+    pattern = lines.pattern_of(sight.local) if window else None
+    samples = pattern.count if pattern else None
+    return AxisSummary(size, size_min, lines.covers(full, extent), window, varies, local, samples, places, 0, 0, 0, 0)
 
 
 def regions(graph: LayerGraph, source: Source, ident: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:

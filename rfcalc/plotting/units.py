@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 
 from rfcalc.analyses.analysis import Analysis
-from rfcalc.analyses.field import merging, walk
-from rfcalc.analyses.field.samples import Stencil, stencils
+from rfcalc.analyses.field import lines, merging, walk
+from rfcalc.analyses.field.samples import Pattern
 from rfcalc.analyses.field.states import State
 from rfcalc.analyses.field.windows import Window
 from rfcalc.analyses.receptive_field import Source, separate_windows, summarise, unit_region
@@ -57,7 +57,7 @@ class _Axis:
     lo: np.ndarray
     hi: np.ndarray
     window: Window | None
-    stencil: Stencil | None
+    pattern: Pattern | None
 
     def span(self, place: dict[int, int]) -> Span:
         """What the unit at a place, tensor axis to index, reads."""
@@ -70,9 +70,9 @@ class _Axis:
         return Span(self.name, self.extent, unit_region(self.lo, self.hi, place), window, self._indices(place))
 
     def _indices(self, place: dict[int, int]) -> tuple[int, ...] | None:
-        if self.stencil is None or self.stencil.axis not in place:
+        if self.window is None or self.pattern is None:
             return None
-        first, bits = self.stencil.at(place[self.stencil.axis])
+        first, bits = self.pattern.at(place[self.window.axis])
         return tuple(first + number for number in walk.bits(bits))
 
 
@@ -140,8 +140,9 @@ def reach(analysis: Analysis, layer: Layer, source: Source) -> Reach:
     for (name, axis), window in zip(source.axes.items(), windows, strict=True):
         lo, hi = _regions(states[name], len(layer.output_shape))
         own = window if window is not None and window.axis in places else None
-        stencil = stencils(graph, source.ref, axis).get(ident) if own is not None else None
-        axes.append(_Axis(name, shape[axis], lo, hi, own, stencil))
+        state = states[name]
+        pattern = None if own is None or state is None else lines.pattern_of(state.local)
+        axes.append(_Axis(name, shape[axis], lo, hi, own, pattern))
     return Reach(layer, source, places, tuple(axes))
 
 
@@ -151,7 +152,7 @@ def _windows(states: Sequence[State | None], extents: Sequence[int]) -> list[Win
     for state, extent in zip(states, extents, strict=True):
         if state is None:
             return [None] * len(extents)
-        rows.append(summarise(state.without_context(), extent))
+        rows.append(summarise(State(state.sight), extent))
     return separate_windows(rows)
 
 

@@ -17,6 +17,7 @@ from rfcalc.analyses import receptive_field
 from rfcalc.analyses.field import lines
 from rfcalc.analyses.field.intervals import Intervals
 from rfcalc.analyses.field.merging import combined
+from rfcalc.analyses.field.samples import Pattern
 from rfcalc.analyses.field.walk import trace_axes
 from rfcalc.analyses.field.windows import pace_of, window_of
 from rfcalc.graph import Ref
@@ -124,7 +125,7 @@ def test_windows_are_the_regions_of_inner_units(name: str) -> None:
 
 def test_channels_at_one_position_count_together() -> None:
     """However far they see from each other: they are no places."""
-    near, far = lines.Even(8, 0, 2, 1), lines.Even(8, 4, 6, 1)
+    near, far = (lines.Even(8, Pattern(1, ((first, 0b111),))) for first in (0, 4))
     runs = lines.Lined((4, 8), 1, 0, ((2, near), (2, far)))
 
     assert runs.tags.keys() == {1}
@@ -135,7 +136,7 @@ def test_channels_at_one_position_count_together() -> None:
 @pytest.mark.parametrize(("offset", "apart"), [(7, False), (8, True), (-8, True)])
 def test_tensors_side_by_side_that_see_nothing_in_common_are_places(offset: int, apart: bool) -> None:
     """Of a source of 16 indices: patches that were cut out and stacked."""
-    fields = [lines.lined((2, 8), 1, lines.Even(8, first, first, 1)) for first in (8, 8 + offset)]
+    fields = [lines.lined((2, 8), 1, lines.Even(8, Pattern(1, ((first, 1),)))) for first in (8, 8 + offset)]
     places = [reads.Place(0, 2, 0, 4), reads.Place(0, 2, 2, 4)]
 
     made = lines.concatenate(list(zip(fields, places, strict=True)), (4, 8), 0)

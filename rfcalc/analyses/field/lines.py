@@ -15,31 +15,36 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from rfcalc.analyses.field import merging
+from rfcalc.analyses.field import merging, samples
 from rfcalc.analyses.field.folded import Folded
 from rfcalc.analyses.field.intervals import Array, Intervals, is_nothing
 from rfcalc.analyses.field.masked import Masked
 from rfcalc.analyses.field.merging import Parts
 from rfcalc.analyses.field.motion import Motion, even
+from rfcalc.analyses.field.samples import Pattern, single
 from rfcalc.reads import Place
 
 T = TypeVar("T")
 
 
 class Line(Intervals):
-    """The field of a tensor of one axis; ``known`` holds what has been made of it."""
+    """The field of a tensor of one axis; ``known`` holds what has been made of it.
 
-    __slots__ = ("is_constant", "known", "length", "tag")
+    ``pattern`` is what is really read between the ends, of a free line where it is known.
+    """
 
-    def __init__(self, extent: int, lo: Array, hi: Array, tag: Motion | None) -> None:
+    __slots__ = ("is_constant", "known", "length", "pattern", "tag")
+
+    def __init__(self, extent: int, lo: Array, hi: Array, tag: Motion | None, pattern: Pattern | None = None) -> None:
         super().__init__((extent,), lo, hi, {} if tag is None else {0: tag})
+        self.pattern = pattern
         self.known: dict[Any, Any] = {}
         self.tag = tag
         self.length = len(lo)  #: positions stored
         self.is_constant = tag is None and self.length == 1  #: whether all positions see the same
 
     def remembered(self, key: Any, make: Callable[[Line], T]) -> T:
-        """What has been made of this line under the key."""
+        """What has been made of this line."""
         found: T | None = self.known.get(key)
         if found is None:
             found = self.known[key] = make(self)
@@ -52,8 +57,15 @@ class Line(Intervals):
         key = ("same", other)
         found: bool | None = self.known.get(key)
         if found is None:
-            found = self.known[key] = np.array_equal(self.lo, other.lo) and np.array_equal(self.hi, other.hi)
+            alike = np.array_equal(self.lo, other.lo) and np.array_equal(self.hi, other.hi)
+            found = self.known[key] = alike and self.reads_as(other)
         return found
+
+    def reads_as(self, other: Line) -> bool:
+        """Whether both read the same between their ends."""
+        if self.pattern is None or other.pattern is None:
+            return self.pattern is other.pattern
+        return self.pattern.same(other.pattern)
 
     def along(self, extent: int) -> Line:
         """A constant line over another extent."""
@@ -80,27 +92,30 @@ class Line(Intervals):
         """The same line with so many positions stored, and with another tag."""
         if self.tag == tag and self.length == length:
             return self
-        return self.remembered(("stored", length, tag), lambda line: line._stored(length, tag))
-
-    def _stored(self, length: int, tag: Motion | None) -> Line:
-        return Line(self.shape[0], np.broadcast_to(self.lo, length), np.broadcast_to(self.hi, length), tag)
+        lo, hi = np.broadcast_to(self.lo, length), np.broadcast_to(self.hi, length)
+        return self.remembered(
+            ("stored", length, tag), lambda line: Line(line.shape[0], lo, hi, tag, line.pattern)
+        )
 
 
 class Even(Line):
     """A line that moves by ``shift`` from each position to the next: position u sees ``first + shift*u`` to ``last +
-    shift*u``. It is as short for any extent: the arrays are made when something asks for them."""
+    shift*u``, the pattern's ends. It is as short for any extent: the arrays are made when something asks for them."""
 
     __slots__ = ("first", "last", "shift")
+    pattern: Pattern
 
-    def __init__(self, extent: int, first: int, last: int, shift: int) -> None:
+    def __init__(self, extent: int, pattern: Pattern) -> None:
+        ((first, bits),), shift = pattern.phases, pattern.shift
         self.shape = (extent,)
+        self.pattern = pattern
         self.tag = even(extent, shift)
         self.tags = {0: self.tag}
         self.known = {}
         self.length = extent
         self.is_constant = False
         self.first = first
-        self.last = last
+        self.last = first + bits.bit_length() - 1
         self.shift = shift
 
     def __getattr__(self, name: str) -> Array:
@@ -116,7 +131,7 @@ class Even(Line):
 
     def sees_as(self, other: Line) -> bool:
         if isinstance(other, Even):
-            return (self.first, self.last, self.shift) == (other.first, other.last, other.shift)
+            return self.pattern.same(other.pattern)
         return super().sees_as(other)
 
     def sees_nothing(self) -> bool:
@@ -132,12 +147,6 @@ class Even(Line):
         size = max(0, self.last - self.first + 1)
         return size, size
 
-    def slid(self, kernel: int, stride: int, dilation: int, before: int, out: int) -> Even:
-        """After a window that knows no borders."""
-        ends = 0, self.shift * dilation * (kernel - 1)
-        start = self.shift * before
-        return Even(out, self.first + min(ends) - start, self.last + max(ends) - start, self.shift * stride)
-
 
 def line_of(field: Intervals) -> Line:
     """An interval array of one axis as a line."""
@@ -148,7 +157,7 @@ def line_of(field: Intervals) -> Line:
 
 def source_line(extent: int) -> Line:
     """What the positions of a source axis see of it: themselves."""
-    return Even(extent, 0, 0, 1)
+    return Even(extent, single())
 
 
 #: Lines of consecutive runs of channels: how many channels, and what they see.
@@ -323,6 +332,12 @@ def hull(field: Lined) -> Line:
     return found
 
 
+def pattern_of(parts: Parts) -> Pattern | None:
+    """What a free field really reads, as hulls over channels; None where it is not known."""
+    own = parts[0] if len(parts) == 1 else None
+    return hull(own).pattern if isinstance(own, Lined) else None
+
+
 def _hull(one: Line, other: Line) -> Line:
     """What two lines of one tag see together, which the first remembers under the other."""
     made = one.known[other] = _together(one, other)
@@ -330,13 +345,14 @@ def _hull(one: Line, other: Line) -> Line:
 
 
 def _together(one: Line, other: Line) -> Line:
-    if isinstance(one, Even) and isinstance(other, Even):
-        return Even(one.shape[0], min(one.first, other.first), max(one.last, other.last), one.shift)
+    pattern = samples.united((one.pattern, other.pattern))
+    if pattern is not None and isinstance(one, Even) and isinstance(other, Even):
+        return Even(one.shape[0], pattern)
     lo, hi = np.minimum(one.lo, other.lo), np.maximum(one.hi, other.hi)
     for line in (one, other):
-        if np.array_equal(lo, line.lo) and np.array_equal(hi, line.hi):
+        if line.pattern is pattern and np.array_equal(lo, line.lo) and np.array_equal(hi, line.hi):
             return line
-    return Line(one.shape[0], lo, hi, one.tags.get(0))
+    return Line(one.shape[0], lo, hi, one.tags.get(0), pattern)
 
 
 def _common_axis(fields: Sequence[Intervals], across: int = -1) -> int | None:
@@ -386,10 +402,11 @@ def united(lines: Sequence[Line]) -> Line:
 
 
 def _union(first: Line, others: Sequence[Line]) -> Line:
-    even = [line for line in (first, *others) if isinstance(line, Even) and line.tags == first.tags]
-    if len(even) == len(others) + 1:
-        return Even(first.shape[0], min(line.first for line in even), max(line.last for line in even), even[0].shift)
-    return line_of(merging.union((first, *others)))
+    pattern = samples.united([line.pattern for line in (first, *others)])
+    if pattern is not None and all(isinstance(line, Even) and line.tags == first.tags for line in (first, *others)):
+        return Even(first.shape[0], pattern)
+    made = merging.union((first, *others))
+    return Line(first.shape[0], made.lo, made.hi, made.tags.get(0), pattern)
 
 
 def kinds(parts: Parts) -> Intervals:
@@ -443,8 +460,8 @@ def _in_runs(fields: Sequence[tuple[Intervals, Place]], shape: tuple[int, ...], 
         return None
     if len({(line.tag, line.length) for _, line in runs}) > 1:
         runs = _of_one_kind(runs, merging.common_tags([field for field, _ in fields], shape).get(moving), shape[moving])
-    runs = _joined(runs)
-    return Lined(shape, moving, across if len(runs) > 1 else -1, tuple(runs))
+    alike = joined(runs)
+    return Lined(shape, moving, across if len(alike) > 1 else -1, alike)
 
 
 def span(line: Line) -> merging.Span:
@@ -471,7 +488,7 @@ def _is_gapless(places: Sequence[Place], extent: int) -> bool:
     return end == extent
 
 
-def _joined(runs: Sequence[tuple[int, Line]]) -> list[tuple[int, Line]]:
+def joined(runs: Sequence[tuple[int, Line]]) -> Runs:
     """The runs with equal neighbours as one."""
     made = [runs[0]]
     for count, line in runs[1:]:
@@ -480,4 +497,4 @@ def _joined(runs: Sequence[tuple[int, Line]]) -> list[tuple[int, Line]]:
             made[-1] = before + count, last
         else:
             made.append((count, line))
-    return made
+    return tuple(made)

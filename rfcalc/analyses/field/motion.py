@@ -323,17 +323,6 @@ def _as_wholes(known: Mapping[int, Motion], axes: Sequence[int], shape: Sequence
     return [digit for axis in axes for digit in of_rate(shape[axis], rate_of(known.get(axis)))]
 
 
-def in_order(motion: Motion, sizes: Sequence[int], order: Sequence[int]) -> Motion:
-    """The motion of an axis of which digits of these sizes change places."""
-    dealt = cut_at(motion, sizes)
-    if dealt is None:
-        return unknown(extent_of(motion))
-    made: list[list[Digit]] = [[] for _ in sizes]
-    for at, digits in zip(order, dealt, strict=True):
-        made[at] = digits
-    return joined([digit for digits in made for digit in digits])
-
-
 def grouped(axis: int, motion: Motion, groups: int, extent: int) -> dict[int, Motion]:
     """The motion of an axis of that extent which reads so many runs of this one, where there is any."""
     dealt = cut_at(motion, (groups, extent_of(motion) // groups))

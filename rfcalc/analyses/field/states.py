@@ -1,24 +1,17 @@
-"""What one tensor sees of one source axis, and of another one that is seen alike.
-
-Most networks treat the rows and the columns of a square image alike: what a unit sees of the columns is then what one
-at another place sees of the rows (`analyses.turns`). Such a state is `Turned`, and not worked out a second time.
-"""
+"""What one tensor sees of one source axis, full and local, and which layers made it so."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import count
-from operator import attrgetter
 from typing import Any
 
 from rfcalc.analyses.field import lines
 from rfcalc.analyses.field.folded import Folded
 from rfcalc.analyses.field.intervals import Intervals
 from rfcalc.analyses.field.lines import Lined
-from rfcalc.analyses.field.masked import Masked, Shade
+from rfcalc.analyses.field.masked import Masked
 from rfcalc.analyses.field.merging import Parts
-from rfcalc.analyses.field.motion import Motion, in_order
-from rfcalc.analyses.field.turns import Turn, exchange
 
 
 class Sight:
@@ -91,10 +84,6 @@ class State:
     masked: int = 0
     summary: Any = field(default=None, init=False, repr=False)  #: what `receptive_field.summarise` made of it
 
-    def without_context(self) -> State:
-        """The same as if no layer had brought in the whole axis."""
-        return State(self.sight, 0, self.inexact, self.misaligned, self.masked)
-
     @property
     def full(self) -> Parts:
         """The clipped regions, with everything read."""
@@ -109,92 +98,3 @@ class State:
     def shape(self) -> tuple[int, ...]:
         """The shape of the tensor."""
         return self.sight.full[0].shape
-
-
-class Turned(State):
-    """What another state sees, at other places of the tensor; its sight is made when asked for."""
-
-    __slots__ = ("alike", "like", "turn")
-
-    def __init__(self, like: State, turn: Turn, alike: bool = True) -> None:
-        self.like = like
-        self.turn = turn
-        self.alike = alike  #: whether all that is read is as in the other one, and not only the regions are
-        self.context = like.context
-        self.inexact = like.inexact
-        self.misaligned = like.misaligned
-        self.masked = like.masked
-        self.summary = None
-
-    def __getattr__(self, name: str) -> Sight:
-        if name != "sight":
-            raise AttributeError(name)
-        full = _turned(self.like.full, self.turn)
-        self.sight = Sight(full, full if self.like.local is self.like.full else _turned(self.like.local, self.turn))
-        return self.sight
-
-    def without_context(self) -> State:
-        return Turned(self.like.without_context(), self.turn, self.alike)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.like.shape
-
-
-def _turned(parts: Parts, turn: Turn) -> Parts:
-    return tuple([_of_lines(part, turn) if isinstance(part, Lined) else _of_arrays(part, turn) for part in parts])
-
-
-def _of_lines(field: Lined, turn: Turn) -> Intervals:
-    axes = (field.axis, field.across)
-    if not turn.inside.isdisjoint(axes):
-        return lines.narrowed(_of_arrays(field, turn))
-    axis, across = [turn.axes[axis] if axis >= 0 else axis for axis in axes]
-    return Lined(field.shape, axis, across, field.runs)
-
-
-def _of_arrays(field: Intervals, turn: Turn) -> Intervals:
-    if isinstance(field, Masked):
-        shade, tags = Shade(turn.of(field.shade.seen)), _tags(field, turn)
-        return Masked(field.shape, _turned(field.below, turn), shade, tags)
-    return Intervals(field.shape, turn.of(field.lo), turn.of(field.hi), _tags(field, turn))
-
-
-def _tags(field: Intervals, turn: Turn) -> dict[int, Motion]:
-    found = {}
-    for axis, motion in field.tags.items():
-        sizes, to, order = turn.routes[axis]
-        found[to] = in_order(motion, sizes, order) if axis in turn.inside else motion
-    return found
-
-
-def can_turn(state: State) -> bool:
-    """Whether what is seen can be turned."""
-    return all(map(_can_turn, state.full)) and (state.local is state.full or all(map(_can_turn, state.local)))
-
-
-def _can_turn(part: Intervals) -> bool:
-    return all(map(_can_turn, part.below)) if isinstance(part, Masked) else not isinstance(part, Folded)
-
-
-def turn_between(one: State, other: State) -> Turn | None:
-    """The turn that makes one state the other, where all that both see are the same lines along different axes."""
-    if _flags(one) != _flags(other) or (len(one.full), len(one.local)) != (len(other.full), len(other.local)):
-        return None
-    pairs = set(map(_axes_between, one.full + one.local, other.full + other.local)) - {(-1, -1)}
-    if not pairs:  # all elements see the same: any axes may change places, and a scalar has none
-        return exchange(one.shape, -1, -1)
-    axes = pairs.pop()
-    if pairs or axes is None or one.shape[axes[0]] != one.shape[axes[1]]:
-        return None
-    return exchange(one.shape, *axes)
-
-
-_flags = attrgetter("context", "inexact", "misaligned", "masked")
-
-
-def _axes_between(one: Intervals, other: Intervals) -> tuple[int, int] | None:
-    """The axes that two fields are the same lines along, -1 and -1 where all elements see the same."""
-    if not (isinstance(one, Lined) and isinstance(other, Lined)) or one.across >= 0 or other.across >= 0:
-        return None
-    return (one.axis, other.axis) if one.line.tag == other.line.tag and one.line.sees_as(other.line) else None

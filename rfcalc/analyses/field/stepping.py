@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from rfcalc import reads
-from rfcalc.analyses.field import folded, intervals, masked
+from rfcalc.analyses.field import folded, intervals, masked, samples
 from rfcalc.analyses.field.folded import Folded
 from rfcalc.analyses.field.intervals import NOTHING, Array, Intervals
-from rfcalc.analyses.field.lines import Even, Line, Lined, Runs, hull, line_of, narrowed
+from rfcalc.analyses.field.lines import Even, Line, Lined, Runs, hull, joined, line_of, narrowed
 from rfcalc.analyses.field.masked import Masked, Shades
 from rfcalc.analyses.field.merging import Parts
 from rfcalc.analyses.field.motion import of_rate, rate_of, runs_of, strided
@@ -46,9 +46,14 @@ class Act:
         self.free = free
         self.alone = alone
 
+    def freed(self, alone: bool) -> Act:
+        """The same beyond the borders, as far as the pattern is known there."""
+        return _act(self.kind, self.values, True, alone and self.kind is Place) if self.kind in _CONTINUED else self
+
 
 _act = lru_cache(maxsize=1 << 16)(Act)
 #: Everything along a line, and what several lines in runs see together.
+_ACROSS = -1  #: in place of the extent of an axis, where runs are cut out
 _REDUCED, _HULL = Act(reads.Reduce, (), False, False), Act(reads.Group, (), False, False)
 
 
@@ -60,6 +65,7 @@ class _Moved(NamedTuple):
     across: int
     acts: tuple[Act, ...] = ()
     extent: int = 0  #: of the axis that they act along, before
+    everywhere: bool = True  #: whether all positions of an axis that does not matter read something
 
 
 class _Plan(NamedTuple):
@@ -70,6 +76,11 @@ class _Plan(NamedTuple):
     across: int
     acts: tuple[tuple[int, Act], ...]
     end: int  #: the step before which it ends: the last, or one that is no matter of single lines
+    everywhere: bool  #: whether lines lie so without borders too
+
+    def freed(self, alone: bool) -> _Plan:
+        """The same without borders."""
+        return self._replace(acts=tuple([(extent, act.freed(alone)) for extent, act in self.acts]))
 
 
 class Plans:
@@ -147,11 +158,14 @@ class Plans:
         key = (id(steps), at, field.shape, field.axis, field.across, free, alone)
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[key] = _plan(steps, at, field, free, alone)
-        shape, axis, across, acts, end = plan
+            clipped = self._plans.get((*key[:-2], False, False)) if free else None
+            known = clipped is not None and clipped.everywhere
+            plan = clipped.freed(alone) if clipped and known else _plan(steps, at, field, free, alone)
+            self._plans[key] = plan
+        shape, axis, across, acts, end = plan[:5]
         if field.across >= 0:
             runs = _acted(field, acts)
-            return (field, at) if runs is None else (Lined(shape, axis, across, runs), end)
+            return (field, at) if runs is None else (Lined(shape, axis, across if len(runs) > 1 else -1, runs), end)
         if not acts:
             return (field if shape == field.shape and axis == field.axis else Lined(shape, axis, -1, field.runs)), end
         line = field.runs[0][1]
@@ -182,17 +196,20 @@ def _plan(steps: reads.Steps, at: int, field: Lined, free: bool, alone: bool) ->
     """What the steps from ``at`` on do to lines that lie as the field's; to runs, up to what first changes them."""
     shape, axis, across = field.shape, field.axis, field.across
     acts: list[tuple[int, Act]] = []
-    end = at
+    end, everywhere = at, True
     for step in steps[at:]:
         moved = _moved(step, shape, axis, across, free, alone)
         if moved is None:
             break
         end += 1
         shape, axis, across = moved.shape, moved.axis, moved.across
+        everywhere = everywhere and moved.everywhere
         acts += [(moved.extent, act) for act in moved.acts]
         if field.across >= 0 and acts:
             break
-    return _Plan(shape, axis, across, tuple(acts), end)
+    else:
+        return _Plan(shape, axis, across, tuple(acts), end, everywhere)
+    return _Plan(shape, axis, across, tuple(acts), end, False)
 
 
 def _moved(step: reads.Step, shape: Shape, axis: int, across: int, free: bool, alone: bool) -> _Moved | None:
@@ -220,14 +237,15 @@ def _index(axes: Sequence[int], axis: int) -> int:
 def _along(step: Any, shape: Shape, axis: int, across: int, act: Act) -> _Moved | None:
     where = step.axis
     if where == across:
-        return None
+        cut = type(step) is reads.Slice and step.out > 0
+        return _Moved(_resized(shape, where, step.out), axis, across, (act,), _ACROSS) if cut else None
     extent, everywhere = _reached(shape[where], act)
     after = _resized(shape, where, extent)
     if where == axis:
         return _Moved(after, axis, across, (act,), shape[where])
     if everywhere:
         return _Moved(after, axis, across)
-    return _Moved(after, where, -1, (act,), shape[where]) if axis < 0 and across < 0 else None
+    return _Moved(after, where, -1, (act,), shape[where], False) if axis < 0 and across < 0 else None
 
 
 @lru_cache(maxsize=4096)
@@ -280,10 +298,22 @@ def _reshaped(axis: int, across: int, shape_in: Shape, shape_out: Shape) -> _Mov
 def _acted(field: Lined, acts: Sequence[tuple[int, Act]]) -> Runs | None:
     """The runs after what one step does; None where they are alike no longer."""
     runs = field.runs
-    for _, act in acts:
-        runs = ((1, hull(field)),) if act is _HULL else tuple([(count, _after(line, act)) for count, line in runs])
+    for extent, act in acts:
+        if act is _HULL:
+            runs = ((1, hull(field)),)
+        elif extent == _ACROSS:
+            runs = _cut_out(runs, *act.values)
+        else:
+            runs = tuple([(count, _after(line, act)) for count, line in runs])
     first = runs[0][1].tag
     return runs if all(line.tag == first for _, line in runs) else None
+
+
+def _cut_out(runs: Runs, start: int, step: int, out: int) -> Runs:
+    """The runs of every ``step``-th channel from ``start`` on."""
+    ends = np.cumsum([count for count, _ in runs])
+    numbers = np.searchsorted(ends, start + step * np.arange(out), side="right").tolist()
+    return joined([(1, runs[number][1]) for number in numbers])
 
 
 def _after(line: Line, act: Act) -> Line:
@@ -302,15 +332,19 @@ def _made(line: Line, act: Act) -> Line:
         if values == (1, 1, step.dilation, 0, line.shape[0]):
             return line
         if isinstance(line, Even):
-            if free:
-                return line.slid(*values)
+            pattern = samples.after(line.pattern, step, alone=False) if free else None
+            if pattern is not None:
+                return Even(step.out, pattern)
             if _stays_inside(step, line.shape[0]):
                 return _after(line, _act(kind, values, True, False))
         if not free and not line.is_constant:
             return _slid(line, *values)
-    if act.alone:
-        return line_of(intervals.place_alone(line, step))
-    return line_of(intervals.apply(line, step, {}, free=free))
+    made = intervals.place_alone(line, step) if act.alone else intervals.apply(line, step, {}, free=free)
+    if made is line:
+        return line
+    known = line.pattern is not None and (free or kind is reads.Slice)
+    pattern = samples.after(line.pattern, step, alone=act.alone) if known and line.pattern else None
+    return Line(made.shape[0], made.lo, made.hi, made.tags.get(0), pattern)
 
 
 def _stays_inside(step: reads.Window, extent: int) -> bool:

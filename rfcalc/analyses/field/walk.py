@@ -17,8 +17,7 @@ from rfcalc.analyses.field import intervals, lines, motion, stepping
 from rfcalc.analyses.field.intervals import Intervals
 from rfcalc.analyses.field.lines import Lined
 from rfcalc.analyses.field.merging import Parts, combined
-from rfcalc.analyses.field.states import Sight, State, Turned, can_turn, turn_between
-from rfcalc.analyses.field.turns import Turns, exchange
+from rfcalc.analyses.field.states import Sight, State
 from rfcalc.analyses.field.windows import Pace, Paces, pace_of
 from rfcalc.graph import LayerGraph, Node, Ref
 
@@ -47,15 +46,9 @@ def trace_axes(graph: LayerGraph, source: Ref, axes: Sequence[int], keep: Collec
     """
     shape = graph[source.node].outputs[source.output].shape
     extents = [shape[axis] for axis in axes]
-    starts: dict[int, State] = {}
-    row: list[State] = []
-    for axis, extent in zip(axes, extents, strict=True):
-        if extent in starts:
-            row.append(Turned(starts[extent], exchange(shape, axes[extents.index(extent)], axis)))
-        else:
-            start = lines.lined(shape, axis, lines.source_line(extent))
-            row.append(starts.setdefault(extent, State(Sight((start,), (start,)))))
-    return _Walk(graph, source, row, extents, keep).run()
+    own = {extent: lines.source_line(extent) for extent in extents}
+    starts = [(lines.lined(shape, axis, own[extent]),) for axis, extent in zip(axes, extents, strict=True)]
+    return _Walk(graph, source, [State(Sight(start, start)) for start in starts], extents, keep).run()
 
 
 def trace_point(
@@ -87,10 +80,8 @@ class _Walk:
         self.start = [tuple(starts)]  # taken at the source, so that it is forgotten like all others
         self.nothing: Row = (None,) * len(starts)
         self.plans = stepping.Plans(graph.masks)
-        self.turns = Turns(self.plans.masks)
         settled = {extent: _Settled(extent) for extent in extents}
         self.axes = [_Axis(extent, self.plans, settled[extent]) for extent in extents]
-        self.leads = [extents.index(extent) for extent in extents]  # the first axis that may be seen alike
 
     def run(self) -> Walks:
         records = [record for record in self.graph if self.keep is None or record.id in self.keep]
@@ -124,48 +115,10 @@ class _Walk:
             if _have_shape(row, shape):
                 return row
         made: list[State | None] = []
-        for at, (axis, lead) in enumerate(zip(self.axes, self.leads, strict=True)):
-            like = made[lead] if lead < at else None
-            own = None if like is None else self._turned(held, at, lead, like, shape)
-            if own is None:
-                found = [(state, steps) for row, steps in held if (state := row[at]) is not None]
-                own = axis.output(record, found, shape, alone) if found else None
-                if like is not None and own is not None:
-                    own = _again(like, own)
-            elif record.id in self.axes[lead].clashes:
-                axis.clashes[record.id] = self.axes[lead].clashes[record.id]
-            made.append(own)
+        for at, axis in enumerate(self.axes):
+            found = [(state, steps) for row, steps in held if (state := row[at]) is not None]
+            made.append(axis.output(record, found, shape, alone) if found else None)
         return tuple(made) if any(made) else self.nothing
-
-    def _turned(
-        self,
-        held: Sequence[tuple[Row, reads.Steps]],
-        at: int,
-        lead: int,
-        like: State,
-        shape: tuple[int, ...],
-    ) -> State | None:
-        """The state along one axis where it is that along the leading one, turned; None where it is not known to be."""
-        if not can_turn(like):
-            return None
-        found, alike = [], True
-        for row, steps in held:
-            own = row[at]
-            if not isinstance(own, Turned) or own.like is not row[lead]:
-                return None
-            after = self.turns.after(steps, own.turn, shape)
-            if after is None:
-                return None
-            found.append(after)
-            alike = alike and own.alike
-        turn = self.turns.together(tuple(found))
-        return None if turn is None else Turned(like, turn, alike)
-
-
-def _again(like: State, own: State) -> State:
-    """The state along one axis as that along the leading one, turned, where it has come to be so."""
-    turn = turn_between(like, own)
-    return own if turn is None else Turned(like, turn, alike=False)
 
 
 def _have_shape(row: Row, shape: tuple[int, ...]) -> bool:

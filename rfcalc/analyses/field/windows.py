@@ -116,6 +116,6 @@ def span_of(local: Intervals, extent: int) -> int:
 
 def _span_of(extent: int, local: Intervals) -> int:
     lo, hi = local.lo, local.hi
-    if not all(axis in local.tags and is_known(local.tags[axis]) for axis, length in enumerate(lo.shape) if length > 1):
+    if not all(is_known(moved) for axis, moved in local.tags.items() if lo.shape[axis] > 1):
         lo, hi = np.maximum(lo, 0), np.minimum(hi, extent - 1)
     return int(np.maximum(hi - lo + 1, 0).max())
