@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Analysis", "Effect", "__version__", "analyze", "compare", "erf", "growth", "rule", "trace", "verify"]
+__all__ = [
+    *("Analysis", "Effect", "__version__", "analyze", "compare", "erf", "growth", "rule", "stream", "trace", "verify"),
+]
 
 
 def __getattr__(name: str) -> Any:
     # Importing rfcalc stays free: the functions load what they need when they are asked for.
-    if name in ("analyze", "compare", "erf", "growth", "trace", "verify"):
+    if name in ("analyze", "compare", "erf", "growth", "stream", "trace", "verify"):
         from rfcalc import api
 
         return getattr(api, name)

@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
     import networkx as nx
 
+    from rfcalc.analyses.results import Number
     from rfcalc.checking import Verification
     from rfcalc.comparing.growth import Growth
     from rfcalc.comparing.rows import Comparison
     from rfcalc.effective import EffectiveField
     from rfcalc.graph import LayerGraph
+    from rfcalc.streaming import Streaming
 
 
 def trace(
@@ -200,4 +202,39 @@ def erf(
         )
 
 
-__all__: Sequence[str] = ["analyze", "compare", "erf", "growth", "trace", "verify"]
+def stream(
+    model: Any,
+    inputs: Any = None,
+    *,
+    axis: str | None = None,
+    source: str | None = None,
+    rate: Number | None = None,
+    chunk: int | None = None,
+    layer: str | int | None = None,
+    verify: bool = False,
+    seed: int = 0,
+    axes: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None = None,
+    training: bool = False,
+) -> Streaming:
+    """How far outputs and layers look ahead and back along time, what breaks causality, what chunks have to carry.
+
+    ``model``, ``inputs``, ``axes`` and ``training`` are as for `trace`. ``axis`` names the axis that is time and
+    ``source`` the input that has it, where there are several. ``rate`` is in positions a second, for milliseconds;
+    ``chunk`` is in positions; ``layer`` restricts the rows of layers to a number, a name or a pattern. ``verify`` holds
+    it all against real numbers drawn from ``seed`` (`rfcalc.streaming.trial`), which a saved graph has none of.
+
+    Raises `rfcalc.errors.UsageError` for names and numbers that make no sense, and what `trace` raises.
+    """
+    from rfcalc.sources.guest import hosting
+    from rfcalc.streaming import measure
+
+    settings: dict[str, Any] = {"axis": axis, "source": source, "rate": rate, "chunk": chunk, "layer": layer}
+    if not verify:
+        return measure.stream(layer_graph(model, inputs, axes=axes, training=training), **settings)
+    from rfcalc.streaming import trial
+
+    with hosting(model):
+        return trial.verified(model, inputs, axes=axes, training=training, seed=seed, **settings)
+
+
+__all__: Sequence[str] = ["analyze", "compare", "erf", "growth", "stream", "trace", "verify"]

@@ -26,12 +26,13 @@ ALLOWED = {
     "zoo": set(),
     "tracing": {"ops", "graph", "reads", "errors", "uncollected"},
     "sources": {"tracing", "zoo", "graph", "graph_json", "errors", "reading", "writing"},
-    "api": {"sources", "analyses", "checking", "comparing", "effective", "graph"},
+    "api": {"sources", "analyses", "checking", "comparing", "effective", "graph", "streaming"},
     "plotting": {"analyses", "graph", "report", "errors"},
     "page": {"analyses", "graph", "report", "rfcalc"},
     "comparing": {"sources", "analyses", "graph", "errors"},
     "checking": {"sources", "tracing", "analyses", "ops", "graph", "report", "errors", "rfcalc"},
     "effective": {"sources", "tracing", "checking", "analyses", "graph", "report", "errors"},
+    "streaming": {"sources", "tracing", "checking", "analyses", "graph", "reads", "errors"},
     "sweeping": {"api", "sources", "tracing", "analyses", "errors", "reading", "rfcalc"},
     "baseline": {"analyses", "graph", "errors", "reading", "rfcalc", "writing"},
     "conventions": {"graph", "errors"},
@@ -46,8 +47,9 @@ SHOWS_ITSELF = {
     ("rfcalc.analyses.analysis", "rfcalc.report"),
     ("rfcalc.comparing.growth", "rfcalc.report.growth"),
     ("rfcalc.comparing.rows", "rfcalc.report.comparison"),
+    ("rfcalc.streaming.results", "rfcalc.report.streaming"),
 }
-WITH_TORCH = {"zoo", "tracing", "sources", "checking", "effective"}
+WITH_TORCH = {"zoo", "tracing", "sources", "checking", "effective", "streaming"}
 
 
 def files() -> list[Path]:

@@ -51,3 +51,26 @@ def extents(value: Any, where: str) -> tuple[int, ...]:
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise UsageError(f'{where}: cannot read {value!r}; write a size like 427, or "427x395" for its axes')
     return tuple(int(part) for part in parts)
+
+
+def rate(value: Any, where: str) -> int | Fraction:
+    """Positions in a second from a number, or from ``"16k"``, ``"44.1kHz"``, ``"30000/1001"``; above 0."""
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        exact = Fraction(value)
+    else:
+        text = value.strip() if isinstance(value, str) else ""
+        match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)(?:/(\d{1,9}))? ?([kM]?)(?:Hz)?", text)
+        if match is None or not int(match[2] or 1):
+            raise UsageError(f'{where}: cannot read {value!r}; write a rate like 16000, "44.1k" or "30000/1001"')
+        exact = Fraction(match[1]) / int(match[2] or 1) * _SCALES[match[3]]
+    if exact <= 0:
+        raise UsageError(f"{where}: {value!r} is no rate: it is above 0, positions in a second")
+    return int(exact) if exact.denominator == 1 else exact
+
+
+def duration(value: Any, where: str) -> Fraction:
+    """Seconds from ``"20ms"``, ``"37.5 ms"``, ``"1.5s"`` or ``"800us"``."""
+    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?) ?(s|ms|us)", value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise UsageError(f'{where}: cannot read {value!r}; write a time like "20ms", "1.5s" or "800us"')
+    return Fraction(match[1]) / {"s": 1, "ms": 10**3, "us": 10**6}[match[2]]

@@ -152,11 +152,13 @@ def bind_tensors(witness: Witness, double: Double, names: Mapping[int, str]) -> 
                 witness.bind(tensor, Value("const", real=tensor, borrowed=True, packed=packed))
 
 
-def plain_run(twins: Twins, inputs: Inputs, context: Iterable[Any] = ()) -> list[torch.Tensor]:
-    """One forward pass without observer, under more contexts; returns the output tensors."""
+def plain_run(
+    twins: Twins, inputs: Inputs, context: Iterable[Any] = (), *, changed: Mapping[int, torch.Tensor] | None = None
+) -> list[torch.Tensor]:
+    """One forward pass without observer, under more contexts, some inputs ``changed``; returns the output tensors."""
     from contextlib import ExitStack
 
-    args, kwargs = inputs.arguments()
+    args, kwargs = inputs.arguments(changed)
     with gradients(twins.subject), twins.installed() as (double, _), Drawing(), ExitStack() as stack:
         stack.enter_context(Placing(twins.device))
         for item in context:

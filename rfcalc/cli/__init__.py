@@ -19,6 +19,7 @@ COMMANDS = (
     "trace",
     "verify",
     "erf",
+    "stream",
     "explain",
     "sweep",
     "init",

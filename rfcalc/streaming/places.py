@@ -1,0 +1,264 @@
+"""How far the units of one tensor look back and ahead along one axis of a source, from their own places on.
+
+The place of unit u of a tensor with hop h (source positions for each unit) is the part [h*u, h*(u + 1)) of the source:
+the positions from floor(h*u) to ceil(h*(u + 1)) - 1 (docs/definitions.md, "Reach" and "Streams").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rfcalc.analyses.views import View
+from rfcalc.analyses.windows import Window
+
+
+class Edge(NamedTuple):
+    """Units at one end of the source that see more than the others: how many, and how far."""
+
+    units: int
+    back: int
+    ahead: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """Of one tensor along one axis of the source; lengths are source positions, None is unbounded.
+
+    ``ahead`` is the largest of last(u) minus the last position of u's own place, over all units but those of the edges;
+    negative where every unit ends before. ``axis`` is the tensor's axis that moves with the source, None where the
+    tensor has no such axis (``single``: all units see the same) or several (scores of queries and keys).
+    """
+
+    axis: int | None
+    hop: Fraction | None
+    back: int | None
+    ahead: int | None
+    wait: (
+        int | None
+    )  #: the most positions from the first of a unit's own place to the last that it reads, both included
+    chunk: int | None = None  #: the least chunk whose units, but for those of the edges, are complete with it
+    start: Edge | None = None
+    end: Edge | None = None
+    single: bool = False
+    here: bool = False  #: no pattern is known that goes on beyond this size
+    bound: bool = False
+    masked: bool = False
+    first: int | None = None  #: the positions that have to come until unit 0 is complete
+    step: int | None = None  #: the positions after which the pattern repeats; None without a pattern
+    around: tuple[int | None, int] = (
+        None,
+        0,
+    )  #: what the units of a step see before its first and after its last position
+
+    @property
+    def placed(self) -> bool:
+        """Whether it is known how far its units look."""
+        return self.axis is not None or self.single
+
+    @property
+    def furthest(self) -> int | None:
+        """The look-ahead of all units, at the edges too, at least 0; None where it is unbounded."""
+        if self.ahead is None:
+            return None
+        return max(0, self.ahead, *(edge.ahead for edge in (self.start, self.end) if edge is not None))
+
+    @property
+    def deepest(self) -> int | None:
+        """The look-back of all units, as `furthest`."""
+        if self.back is None:
+            return None
+        return max(0, self.back, *(edge.back for edge in (self.start, self.end) if edge is not None))
+
+    @property
+    def causal(self) -> bool:
+        """Whether no unit reads beyond its own place."""
+        return self.furthest == 0
+
+
+def place_of(view: View, extent: int) -> Place:
+    """The place of a tensor's units on a source axis of that extent."""
+    key = ("place", view.context, view.bound, view.masked)
+    found = view.facts.get(key)
+    if found is None:
+        found = view.facts[key] = _place(view, extent)
+    made: Place = found
+    return made
+
+
+def along(view: View, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """First and last index that the units at each position of one axis of the tensor see, over all other axes.
+
+    Where none sees anything first > last.
+    """
+    lo, hi = view.regions
+    others = tuple(k for k in range(lo.ndim) if k != axis)
+    seen = lo <= hi
+    first = np.where(seen, lo, np.iinfo(np.int64).max).min(axis=others)
+    last = np.where(seen, hi, -1).max(axis=others)
+    return np.asarray(first), np.asarray(last)
+
+
+def _place(view: View, extent: int) -> Place:
+    flags: dict[str, Any] = {"bound": view.bound, "masked": view.masked}
+    window, moving = view.window, view.moving
+    if window is not None and window.shift > 0 and not view.context:
+        return _in_window(view, window, extent, flags)
+    axes = (window.axis,) if window is not None and window.shift > 0 else moving or _varying(view)
+    if not axes:
+        return _single(view, extent, flags)
+    if len(axes) > 1:
+        return Place(None, None, None, None, None, **flags)
+    return _in_regions(view, axes[0], window, extent, flags)
+
+
+def _varying(view: View) -> tuple[int, ...]:
+    lo, _ = view.regions
+    return tuple(axis for axis, length in enumerate(lo.shape) if length > 1)
+
+
+def _single(view: View, extent: int, flags: dict[str, Any]) -> Place:
+    """All units see the same: one unit, whose place is the whole source."""
+    lo, hi = view.regions
+    if extent > 1 and (lo <= hi).any() and int(lo.min()) == 0 and int(hi.max()) == extent - 1:
+        return Place(None, None, None, None, None, single=True, **flags, first=extent)
+    hop = Fraction(extent)
+    back, ahead = 0, int(hi.max()) - (extent - 1)
+    return Place(None, hop, back, ahead, int(hi.max()) + 1, single=True, here=True, **flags, first=int(hi.max()) + 1)
+
+
+def own(units: np.ndarray, hop: Fraction) -> tuple[np.ndarray, np.ndarray]:
+    """First and last position of the own places of units."""
+    above, below = hop.numerator, hop.denominator
+    return above * units // below, -(-above * (units + 1) // below) - 1
+
+
+def _in_window(view: View, window: Window, extent: int, flags: dict[str, Any]) -> Place:
+    """Where a window slides: its numbers hold for any size; borders are units whose regions reach further."""
+    lo, hi = np.array(window.lo), np.array(window.hi)
+    phases = np.flatnonzero(lo <= hi)
+    start, end = own(phases, window.stride)
+    back, ahead = int((start - lo[phases]).max()), int((hi[phases] - end).max())
+    first, last = along(view, window.axis)
+    turns, phase = np.divmod(np.arange(len(first)), window.period)
+    free = (lo[phase] + turns * window.shift, hi[phase] + turns * window.shift)
+    beyond = (last > np.minimum(free[1], extent - 1)) | (first < np.maximum(free[0], 0))
+    wait = int((hi[phases] + 1 - start).max())
+    edges = _edges(beyond & (first <= last), first, last, window.stride)
+    shown: dict[str, Any] = {**flags, "first": int(last[0]) + 1, "step": window.shift}
+    shown["around"] = (max(0, -int(lo[phases].min())), max(0, int(hi[phases].max()) + 1 - window.shift))
+    chunk = _chunk(start, hi[phases], window.stride, window.shift)
+    return Place(window.axis, window.stride, back, ahead, wait, chunk, *edges, **shown)
+
+
+def _chunk(start: np.ndarray, last: np.ndarray, hop: Fraction, shift: int) -> int | None:
+    """The least chunk, whole hops that go into ``shift``, with which units that begin there are complete."""
+    for size in range(hop.numerator, shift + 1, hop.numerator):
+        if shift % size == 0 and bool((last < (start // size + 1) * size).all()):
+            return size
+    return None
+
+
+def _edges(beyond: np.ndarray, first: np.ndarray, last: np.ndarray, hop: Fraction) -> tuple[Edge | None, Edge | None]:
+    """The units that see more than the pattern says, of the first and of the second half."""
+    units, middle = np.flatnonzero(beyond), len(beyond) / 2
+    return _edge(units[units < middle], first, last, hop), _edge(units[units >= middle], first, last, hop)
+
+
+def _edge(units: np.ndarray, first: np.ndarray, last: np.ndarray, hop: Fraction) -> Edge | None:
+    if not len(units):
+        return None
+    start, end = own(units, hop)
+    return Edge(len(units), max(0, int((start - first[units]).max())), max(0, int((last[units] - end).max())))
+
+
+# --- without a window: what the regions of all units say --------------------------------------------------------------
+
+
+def _in_regions(view: View, axis: int, window: Window | None, extent: int, flags: dict[str, Any]) -> Place:
+    """Where no window slides (recurrences, masks): the regions of all units, and the pattern in which they follow."""
+    first, last = along(view, axis)
+    count = len(first)
+    ends = _unclipped(last, extent)
+    found = None if view.moving == () and window is None else _pattern(last, ends)
+    if found is None and ends == 0:  # every unit sees the end of the source
+        hop = window.stride if window is not None and window.shift > 0 else None
+        mirrored = extent - 1 - first[::-1]
+        reverse = _pattern(mirrored, _unclipped(mirrored, extent))
+        back = None
+        if reverse is not None:
+            hop = reverse[0]
+            back = max(0, int((own(np.arange(count), hop)[0] - first).max()))
+        return Place(axis, hop, back, None, None, **flags, first=int(last[0]) + 1)
+    if found is None:
+        return _irregular(axis, first, last, extent, flags)
+    hop, shift, begins = found
+    start, end = own(np.arange(count), hop)
+    inner = slice(begins, count)
+    seen = first[inner] <= last[inner]
+    chunk = _chunk(start[inner][seen], last[inner][seen], hop, shift)
+    ahead = int((last[inner] - end[inner])[seen].max())
+    wait = int((last[inner] + 1 - start[inner])[seen].max())
+    depths = (start - first)[first <= last]
+    back = None if _is_endless(first, last) else max(0, int(depths.max()))
+    early = np.zeros(count, dtype=bool)
+    early[:begins] = (last > end + max(ahead, 0))[:begins] & (first <= last)[:begins]
+    edge = _edge(np.flatnonzero(early), first, last, hop)
+    shown: dict[str, Any] = {**flags, "first": int(last[0]) + 1, "step": shift}
+    shown["around"] = _around(first, last, start, shift, inner, back is None)
+    return Place(axis, hop, back, ahead, wait, chunk, edge, None, **shown)
+
+
+def _around(
+    first: np.ndarray, last: np.ndarray, start: np.ndarray, shift: int, inner: slice, endless: bool
+) -> tuple[int | None, int]:
+    """What units see before the step in which their places begin, and after it."""
+    begins = (start // shift * shift)[inner]
+    seen = (first <= last)[inner]
+    before = None if endless else max(0, int((begins - first[inner])[seen].max()))
+    return before, max(0, int((last[inner] + 1 - begins - shift)[seen].max()))
+
+
+def _unclipped(last: np.ndarray, extent: int) -> int:
+    """How many units there are before those at the end which the source's last position may have cut short."""
+    below = np.flatnonzero(last < extent - 1)
+    return int(below[-1]) + 1 if len(below) else 0
+
+
+def _pattern(last: np.ndarray, ends: int) -> tuple[Fraction, int, int] | None:
+    """The hop and the step in which the last indices of units before ``ends`` move on, and from which unit on.
+
+    It is told from the end of them backwards, over half of all or more, and over two periods or more.
+    """
+    row = last[:ends]
+    for period in range(1, len(row) // 2 + 1):
+        shift = int(row[-1] - row[-1 - period])
+        if shift <= 0 or (period > 1 and int(row[-2] - row[-2 - period]) != shift):
+            continue
+        same = row[period:] - row[:-period] == shift
+        begins = 0 if same.all() else len(same) - int(np.argmin(same[::-1]))
+        if begins <= len(row) // 2 and len(same) - begins >= period:
+            return Fraction(shift, period), shift, begins
+    return None
+
+
+def _is_endless(first: np.ndarray, last: np.ndarray) -> bool:
+    """Whether units look back to the start of the source wherever they are: the last one that sees anything does."""
+    seen = np.flatnonzero(first <= last)
+    return len(seen) > 1 and int(first[seen[-1]]) == 0
+
+
+def _irregular(axis: int, first: np.ndarray, last: np.ndarray, extent: int, flags: dict[str, Any]) -> Place:
+    """No pattern: units spread evenly over the source, and what they see at this size."""
+    count = len(first)
+    hop = Fraction(extent, count)
+    start, end = own(np.arange(count), hop)
+    seen = first <= last
+    whole = bool(last[0] == extent - 1) and count > 1
+    back = None if _is_endless(first, last) else max(0, int((start - first)[seen].max()))
+    ahead = None if whole else int((last - end)[seen].max())
+    wait = None if whole else int((last + 1 - start)[seen].max())
+    return Place(axis, hop, back, ahead, wait, here=True, **flags, first=int(last[0]) + 1)

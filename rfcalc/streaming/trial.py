@@ -1,0 +1,337 @@
+"""`rfcalc stream --verify`: what a stream says of its outputs, held against real numbers.
+
+A model is run whole, in float64 where it can be, and again on signals of which a part has other numbers. What that says
+shares nothing with the rules and fields of the analysis: an output element that is the same to the last bit, whatever
+comes after some sample, does not wait for it; one that moves with a single sample reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+
+from rfcalc.analyses.views import views
+from rfcalc.checking import device as devices
+from rfcalc.checking.fields import SWALLOW
+from rfcalc.checking.subject import Subject, failed, resolve
+from rfcalc.checking.twins import GAINS, Inputs, Twins
+from rfcalc.checking.witness import plain_run
+from rfcalc.errors import UsageError
+from rfcalc.graph import Ref
+from rfcalc.streaming import measure
+from rfcalc.streaming.places import Place, along, place_of
+from rfcalc.streaming.results import Probe, Stream, Streaming, Trial
+
+#: Changes of an output below this are what a masked read may still carry, and none.
+TINY = 1e-36
+#: How much a chunk may differ from the same part of the whole: sums are added up in another order.
+ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
+UNITS = 6  #: that are tried of each output
+#: Units tried for the first sample that they read where that is the first of all: a recurrence forgets it, little by
+#: little, until it is less than the last bit.
+EARLY = (0, 1, 2, 4)
+#: How much one sample is moved, by restart: what a dead unit or a maximum hides from one change shows to another.
+SIZES = (1.0, 30.0, 1.0, 1000.0, 0.1, 30.0)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One output: which tensor of the model's result it is, and what its units see (first > last: nothing)."""
+
+    stream: Stream
+    number: int
+    axis: int
+    first: np.ndarray
+    last: np.ndarray
+    swallows: bool  #: whether an op before it may hide a change (a quantiser's argmin)
+
+
+@dataclass
+class Tally:
+    """The outcome of one claim."""
+
+    claim: str
+    tried: int = 0
+    seen: str = ""
+
+    def note(self, wrong: str) -> None:
+        self.tried += 1
+        self.seen = self.seen or wrong
+
+    def probe(self) -> Probe:
+        return Probe(self.claim, self.tried, not self.seen, self.seen)
+
+
+@dataclass
+class Runs:
+    """Passes of the model on real numbers along one timeline; ``outputs`` are the tensors of its result."""
+
+    subject: Subject
+    line: measure.Timeline
+    seed: int
+    gain: float
+    wide: bool
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def __post_init__(self) -> None:
+        self.twins = Twins(self.subject, self.device, self.seed, gain=self.gain, wide=self.wide, anew=False)
+        self.number = [item.node for item in self.subject.graph.inputs].index(self.line.source.node)
+        self.restart(0)
+
+    def restart(self, times: int) -> None:
+        """Begin from another signal."""
+        self.inputs = Inputs(self.subject, self.device, self.seed + 7919 * times, wide=self.wide)
+        self.generator = torch.Generator().manual_seed(self.seed + times)
+        self.base = self.run({})
+
+    def run(self, changed: Mapping[int, torch.Tensor]) -> list[torch.Tensor]:
+        with devices.honest():
+            return [tensor.detach().clone() for tensor in plain_run(self.twins, self.inputs, changed=changed)]
+
+    @property
+    def signal(self) -> torch.Tensor:
+        return self.inputs.values[self.number]
+
+    def moved(self, first: int, last: int, size: float) -> list[torch.Tensor]:
+        """The outputs with all positions from ``first`` to ``last`` of the signal changed."""
+        value = self.signal.clone()
+        part = value.narrow(self.line.axis, first, last - first + 1)
+        if value.is_floating_point():
+            noise = torch.randn(part.shape, generator=self.generator, dtype=torch.float64)
+            part += (size * (noise.sign() + noise)).to(value.dtype)
+        elif value.dtype == torch.bool:
+            part.logical_not_()
+        else:
+            part.copy_(torch.where(part == 0, torch.ones_like(part), torch.zeros_like(part)))
+        return self.run({self.number: value})
+
+    def cut(self, first: int, last: int) -> list[torch.Tensor]:
+        """The outputs on a part of the signal."""
+        return self.run({self.number: self.signal.narrow(self.line.axis, first, last - first + 1).clone()})
+
+
+def verified(
+    model: Any, inputs: Any = None, *, axes: Any = None, training: bool = False, seed: int = 0, **settings: Any
+) -> Streaming:
+    """A stream with its trial. Arguments are those of `rfcalc.stream`.
+
+    Raises `UsageError` for a saved graph, which has nothing to run, and for a chunk that no output can work with.
+    """
+    chosen, _notes = devices.choose("cpu")
+    with devices.random_state(chosen):
+        subject = resolve(model, inputs, axes=axes, training=training)
+        found = measure.stream(subject.graph, **settings)
+        if settings.get("chunk") is not None and found.chunk.size % found.chunk.least:
+            raise UsageError(
+                f"chunks of {found.chunk.size} do not work for {found.model}: they are multiples of {found.chunk.least}"
+            )
+        line = measure.timeline(subject.graph, settings.get("axis"), settings.get("source"))
+        try:
+            return replace(found, trial=_trial(subject, found, line, seed))
+        except RuntimeError as error:
+            raise failed(subject, chosen, error) from error
+
+
+def _trial(subject: Subject, found: Streaming, line: measure.Timeline, seed: int) -> Trial:
+    runs, notes = _runs(subject, line, seed), []
+    probes: list[Probe] = []
+    targets = list(_targets(subject, found, line, runs.base))
+    if len(targets) < len(found.outputs):
+        notes.append("outputs whose units follow no order in time are not tried")
+    for target in targets:
+        name = f"{target.stream.layer}: " if len(targets) > 1 else ""
+        probes += [replace(probe, claim=name + probe.claim) for probe in _probes(runs, target, found, notes)]
+    return Trial(tuple(probes), str(runs.signal.dtype).removeprefix("torch."), seed, tuple(dict.fromkeys(notes)))
+
+
+def _runs(subject: Subject, line: measure.Timeline, seed: int) -> Runs:
+    """Passes in float64, or in the model's own type where it does not run in that; without infinities if that helps."""
+    for wide in (True, False):
+        for gain in GAINS:
+            try:
+                made = Runs(subject, line, seed, gain, wide)
+            except Exception:  # a forward with types of its own may not run in float64
+                if not wide:
+                    raise
+                break
+            if all(bool(out.isfinite().all()) for out in made.base if out.is_floating_point()):
+                return made
+        else:
+            return made
+    raise AssertionError("unreachable")
+
+
+def _targets(
+    subject: Subject, found: Streaming, line: measure.Timeline, results: Sequence[torch.Tensor]
+) -> Iterator[Target]:
+    graph = subject.graph
+    streams = {(one.layer, one.output): one for one in found.outputs}
+    left = dict(enumerate(results))
+    number_of: dict[Ref, int] = {}
+    for ref in dict.fromkeys(graph.outputs):
+        shape = graph[ref.node].outputs[ref.output].shape
+        number = next((at for at, tensor in left.items() if tuple(tensor.shape) == shape), None)
+        if number is not None:
+            number_of[ref] = number
+            del left[number]
+    for record, seen in views(graph, Ref(line.source.node), line.axis):
+        for output, view in enumerate(seen):
+            ref = Ref(record.id, output)
+            place: Place | None = None if view is None else place_of(view, line.extent)
+            if ref not in number_of or view is None or place is None or place.axis is None:
+                continue
+            first, last = along(view, place.axis)
+            count = record.outputs[output].shape[place.axis]
+            yield Target(
+                streams[record.name, output],
+                number_of[ref],
+                place.axis,
+                np.broadcast_to(first, count),
+                np.broadcast_to(last, count),
+                _swallows(subject, ref),
+            )
+
+
+def _swallows(subject: Subject, ref: Ref) -> bool:
+    graph = subject.graph
+    before = [graph[ident] for ident in (*graph.ancestors([ref.node]), ref.node)]
+    ops = {record.op.rpartition(".")[2].removesuffix("_") for record in before}
+    return bool(ops & SWALLOW) or any(
+        record.outputs and not record.outputs[0].dtype.startswith(("float", "bfloat"))
+        for record in before
+        if record.inputs
+    )
+
+
+# --- claims -----------------------------------------------------------------------------------------------------------
+
+
+def _probes(runs: Runs, target: Target, found: Streaming, notes: list[str]) -> list[Probe]:
+    extent = runs.line.extent
+    after = Tally("nothing that comes after what a unit reads moves it")
+    ends = Tally("a unit moves with the last sample that it reads")
+    before = Tally("nothing that comes before what a unit reads moves it")
+    starts = Tally("a unit moves with the first sample that it reads")
+    whole = Tally("of the samples so far, as many units are complete as predicted")
+    units = _chosen(target)
+    for unit in units:
+        low, high = int(target.first[unit]), int(target.last[unit])
+        if high + 1 < extent:
+            moved = _moves(runs, target, runs.moved(high + 1, extent - 1, 1.0))
+            after.note(_wrong(moved & (target.last <= high), f"samples from {high + 1} on"))
+        if low > 0:
+            moved = _moves(runs, target, runs.moved(0, low - 1, 1.0))
+            before.note(_wrong(moved & (target.first >= low), f"samples up to {low - 1}"))
+    _single(runs, target, units, target.last, ends, notes)
+    early = [unit for unit in EARLY if unit < len(target.first) and target.first[unit] <= target.last[unit]]
+    _single(runs, target, early if target.stream.look_back is None else units, target.first, starts, notes)
+    _streamed(runs, target, found, whole)
+    tallies = [after, ends, before, starts, whole]
+    chunked = _chunked(runs, target, found, notes)
+    return [tally.probe() for tally in tallies if tally.tried] + ([chunked.probe()] if chunked.tried else [])
+
+
+def _chosen(target: Target) -> list[int]:
+    """Units to try: both ends, the middle, and others in between; those that see anything."""
+    seen = np.flatnonzero(target.first <= target.last)
+    if len(seen) <= UNITS:
+        return [int(unit) for unit in seen]
+    spread = np.linspace(0, len(seen) - 1, UNITS).astype(int)
+    spread[1:-1] += np.arange(UNITS - 2) % 3  # other phases of a period
+    return sorted({int(seen[min(at, len(seen) - 1)]) for at in spread})
+
+
+def _moves(runs: Runs, target: Target, results: Sequence[torch.Tensor]) -> np.ndarray:
+    """Which units have any other number than in the unchanged pass."""
+    was, now = runs.base[target.number], results[target.number]
+    if was.is_floating_point() or was.is_complex():
+        differs = ((now - was).abs() > TINY) | (now.isnan() != was.isnan())
+    else:
+        differs = now != was
+    others = [axis for axis in range(differs.ndim) if axis != target.axis]
+    return np.asarray(differs.any(dim=others) if others else differs)
+
+
+def _wrong(moved: np.ndarray, by: str) -> str:
+    found = np.flatnonzero(moved)
+    return f"unit {found[0]} moves with {by}" if len(found) else ""
+
+
+def _single(runs: Runs, target: Target, units: Sequence[int], rows: np.ndarray, tally: Tally, notes: list[str]) -> None:
+    """Units move with one sample, and no unit that does not read it does."""
+    open_units = list(units)
+    wrong: dict[int, str] = {}
+    for restart, size in enumerate(SIZES):
+        if not open_units:
+            break
+        if restart:
+            runs.restart(restart)
+        for unit in list(open_units):
+            row = int(rows[unit])
+            moved = _moves(runs, target, runs.moved(row, row, size))
+            outside = moved & ((target.first > row) | (target.last < row))
+            if outside.any():
+                wrong[unit] = _wrong(outside, f"sample {row}")
+            if moved[unit] or unit in wrong:
+                open_units.remove(unit)
+    if restart:
+        runs.restart(0)
+    for unit in units:
+        if unit in open_units and target.swallows:
+            notes.append("an op that may hide a change (a quantiser, a comparison) lies before an output: not all seen")
+            continue
+        still = f"unit {unit} does not move with sample {int(rows[unit])}" if unit in open_units else ""
+        tally.note(wrong.get(unit, still))
+
+
+def _streamed(runs: Runs, target: Target, found: Streaming, tally: Tally) -> None:
+    """Samples come chunk by chunk, and what is to come has other numbers: the units said to be complete stay."""
+    size, extent = found.chunk.size, runs.line.extent
+    ends = sorted({int(at) // size * size for at in np.linspace(size, extent - 1, 4)} - {0})
+    for end in (at for at in ends if 0 < at < extent):
+        moved = _moves(runs, target, runs.moved(end, extent - 1, 1.0))
+        complete = target.last < end
+        wrong = _wrong(moved & complete, f"what comes after {end} samples")
+        tally.note(wrong)
+
+
+def _chunked(runs: Runs, target: Target, found: Streaming, notes: list[str]) -> Tally:
+    """A chunk in the middle, with its halo and nothing else, gives what it gives within the whole signal."""
+    tally = Tally("a chunk with its halo gives what the whole signal gives")
+    least, (back, ahead) = found.chunk.least, found.chunk.halo
+    hop = target.stream.hop
+    if back is None or ahead is None or hop is None or target.stream.sized or target.stream.masked:
+        return tally
+    room = runs.line.extent - back - ahead
+    size = min(found.chunk.size * max(1, -(-16 // found.chunk.size)), room // least * least)
+    begin = back + max(0, room - size) // 2 // least * least
+    if size < least or begin - back < 0 or begin + size + ahead > runs.line.extent:
+        notes.append("the input is too short for a chunk with its halo")
+        return tally
+    try:
+        results = runs.cut(begin - back, begin + size + ahead - 1)
+    except Exception as error:  # a model of one length
+        notes.append(
+            f"the model does not run on a part of the signal ({type(error).__name__}), so no chunk was cut out"
+        )
+        return tally
+    part = results[target.number] if target.number < len(results) else None
+    first, count, offset = (int(Fraction(at) / Fraction(hop)) for at in (begin, size, begin - back))
+    whole = runs.base[target.number]
+    if part is None or part.ndim != whole.ndim or part.shape[target.axis] < first - offset + count:
+        notes.append("on a part of the signal the output has another shape, so no chunk was compared")
+        return tally
+    count = min(count, whole.shape[target.axis] - first)
+    one, two = part.narrow(target.axis, first - offset, count), whole.narrow(target.axis, first, count)
+    if one.shape != two.shape:
+        notes.append("on a part of the signal the output has another shape, so no chunk was compared")
+        return tally
+    apart = float((one - two).abs().max()) if one.is_floating_point() else float((one != two).any())
+    close = ROUNDING.get(two.dtype, 1e-3) * max(1.0, float(two.abs().max()))
+    tally.note("" if apart <= close else f"samples {begin} to {begin + size - 1} by themselves differ by {apart:.3g}")
+    return tally

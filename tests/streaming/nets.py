@@ -1,0 +1,98 @@
+"""Networks along time that the tests look at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Padded(nn.Module):
+    """A convolution behind a padding of its own."""
+
+    def __init__(self, kernel: int, before: int, after: int, mode: str = "constant", **settings: Any) -> None:
+        super().__init__()
+        self.padding, self.mode = (before, after), mode
+        self.conv = nn.Conv1d(1, 1, kernel, **settings)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(F.pad(x, self.padding, mode=self.mode))  # type: ignore[no-any-return]
+
+
+class Recurrent(nn.Module):
+    """A frame encoder without padding, a recurrence, and a convolution after it."""
+
+    def __init__(self, *, bidirectional: bool = False, padding: int = 0, channels: int | None = None) -> None:
+        super().__init__()
+        self.enc = nn.Conv1d(1, 4, 4, 4)
+        self.rnn = nn.GRU(4, 4, batch_first=True, bidirectional=bidirectional)
+        self.out = nn.Conv1d(channels or 4 * (1 + bidirectional), 1, 1 + 2 * padding, padding=padding)
+        self.channels = channels
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = self.rnn(self.enc(x).transpose(1, 2))[0].transpose(1, 2)
+        return self.out(found if self.channels is None else found[:, : self.channels])  # type: ignore[no-any-return]
+
+
+class Attention(nn.Module):
+    """Self-attention over frames, written out or torch's, under a mask that sees ``ahead`` frames more than it should.
+
+    ``last``: a frame sees so many frames at most.
+    """
+
+    def __init__(self, *, ahead: int | None = 0, fused: bool = True, last: int | None = None) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(4, 12)
+        self.ahead, self.fused, self.last = ahead, fused, last
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.qkv(x).chunk(3, -1)
+        count = x.shape[1]
+        if self.ahead is None:
+            return F.scaled_dot_product_attention(q, k, v)
+        mask = torch.ones(count, count, dtype=torch.bool).tril(self.ahead)
+        if self.last is not None:
+            mask = mask.triu(1 - self.last)
+        if self.fused:
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        scores = (q @ k.transpose(1, 2)).masked_fill(~mask, float("-inf"))
+        return scores.softmax(-1) @ v
+
+
+class Branches(nn.Module):
+    """A convolution that looks ahead beside a shortcut that does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 1, 5, padding=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.conv(x)  # type: ignore[no-any-return]
+
+
+class Late(nn.Module):
+    """A convolution on both sides whose output is delayed by ``shift``."""
+
+    def __init__(self, shift: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 1, 5, padding=2)
+        self.shift = shift
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.pad(self.conv(x), (self.shift, 0))[..., : x.shape[-1]]
+
+
+class Gate(nn.Module):
+    """Squeeze and excitation over time."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * x.mean(-1, keepdim=True).sigmoid()
+
+
+class Flip(nn.Module):
+    """The end comes first."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flip(-1)

@@ -1,0 +1,101 @@
+"""`--verify`: real numbers agree with what is said, and show it where something wrong is said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import rfcalc
+from rfcalc.streaming import Streaming, trial
+from tests.streaming import nets
+
+
+def tried(model: nn.Module, shape: object = (1, 64), **settings: object) -> Streaming:
+    torch.manual_seed(0)
+    return rfcalc.stream(model, shape, verify=True, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nets.Padded(5, 2, 2),
+        nets.Padded(8, 4, 0, stride=4),
+        nets.Padded(5, 4, 0, "reflect"),
+        nn.Sequential(nn.Conv1d(1, 2, 4, 4), nn.ReLU(), nn.ConvTranspose1d(2, 1, 8, 4)),
+        nets.Recurrent(padding=1),
+        nets.Recurrent(bidirectional=True, channels=4),
+        nets.Late(1),
+        nets.Gate(),
+    ],
+)
+def test_real_numbers_agree(model: nn.Module) -> None:
+    found = tried(model)
+
+    assert found.trial is not None
+    assert [probe for probe in found.trial.probes if not probe.agree] == []
+    assert found.trial.dtype == "float64"
+    assert len(found.trial.probes) >= 2
+
+
+def test_attention_under_a_mask_agrees() -> None:
+    found = tried(nets.Attention(fused=False), torch.randn(1, 12, 4), axes={"T": 1})
+
+    assert found.trial is not None
+    assert found.trial.agree
+
+
+@pytest.mark.parametrize(
+    ("change", "claim", "seen"),
+    [
+        ({"last": -1}, "nothing that comes after what a unit reads moves it", "moves with samples from"),
+        ({"last": 1}, "a unit moves with the last sample that it reads", "does not move with sample"),
+        ({"first": 1}, "nothing that comes before what a unit reads moves it", "moves with samples up to"),
+        ({"first": -1}, "a unit moves with the first sample that it reads", "does not move with sample"),
+    ],
+)
+def test_a_wrong_delay_is_seen(monkeypatch: pytest.MonkeyPatch, change: dict[str, int], claim: str, seen: str) -> None:
+    """One sample too few or too many, on either side."""
+    right = trial.along
+
+    def wrong(view: object, axis: int) -> tuple[np.ndarray, np.ndarray]:
+        first, last = right(view, axis)  # type: ignore[arg-type]
+        return np.clip(first + change.get("first", 0), 0, 63), np.clip(last + change.get("last", 0), 0, 63)
+
+    monkeypatch.setattr(trial, "along", wrong)
+    found = tried(nets.Padded(5, 2, 2)).trial
+
+    assert found is not None
+    assert not found.agree
+    (probe,) = [probe for probe in found.probes if probe.claim == claim]
+    assert seen in probe.seen
+
+
+def test_a_halo_that_is_too_small_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = trial.measure.stream
+
+    def wrong(*args: object, **settings: object) -> Streaming:
+        found = right(*args, **settings)  # type: ignore[arg-type]
+        return replace(found, chunk=replace(found.chunk, halo=(2, 1)))
+
+    monkeypatch.setattr(trial.measure, "stream", wrong)
+    found = tried(nets.Padded(5, 2, 2)).trial
+
+    assert found is not None
+    assert not found.agree
+    assert "by themselves differ" in [probe.seen for probe in found.probes][-1]
+
+
+def test_the_model_stays_as_it_is() -> None:
+    model = nets.Padded(5, 2, 2).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    torch.manual_seed(3)
+    state = torch.get_rng_state()
+    rfcalc.stream(model, (1, 64), verify=True)
+
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
