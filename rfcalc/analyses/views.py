@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from rfcalc.analyses import fields, joins
-from rfcalc.analyses.states import State
-from rfcalc.analyses.windows import Window, window_of
+from rfcalc.analyses.field import merging, walk
+from rfcalc.analyses.field.states import State
+from rfcalc.analyses.field.windows import Window, window_of
 from rfcalc.graph import LayerGraph, Node, Ref
 
 
@@ -51,9 +51,9 @@ class View:
     def window(self) -> Window | None:
         """The free field over one period, where there is one; without what a context brings in."""
         parts = self._state.local
-        if not parts or not (len(parts) == 1 or joins.moves(parts)):
+        if not parts or not (len(parts) == 1 or merging.moves(parts)):
             return None
-        return window_of(joins.combined(parts))
+        return window_of(merging.combined(parts))
 
     @property
     def regions(self) -> tuple[np.ndarray, np.ndarray]:
@@ -61,7 +61,7 @@ class View:
 
         A unit that sees nothing has first > last.
         """
-        full = joins.combined(self._state.full)
+        full = merging.combined(self._state.full)
         return full.lo, full.hi
 
 
@@ -72,5 +72,5 @@ def views(
 
     ``keep`` restricts the walk to these nodes.
     """
-    for record, rows, _ in fields.trace_axes(graph, source, (axis,), keep):
+    for record, rows, _ in walk.trace_axes(graph, source, (axis,), keep):
         yield record, tuple([None if row[0] is None else View(row[0]) for row in rows])

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rfcalc.analyses.field.windows import Window
 from rfcalc.analyses.views import View
-from rfcalc.analyses.windows import Window
 
 
 class Edge(NamedTuple):
