@@ -31,7 +31,7 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def called(*args: str) -> Result:
-    return CliRunner().invoke(cli, ["stream", *args], prog_name="rfcalc")
+    return CliRunner(env={"COLUMNS": "200"}).invoke(cli, ["stream", *args], prog_name="rfcalc")
 
 
 def test_a_table_says_who_looks_ahead(net: str) -> None:
