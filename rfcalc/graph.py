@@ -92,6 +92,10 @@ class Node:
     function: str = ""  #: torch's function that the model called, ``torch.matmul``, ``torch.Tensor.add_``
     leans: tuple[str, ...] = ()  #: the buffers whose numbers decide what it reads
     place: Place | None = None  #: the line of the model's code that called it, where there is one
+    closed: int = 0  #: of the multiply-adds, those of pairs of a query and a key that a mask closes
+    closing: str = ""  #: why a mask may close more: "data" decides it, "added" data may hold one, it is too "large"
+    frozen: bool = False  #: whether it ran where the model's code keeps nothing for gradients
+    again: int = 0  #: the number of the checkpointed part in which it ran, 0 for none
 
     @property
     def decided(self) -> bool:
@@ -103,6 +107,9 @@ class Node:
         """Shape of the first output."""
         return self.outputs[0].shape if self.outputs else ()
 
+
+#: How the note of an op begins whose numbers follow from values that were given for inputs.
+GIVEN = "depends on the values given for"
 
 #: Bytes of one element, by torch's name of the dtype.
 ELEMENT_BYTES = {

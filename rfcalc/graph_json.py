@@ -214,6 +214,10 @@ def _size_problems(record: Node) -> Iterator[str]:
         yield f"has an axis of {max(extents):,} positions, at most {LARGEST_EXTENT:,} are possible"
     counts = {"multiply-adds": record.macs or 0, **record.flops}
     yield from (f"has {count:,} {name}" for name, count in counts.items() if count < 0)
+    if not 0 <= record.closed <= (record.macs or 0):
+        yield f"has {record.macs or 0:,} multiply-adds, of which a mask closes {record.closed:,}"
+    if record.closing not in ("", "data", "added", "large"):
+        yield f"has a mask that is {record.closing!r}"
 
 
 def _read_problems(graph: LayerGraph, record: Node) -> Iterator[str]:
@@ -282,6 +286,9 @@ _NODE = tuple(item.name for item in fields(Node))
 def _encode_node(record: Node) -> dict[str, Any]:
     values = ((key, getattr(record, key)) for key in _NODE)
     row = {key: value for key, value in values if not (value is None or value is False or value in _EMPTY)}
+    for name in ("closed", "again"):
+        if not row[name]:
+            del row[name]
     row["inputs"] = [[ref.node, ref.output] for ref in record.inputs]
     row["outputs"] = [[list(out.shape), out.dtype] for out in record.outputs]
     row["reads"] = [[[read.input, reads.encode(read.steps)] for read in output] for output in record.reads]

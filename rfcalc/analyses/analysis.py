@@ -75,7 +75,7 @@ class Analysis:
     @cached_property
     def totals(self) -> Totals:
         """Sums over the whole model."""
-        return cost.totals(self.layer_graph)
+        return cost.totals(self.layer_graph, self._beyond)
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -228,6 +228,10 @@ class Analysis:
         return cost.owned_params(self.layer_graph)
 
     @cached_property
+    def _beyond(self) -> cost.Beyond:
+        return cost.beyond(self.layer_graph)
+
+    @cached_property
     def _sources(self) -> tuple[Source, ...]:
         if self.of is None:
             return tuple(Source(item.name, Ref(item.node), item.axes) for item in self.inputs)
@@ -271,7 +275,7 @@ class Analysis:
 
     def _row(self, main: Node, records: Sequence[Node], face: Node | None = None) -> Layer:
         """A row, with the output of the given op, or with the one that the layer's module gives back."""
-        price = cost.row_cost(records, self._owned)
+        price = cost.row_cost(records, self._owned, self._beyond)
         fields = self._fields_for(main)
         if face is None:
             face = main if main.face is None else self.layer_graph[main.face]
@@ -295,6 +299,9 @@ class Analysis:
             folded=tuple([record.name for record in records if record is not main]),
             node=main.id,
             face=face.id,
+            closed_macs=price.closed,
+            unknown_mask=price.unknown_mask,
+            backward=price.backward,
         )
 
     def _fields_for(self, record: Node) -> tuple[SourceFields, ...]:

@@ -6,19 +6,42 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from rfcalc.analyses.costs.backward import NOTHING, Backward, total
+from rfcalc.analyses.costs.backward import backward as backward_of
+from rfcalc.analyses.costs.unmasked import Closed
+from rfcalc.analyses.costs.unmasked import closed as closed_by_masks
 from rfcalc.analyses.results import Totals
 from rfcalc.graph import LayerGraph, Node, Param
 
 
 @dataclass(frozen=True, slots=True)
 class RowCost:
-    """The cost of one row. ``macs`` and ``flops`` are None where an op of the row has no rule."""
+    """The cost of one row. ``macs`` and ``flops`` are None where an op of the row has no rule.
+
+    ``closed`` are the multiply-adds of pairs that a mask closes; ``unknown_mask`` says why there may be more, or is "".
+    """
 
     params: int
     trainable: int
     macs: int | None
     flops: int | None
     flops_by: Mapping[str, int]
+    closed: int = 0
+    unknown_mask: str = ""
+    backward: Backward | None = NOTHING
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """What is worked out once of a whole graph beside the dense count: what masks close, and the backward pass."""
+
+    closed: Closed
+    backward: Mapping[int, Backward | None]
+
+
+def beyond(graph: LayerGraph) -> Beyond:
+    """What masks close in a graph, and what its backward pass takes, op by op."""
+    return Beyond(closed_by_masks(graph), backward_of(graph))
 
 
 def owned_params(graph: LayerGraph) -> dict[int, list[Param]]:
@@ -30,8 +53,8 @@ def owned_params(graph: LayerGraph) -> dict[int, list[Param]]:
     return owned
 
 
-def row_cost(records: Iterable[Node], owned: Mapping[int, list[Param]]) -> RowCost:
-    """The cost of the ops that make up one row."""
+def row_cost(records: Iterable[Node], owned: Mapping[int, list[Param]], more: Beyond) -> RowCost:
+    """The cost of the ops that make up one row of a graph."""
     records = list(records)
     params = [param for record in records for param in owned.get(record.id, ())]
     macs = [record.macs for record in records]
@@ -43,6 +66,9 @@ def row_cost(records: Iterable[Node], owned: Mapping[int, list[Param]]) -> RowCo
         sum([count or 0 for count in macs]) if known else None,
         sum(flops_by.values()) if known else None,
         flops_by,
+        sum([more.closed.counts.get(record.id, 0) for record in records]),
+        next((more.closed.unknown[record.id] for record in records if record.id in more.closed.unknown), ""),
+        total([more.backward[record.id] for record in records if record.id in more.backward]),
     )
 
 
@@ -57,8 +83,13 @@ def _flops_by(records: Iterable[Node]) -> dict[str, int]:
     return dict(sorted(found.items())) if len(found) > 1 else found
 
 
-def totals(graph: LayerGraph) -> Totals:
-    """Sums over the whole model; a lower bound where ops without a rule were met."""
+def totals(graph: LayerGraph, more: Beyond | None = None) -> Totals:
+    """Sums over the whole model; a lower bound where ops without a rule were met.
+
+    ``more`` is what is known beside the dense count, where it has been worked out.
+    """
+    more = beyond(graph) if more is None else more
+    closed, back = more.closed, more.backward
     records = list(graph)
     distinct = [param for param in graph.params if not param.shared_with]
     unknown = Counter(record.op for record in records if record.macs is None)
@@ -77,4 +108,8 @@ def totals(graph: LayerGraph) -> Totals:
         param_bytes=sum(param.nbytes for param in distinct),
         unknown_params=packed,
         complex_params=sum(param.numel for param in distinct if param.dtype.startswith("complex")),
+        closed_macs=sum(closed.counts.values()),
+        unknown_masks={graph[ident].name: closed.unknown[ident] for ident in sorted(closed.unknown)},
+        backward=total(list(back.values())),
+        no_backward=dict(sorted(Counter(graph[ident].op for ident, cost in back.items() if cost is None).items())),
     )

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, TypeAlias
 
+from rfcalc.analyses.costs.backward import NOTHING, Backward
+
 Number: TypeAlias = int | Fraction
 Region: TypeAlias = tuple[int, int] | None  #: (first, last), or None where nothing is seen
 
@@ -113,6 +115,9 @@ class Patch:
 class Layer:
     """One row of the table. ``macs`` is None where an op of the row has no rule.
 
+    ``unmasked_macs`` are the multiply-adds without those for pairs of a query and a key that a mask closes; None where
+    ``unknown_mask`` says why it is not known which these are.
+
     ``index`` is the lecture's number (1 is the input), None for an op that folds into another row. ``folded`` names the
     ops whose parameters and costs are added to this row's. ``flops`` counts 2 x macs plus all other arithmetic, and
     ``flops_by`` gives it by category.
@@ -138,6 +143,19 @@ class Layer:
     reads: tuple[Patch, ...] | None = None
     node: int = field(default=-1, repr=False)
     face: int = field(default=-1, repr=False)  #: the node whose output the layer's output is
+    closed_macs: int = 0  #: multiply-adds for pairs that a mask closes, as far as is known
+    unknown_mask: str = ""
+    backward: Backward | None = NOTHING  #: of the backward pass; None where an op has no rule for it
+
+    @property
+    def unmasked_macs(self) -> int | None:
+        """Multiply-adds without those for pairs of a query and a key that a mask closes; None where it is not known."""
+        return None if self.macs is None or self.unknown_mask else self.macs - self.closed_macs
+
+    @property
+    def backward_macs(self) -> int | None:
+        """Multiply-adds of the backward pass; None where an op of the row has no rule for it."""
+        return None if self.backward is None else self.backward.macs
 
     @property
     def receptive_field(self) -> ReceptiveField:
@@ -161,12 +179,14 @@ class Layer:
             "params": self.params,
             "trainable_params": self.trainable_params,
             "macs": self.macs,
+            "unmasked_macs": self.unmasked_macs,
+            "backward": None if self.backward is None else self.backward.to_dict(),
             "flops": self.flops,
             "flops_by": dict(self.flops_by),
             "formula": self.formula,
             "attrs": plain(self.attrs),
             "folded": list(self.folded),
-            "notes": list(self.notes),
+            "notes": [*self.notes, *([f"unmasked pairs: {self.unknown_mask}"] if self.unknown_mask else [])],
             "receptive_fields": {name: item.to_dict() for name, item in self.receptive_fields.items()},
         }
         if self.reads is not None:
@@ -194,9 +214,29 @@ class Totals:
     param_bytes: int = 0  #: what the parameters take as they are stored, with scales and zero points
     unknown_params: Mapping[str, str] = field(default_factory=dict)
     complex_params: int = 0  #: of the elements in ``params``, those that are complex numbers, two real ones each
+    closed_macs: int = 0  #: multiply-adds for pairs of a query and a key that a mask closes, as far as is known
+    unknown_masks: Mapping[str, str] = field(default_factory=dict)  #: layers of which it is not known: name to why
+    backward: Backward | None = NOTHING  #: of the backward pass; None where ``no_backward`` names ops without a rule
+    no_backward: Mapping[str, int] = field(default_factory=dict)  #: name: calls
+
+    @property
+    def unmasked_macs(self) -> int | None:
+        """Multiply-adds without those for pairs that a mask closes; None where ``unknown_masks`` says why not."""
+        return None if self.unknown_masks else self.macs - self.closed_macs
+
+    @property
+    def backward_macs(self) -> int | None:
+        """Multiply-adds of the backward pass; None where ``no_backward`` names ops that have no rule for it."""
+        return None if self.backward is None else self.backward.macs
 
     def to_dict(self) -> dict[str, Any]:
-        """As in the JSON output, where ``complex_params`` and ``unknown_params`` stand only if there are any."""
-        rare = ("complex_params", "unknown_params")
-        shown = {name: value for name, value in vars(self).items() if value or name not in rare}
-        return {name: plain(value) for name, value in shown.items()}
+        """As in the JSON output, where ``complex_params`` and what is unknown stand only if there are any."""
+        rare = ("complex_params", "unknown_params", "unknown_masks", "no_backward")
+        shown: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if name not in ("closed_macs", "backward") and (value or name not in rare):
+                shown[name] = plain(value)
+            if name == "macs":
+                shown["unmasked_macs"] = self.unmasked_macs
+                shown["backward"] = None if self.backward is None else self.backward.to_dict()
+        return shown

@@ -34,6 +34,7 @@ class Summary:
     param_bytes: int
     buffers: int
     macs: int
+    unmasked_macs: int | None
     flops: int
     status: str
     depth: int
@@ -59,6 +60,7 @@ def summary(analysis: Analysis) -> Summary:
         param_bytes=totals.param_bytes,
         buffers=totals.buffers,
         macs=totals.macs,
+        unmasked_macs=totals.unmasked_macs,
         flops=totals.flops,
         status=totals.status,
         depth=depth(analysis.layer_graph),

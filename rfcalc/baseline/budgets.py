@@ -33,6 +33,7 @@ from rfcalc.reading import read_bytes
 LIMITS: Mapping[str, Callable[[Any, str], Any]] = {
     "max_params": amount,
     "max_macs": amount,
+    "max_unmasked_macs": amount,
     "max_flops": amount,
     "max_activation_bytes": lambda value, where: amount(value, where, of_bytes=True),
     "min_field": lambda value, where: _fields(value, where),

@@ -20,12 +20,13 @@ CHANGED, INCOMPLETE = 1, 4  #: exit statuses, beside those that errors carry
 _CEILINGS = {
     "max_params": "params",
     "max_macs": "macs",
+    "max_unmasked_macs": "unmasked_macs",
     "max_flops": "flops",
     "max_activation_bytes": "activation_bytes",
 }
 _GROWING = ("params", "macs", "flops", "activation_bytes")
 #: Totals that are lower bounds where an op has no rule.
-_MAY_BE_BOUNDS = ("macs", "flops")
+_MAY_BE_BOUNDS = ("macs", "unmasked_macs", "flops")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,11 @@ from rfcalc.baseline.causes import Cause, Own, own_causes
 from rfcalc.baseline.record import Entry, Row
 
 #: What is compared of a layer and of the whole model, beside its fields.
-QUANTITIES = ("params", "macs", "flops", "activation_bytes", "output", "dtype")
-TOTALS = ("params", "frozen_params", "unused_params", "buffers", "macs", "flops", "activation_bytes", "status")
+QUANTITIES = ("params", "macs", "closed_macs", "flops", "activation_bytes", "output", "dtype")
+TOTALS = (
+    *("params", "frozen_params", "unused_params", "buffers", "macs", "closed_macs", "flops"),
+    *("activation_bytes", "status"),
+)
 FIELD = ("size", "size_min", "local_size", "whole_input", "stride", "start", "status")
 
 

@@ -72,6 +72,7 @@ class Row:
     macs: int | None = 0
     flops: int | None = 0
     activation_bytes: int | None = 0
+    closed_macs: int | None = 0  #: of ``macs``, those of pairs that a mask closes; None where that is not known
     fields: Mapping[str, Data] = field(default_factory=dict)
 
 
@@ -97,6 +98,12 @@ class Totals:
     flops: int
     activation_bytes: int | None
     status: str
+    closed_macs: int | None = 0  #: of ``macs``, those of pairs that a mask closes; None where that is not known
+
+    @property
+    def unmasked_macs(self) -> int | None:
+        """The multiply-adds of pairs that no mask closes."""
+        return None if self.closed_macs is None else self.macs - self.closed_macs
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +145,7 @@ def entry_of(graph: LayerGraph, name: str, model: str | None) -> Entry:
             flops=totals.flops,
             activation_bytes=activation_bytes(graph, used_outputs(graph)),
             status=totals.status,
+            closed_macs=None if totals.unknown_masks else totals.closed_macs,
         ),
         spatial.name if spatial is not None else "",
         tuple(_rows(analysis)),
@@ -176,6 +184,7 @@ def _row(layer: Layer, records: list[Node], used: set[Any], params: Mapping[str,
         params=layer.params,
         frozen_params=layer.params - layer.trainable_params,
         macs=layer.macs,
+        closed_macs=None if layer.unknown_mask else layer.closed_macs,
         flops=layer.flops,
         activation_bytes=activation_bytes(records, used),
         fields={name: _field(item.to_dict()) for name, item in sorted(layer.receptive_fields.items())},

@@ -9,19 +9,17 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from rfcalc.analyses.costs.backward import backward
 from rfcalc.checking import device as devices
 from rfcalc.checking.counts import as_printed
 from rfcalc.checking.results import Check, Difference
 from rfcalc.checking.subject import Subject, map_tensors
 from rfcalc.checking.survey import Survey
-from rfcalc.graph import Node
 from rfcalc.tracing.arguments import tensors_in
 from rfcalc.tracing.numbers import Drawing
 
-_PRODUCTS = frozenset({"conv", "conv_transpose", "linear", "matmul", "attention"})
 
-
-class _Excess(TorchDispatchMode):
+class Excess(TorchDispatchMode):
     """Adds up what torch counts too much: it takes the weight gradient of a grouped convolution for a full one."""
 
     def __init__(self) -> None:
@@ -71,37 +69,23 @@ def check_backward(survey: Survey) -> Check:
 
 
 def _expected(subject: Subject) -> tuple[int, list[str]]:
-    """Each product is done once more for each of its two factors that needs a gradient."""
-    trainable = {row.name for row in subject.graph.params if row.trainable}
-    matrices = {row.name for row in subject.graph.params if len(row.shape) > 1}
-    results = {ref.node for ref in subject.graph.outputs}
-    useful = results | subject.graph.ancestors(results)
-    needs: list[bool] = []
+    """What torch's formulas give for the gradients that the analysis says are wanted; the ops without a rule."""
     total = 0
     unknown: set[str] = set()
-    for record in subject.records:
-        before = [needs[ref.node] for ref in record.inputs]
-        needs.append(any(before) or any(name in trainable for name in record.params))
-        if not record.macs or record.id not in useful or not needs[-1]:
-            continue
-        if record.kind not in _PRODUCTS:
+    for ident, found in backward(subject.graph).items():
+        record = subject.graph[ident]
+        if found is None:
             unknown.add(record.op)
-            continue
-        total += as_printed(record) * _factors(record, before, trainable & matrices)
+        elif found.macs:
+            total += as_printed(record, found.macs)
     return total, sorted(unknown)
-
-
-def _factors(record: Node, before: Sequence[bool], weights: set[str]) -> int:
-    if record.kind == "attention":
-        return 2 if any(before) else 0
-    return min(2, sum(before) + any(name in weights for name in record.params))
 
 
 def _measured(survey: Survey) -> tuple[int, int]:
     """Multiply-adds that torch counts for the backward pass, and how many of them are its counter's fault."""
     twins = survey.twins
     args, kwargs = survey.inputs.arguments()
-    counter, excess = FlopCounterMode(display=False), _Excess()
+    counter, excess = FlopCounterMode(display=False), Excess()
     with torch.enable_grad(), devices.honest(), twins.installed() as (double, _), Drawing():
         args, kwargs = map_tensors((args, kwargs), lambda tensor: tensor, double.of)
         outputs = [tensor for tensor in tensors_in(double.model(*args, **kwargs)) if tensor.requires_grad]

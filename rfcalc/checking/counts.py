@@ -114,9 +114,9 @@ def in_reals(record: Node, seen: int) -> int:
     return seen * 4 // _of_four(record)
 
 
-def as_printed(record: Node) -> int:
-    """What torch's formulas give for the multiply-adds of an op."""
-    return (record.macs or 0) * _of_four(record) // 4
+def as_printed(record: Node, macs: int) -> int:
+    """What torch's formulas give for multiply-adds of an op."""
+    return macs * _of_four(record) // 4
 
 
 def _total(survey: Survey) -> int | None:

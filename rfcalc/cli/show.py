@@ -39,6 +39,11 @@ HELP = f"""What the layers of MODEL see and cost: receptive field, parameters, m
 @click.option("--affects", metavar="Y,X", help="Show which positions of each layer this pixel of the input can change.")
 @click.option("--all", "every", is_flag=True, help="A row for every op, norms and activations too.")
 @click.option(
+    "--backward",
+    is_flag=True,
+    help="Multiply-adds of the backward pass too: the gradients of inputs and of weights that training takes.",
+)
+@click.option(
     "--symbolic",
     metavar="H,W,N",
     help="Costs as formulas in these sizes: axes of the input, N for the batch, or symbols of --input and MODEL (S=224"
@@ -54,14 +59,15 @@ def command(
     at: str | None,
     affects: str | None,
     every: bool,
+    backward: bool,
     symbolic: str | None,
     output: Output,
     strict: bool,
 ) -> int:
     """Analyze, choose the layers, print."""
     if symbolic is not None:
-        if every or of is not None or at is not None or affects is not None:
-            raise UsageError("--symbolic is about costs: leave --of, --at, --affects and --all out")
+        if every or backward or of is not None or at is not None or affects is not None:
+            raise UsageError("--symbolic is about costs: leave --of, --at, --affects, --backward and --all out")
         return show_growth(request, symbolic, layer, output, strict)
     numbers_only(request.inputs)
     position, pixel = parse_position(at), parse_position(affects, "--affects")
@@ -76,10 +82,10 @@ def command(
     if pixel is not None:
         layers = analysis.with_affects(layers, pixel)
     if layer is None:
-        output.emit(overview(analysis, layers))
+        output.emit(overview(analysis, layers, backward=backward))
     else:
         layers = analysis.with_reads(layers)
-        output.emit(details(analysis, layers, position))
+        output.emit(details(analysis, layers, position, backward=backward))
     gaps = incomplete(analysis, layers) if strict else []
     if gaps:
         complain(f"incomplete: {'; '.join(gaps)}")

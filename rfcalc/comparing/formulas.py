@@ -18,7 +18,7 @@ from rfcalc.comparing.polynomial import Count, require_sympy, simplest
 from rfcalc.errors import UsageError
 from rfcalc.graph import LayerGraph, Node
 
-TOTALS = ("params", "trainable_params", "param_bytes", "buffers", "macs", "flops")
+TOTALS = ("params", "trainable_params", "param_bytes", "buffers", "macs", "unmasked_macs", "flops")
 _ESSENTIAL = ("params", "macs")
 
 
@@ -81,9 +81,10 @@ class Formulas:
             name: tuple(key[1] for key in self.fit.irregular if isinstance(key, tuple) and key[::2] == ("layer", name))
             for name in TOTALS
         }
-        return tuple(
-            Irregular(name, self.fit.irregular[name], at_fault[name]) for name in TOTALS if name in self.fit.irregular
-        )
+        found = [name for name in TOTALS if name in self.fit.irregular]
+        if "macs" in found and self.fit.irregular.get("unmasked_macs") == self.fit.irregular["macs"]:
+            found.remove("unmasked_macs")  # the same where no mask closes anything
+        return tuple(Irregular(name, self.fit.irregular[name], at_fault[name]) for name in found)
 
     @property
     def varying(self) -> tuple[str, ...]:
@@ -143,7 +144,8 @@ def formulas(family: Family) -> Formulas:
 
 def sample(analysis: Analysis) -> Sample:
     """The counts of an analysis that may be formulas, and what should be the same at all sizes."""
-    counts: dict[Key, int] = {name: getattr(analysis.totals, name) for name in TOTALS}
+    totals = {name: getattr(analysis.totals, name) for name in TOTALS}
+    counts: dict[Key, int] = {name: count for name, count in totals.items() if count is not None}
     for item in analysis.inputs:
         counts.update({("input", item.name, axis): extent for axis, extent in enumerate(item.shape)})
     for owner, price in _row_costs(analysis.layer_graph):
@@ -155,11 +157,11 @@ def sample(analysis: Analysis) -> Sample:
 
 def _row_costs(graph: LayerGraph) -> Iterator[tuple[Node, cost.RowCost]]:
     """What each numbered layer costs, without looking at what it sees."""
-    owned = cost.owned_params(graph)
+    owned, more = cost.owned_params(graph), cost.beyond(graph)
     rows: dict[int, list[Node]] = defaultdict(list)
     for record in graph:
         rows[record.owner].append(record)
-    return ((graph[owner], cost.row_cost(row, owned)) for owner, row in rows.items() if owner >= 0)
+    return ((graph[owner], cost.row_cost(row, owned, more)) for owner, row in rows.items() if owner >= 0)
 
 
 def _facts(analysis: Analysis) -> dict[Key, Hashable]:

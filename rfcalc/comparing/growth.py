@@ -63,6 +63,7 @@ class Growth:
     param_bytes: Count
     buffers: Count
     macs: Count
+    unmasked_macs: Count
     flops: Count
     status: str
     layers: tuple[LayerGrowth, ...]

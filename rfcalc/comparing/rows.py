@@ -23,7 +23,7 @@ SCHEMA = "rfcalc-compare/1"
 
 #: The counts of a row, which have ratios.
 COUNTS = ("layers", "depth", *TOTALS)
-_LOWER_BOUNDS = ("macs", "flops")
+_LOWER_BOUNDS = ("macs", "unmasked_macs", "flops")
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Row:
     param_bytes: Count
     buffers: Count
     macs: Count
+    unmasked_macs: Count
     flops: Count
     status: str
     exact: bool

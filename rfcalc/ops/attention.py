@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,9 @@ class _Attention:
         known = None if self.mask is None else self._known(self.mask)
         closed = self._closed(known, bool(call["is_causal"]))
         self.masked = bool(closed.any())
+        #: the pairs of a query and a key that the mask closes, as a part of all
+        self.closed = Fraction(int(np.count_nonzero(closed)), max(1, closed.size))
+        self.closing = "" if self.mask is None else _closing(self.mask)
         lost = call.op == "torch.flex_attention" and known is None and self.mask is not None
         self.unknown = "a mask of so many elements is not evaluated" if lost and self.mask.role == "const" else ""
         #: the sum over the keys that a query sees, and the queries that see none: their output is 0 and reads nothing
@@ -157,6 +161,15 @@ class _Attention:
         return [(arg, (*steps, *ending)) for arg, steps in self.scores()]
 
 
+def _closing(mask: Arg) -> str:
+    """Why a mask may close more pairs than are known; what is computed from parameters alone is no mask."""
+    if mask.role == "param" or mask.numbers() is not None:
+        return ""
+    if mask.role == "const":
+        return "large"
+    return "data" if mask.dtype == "bool" else "added"
+
+
 def _apart(call: Call) -> str:
     """Which kernels for attention take a call on a CPU, where it is not all of them.
 
@@ -197,6 +210,7 @@ def attention_of_scores(call: Call) -> Effect:
     gone = except_at(call, blocked)
     row = (*gone, Reduce((3,)))
     over_keys = Contract(call.mask(blocked)) if blocked is not None and gone else Reduce((2,))
+    macs = numel(scores.shape) * value.shape[-1]
     heads: Steps = () if value.shape[1] in (1, lead[1]) else (Group(1, value.shape[1], lead[1]),)
     own = reshape((*lead, length, 1), (*lead, length))
     seen = [(scores, (*row, *own))]
@@ -204,11 +218,12 @@ def attention_of_scores(call: Call) -> Effect:
         "attention",
         [[(scores, row), (value, (*heads, over_keys))], *[seen] * (len(call.outs) - 1)],
         each=True,
-        macs=numel(scores.shape) * value.shape[-1],
+        macs=macs,
         flops={"softmax": SOFTMAX_OPS * numel(scores.shape)},
         formula=formula((*lead, length, source), value.shape[-1]),
         attrs={"heads": lead[1], "kv_heads": call["heads"], "queries": length, "keys": source},
         masked=bool(gone),
+        closed=0 if blocked is None else int(np.count_nonzero(blocked)) * macs // blocked.size,
     )
 
 
@@ -233,11 +248,12 @@ def scaled_dot_product_attention(call: Call) -> Effect:
     extra = 1 + (attention.mask is not None or bool(call["is_causal"])) + (call.get("dropout_p", 0.0) > 0)
     heads = query.shape[-3] if query.ndim >= 4 else 1
     apart = _apart(call)
+    macs = scores * (query.shape[-1] + value.shape[-1])
     return Effect(
         "attention",
         [[*attention.scores(), attention.values()], *(attention.others(out.shape) for out in call.outs[1:])],
         each=True,
-        macs=scores * (query.shape[-1] + value.shape[-1]),
+        macs=macs,
         flops={"softmax": SOFTMAX_OPS * scores, "elementwise": extra * scores},
         formula=formula((*lead, attention.length, attention.source), f"{query.shape[-1]}+{value.shape[-1]}"),
         attrs={
@@ -252,4 +268,6 @@ def scaled_dot_product_attention(call: Call) -> Effect:
         },
         masked=attention.masked,
         inexact=attention.unknown,
+        closed=int(macs * attention.closed),
+        closing=attention.closing,
     )

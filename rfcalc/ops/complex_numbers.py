@@ -90,6 +90,7 @@ def in_reals(call: Call, effect: Effect) -> Effect:
         return effect
     if effect.macs:
         effect.macs *= PRODUCT
+        effect.closed *= PRODUCT
         effect.formula = effect.formula and f"{PRODUCT} x {_closed(effect.formula)}"
     name = call.op.removeprefix("aten.").removesuffix("_")
     each = _EACH.get(name) if call.op.startswith("aten.") else None

@@ -385,16 +385,19 @@ def _choice(call: Call, condition: Arg, yes: Any, no: Any) -> Effect:
         if isinstance(branch, Arg):
             reads.append((branch, (*align(branch.shape, rank), *except_at(call, gone))))
     partly = not decided and bool((always | never).any())
+    low = _low(yes), _low(no)
+    open_to_data = not decided and not (always | never).all() and any(part is not None and part.any() for part in low)
     blocks = _low if decided else _is_infinite  # a finite mask blocks against the rest of its row: data may mask it too
     return Effect(
         "elementwise",
         reads,
         attrs={},
-        blocked=union(rank, _joined(always, never, blocks(yes), blocks(no)), common(rank, _low(yes), _low(no))),
+        blocked=union(rank, _joined(always, never, blocks(yes), blocks(no)), common(rank, *low)),
         zero=_joined(always, never, known_zero(yes), known_zero(no)),
         masked=partly,
         rows=partly,
         finite=any(isinstance(branch, int | float) and -np.inf < branch <= LOWEST for branch in (yes, no)),
+        closing="data" if open_to_data else "",
     )
 
 

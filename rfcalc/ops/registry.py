@@ -181,6 +181,8 @@ class Effect:
     ``finite``, which it also has from its arguments; ``beyond`` describes the other outputs. The kind "unknown" says
     that the rule knows the reads of this call but not its cost.
     ``stands`` is the shape of the weight that a packed operand stands for, where that is not the operand's own.
+    ``closed`` are the multiply-adds of pairs of a query and a key that a mask closes, and ``closing`` says why it may
+    close more, as in `rfcalc.graph.Node`.
     """
 
     kind: str
@@ -202,6 +204,8 @@ class Effect:
     beyond: Sequence[Known] = ()
     leans: tuple[str, ...] = ()  #: the buffers whose numbers decide what is read; the tracer tells
     stands: tuple[int, ...] = ()
+    closed: int = 0
+    closing: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in _KINDS:

@@ -24,6 +24,7 @@ _LABELS = {
     "frozen_params": "frozen parameters",
     "unused_params": "unused parameters",
     "macs": "multiply-adds",
+    "closed_macs": "multiply-adds that masks close",
     "flops": "operations",
     "activation_bytes": "activation bytes",
     "size": "field",

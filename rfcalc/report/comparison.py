@@ -27,6 +27,7 @@ _NAMES = {
     "param_bytes": "bytes of params",
     "buffers": "buffers",
     "macs": "multiply-adds",
+    "unmasked_macs": "unmasked",
     "flops": "operations",
 }
 
@@ -78,6 +79,8 @@ COLUMNS: dict[str, _Cell] = {
     "buffers": _counted("buffers", 3),
     "macs": _counted("macs", 0),
     "macs_ratio": _relative("macs", 8),
+    "unmasked_macs": _counted("unmasked_macs", 4),
+    "unmasked_macs_ratio": _relative("unmasked_macs", 4),
     "flops": _counted("flops", 3),
     "flops_ratio": _relative("flops", 3),
     "status": _Cell(Column("status", drop=3), lambda found, row: row.status.replace("_", " ")),
@@ -131,6 +134,8 @@ def _default(found: Comparison) -> list[str]:
     ]
     if any(isinstance(row.params, int) and row.param_bytes != 4 * row.params for row in found.rows):
         names.insert(names.index("params") + 1 if "params" in names else 0, "param_bytes")
+    if any(row.unmasked_macs != row.macs for row in found.rows) and "macs" in names:
+        names.insert(names.index("macs") + 1, "unmasked_macs")
     same = len({_inputs(row) for row in found.rows}) == 1
     alone = len(found.rows) == 1
     return [*([] if same else ["input"]), *(name for name in names if not (alone and name.endswith("_ratio")))]
@@ -147,7 +152,7 @@ def _table(found: Comparison, names: Sequence[str]) -> Table:
 def _bounded(row: Row, name: str) -> Any:
     """A count of a row, marked where it is only a lower bound."""
     value = getattr(row, name)
-    bound = name in ("macs", "flops") and row.status != "complete" and value is not None
+    bound = name in ("macs", "unmasked_macs", "flops") and row.status != "complete" and value is not None
     return f">={formula.count(value)}" if bound else value
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from rfcalc.analyses.results import Layer, Patch, ReceptiveField
+from rfcalc.analyses.results import Backward, Layer, Patch, ReceptiveField
 from rfcalc.report import text
 from rfcalc.report.document import Column, Fact, Section, Table
 
 
-def block(layer: Layer, at: Sequence[int] | None = None) -> Section:
+def block(layer: Layer, at: Sequence[int] | None = None, *, backward: bool = False) -> Section:
     """Everything known of one layer; ``at`` is the unit whose region was asked for."""
     facts = [*_identity(layer)]
     for name, field in layer.receptive_fields.items():
         facts += field_facts(name, field, at)
     facts += _costs(layer)
+    if backward:
+        facts += backward_facts(layer.backward)
     facts += [("note", note) for note in layer.notes]
     return Section(heading(layer), tuple(facts), reads_table(layer.reads) if layer.reads else None)
 
@@ -95,6 +97,10 @@ def _costs(layer: Layer) -> list[Fact]:
     if layer.trainable_params != layer.params:
         params += f", of which {text.count(layer.trainable_params)} trainable"
     facts = [("parameters", params), ("multiply-adds", multiply_adds(layer))]
+    if layer.unknown_mask:
+        facts.append(("unmasked", f"not known: {layer.unknown_mask}"))
+    elif layer.closed_macs:
+        facts.append(("unmasked", f"{text.count(layer.unmasked_macs)} multiply-adds, without pairs that a mask closes"))
     operations = text.count(layer.flops)
     others = [f"{name} {text.count(value)}" for name, value in layer.flops_by.items() if value]
     if len(others) > 1:
@@ -103,6 +109,16 @@ def _costs(layer: Layer) -> list[Fact]:
     if layer.folded:
         facts.append(("included", text.listed(layer.folded, 8)))
     return facts
+
+
+def backward_facts(found: Backward | None, unknown: Iterable[str] = ()) -> list[Fact]:
+    """What the backward pass takes: gradients of inputs and of weights, and what is run once more."""
+    if found is None:
+        ops = text.listed(list(unknown), 8)
+        return [("backward", f"not known: no rule says what going back through {ops or 'its op'} takes")]
+    parts = [("gradients of inputs", found.inputs), ("of weights", found.weights), ("run once more", found.again)]
+    told = ", ".join(f"{name} {text.count(count)}" for name, count in parts if count)
+    return [("backward", f"{text.count_and_short(found.macs)} multiply-adds{': ' if told else ''}{told}")]
 
 
 def multiply_adds(layer: Layer) -> str:

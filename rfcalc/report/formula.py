@@ -21,6 +21,7 @@ COUNTS = {
     "param_bytes": "bytes of the parameters",
     "buffers": "buffers",
     "macs": "multiply-adds",
+    "unmasked_macs": "unmasked multiply-adds",
     "flops": "operations",
 }
 _BRIEF = (("k", 10**3), ("M", 10**6), ("G", 10**9), ("T", 10**12), ("P", 10**15))

@@ -45,11 +45,10 @@ def _facts(found: Growth) -> Iterator[Fact]:
     for item in found.ranges:
         yield item.symbol, f"{item.meaning}: {formula.ranges([item]).removeprefix(item.symbol).strip()}"
     bound = "" if found.status == "complete" else "at least "
-    for name, value, prefix in (
-        ("params", found.params, ""),
-        ("macs", found.macs, bound),
-        ("flops", found.flops, bound),
-    ):
+    counts = [("params", found.params, ""), ("macs", found.macs, bound), ("flops", found.flops, bound)]
+    if found.unmasked_macs != found.macs and found.macs is not None:
+        counts.insert(2, ("unmasked_macs", found.unmasked_macs, bound))
+    for name, value, prefix in counts:
         yield formula.COUNTS[name], "no polynomial found, see below" if value is None else prefix + formula.count(value)
     if found.macs is not None:
         yield "growth", f"multiply-adds are {_growth(found)}"

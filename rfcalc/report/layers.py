@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rfcalc.analyses.results import Layer, ReceptiveField, Totals
 from rfcalc.report import text
-from rfcalc.report.detail import block
+from rfcalc.report.detail import backward_facts, block
 from rfcalc.report.document import Column, Fact, Report, Section, Table
 from rfcalc.report.records import layer_records
 
@@ -21,10 +21,10 @@ Cell = tuple[Column, Callable[[Layer], Any]]  #: a column, and what it takes fro
 _NOTES = 4  #: how many notes of one sort before the rest is only counted
 
 
-def overview(analysis: Analysis, layers: Sequence[Layer]) -> Report:
-    """One table row for each layer, and the model's totals."""
-    table = layer_table(layers, analysis.totals.macs)
-    sections = (Section(table=table), Section(facts=totals_facts(analysis.totals)))
+def overview(analysis: Analysis, layers: Sequence[Layer], *, backward: bool = False) -> Report:
+    """One table row for each layer, and the model's totals; with ``backward`` those of the backward pass too."""
+    table = layer_table(layers, analysis.totals.macs, backward=backward)
+    sections = (Section(table=table), Section(facts=totals_facts(analysis.totals, backward=backward)))
     return Report(
         title(analysis.model, analysis.inputs),
         sections,
@@ -34,10 +34,12 @@ def overview(analysis: Analysis, layers: Sequence[Layer]) -> Report:
     )
 
 
-def details(analysis: Analysis, layers: Sequence[Layer], at: Sequence[int] | None = None) -> Report:
-    """A block for each of the layers, and the model's totals."""
-    blocks = tuple(block(layer, at) for layer in layers)
-    totals = Section("whole model", facts=totals_facts(analysis.totals))
+def details(
+    analysis: Analysis, layers: Sequence[Layer], at: Sequence[int] | None = None, *, backward: bool = False
+) -> Report:
+    """A block for each of the layers, and the model's totals; with ``backward`` those of the backward pass too."""
+    blocks = tuple(block(layer, at, backward=backward) for layer in layers)
+    totals = Section("whole model", facts=totals_facts(analysis.totals, backward=backward))
     return Report(
         title(analysis.model, analysis.inputs),
         (*blocks, totals),
@@ -69,7 +71,7 @@ def sources(layers: Iterable[Layer]) -> list[str]:
     return list(dict.fromkeys(name for layer in layers for name in layer.receptive_fields))
 
 
-def layer_table(layers: Sequence[Layer], total_macs: int) -> Table:
+def layer_table(layers: Sequence[Layer], total_macs: int, *, backward: bool = False) -> Table:
     """The table of layers: number, name, kind, shape, one field for each source, parameters and multiply-adds."""
     names = sources(layers)
     fields = [field for layer in layers for field in layer.receptive_fields.values()]
@@ -86,10 +88,19 @@ def layer_table(layers: Sequence[Layer], total_macs: int) -> Table:
         *(cell for name in names for cell in _field_cells(name, f" in {name}" if len(names) > 1 else "", extra)),
         (Column("params", text.count, right=True, drop=7), lambda layer: layer.params),
         (Column("multiply-adds", text.count, right=True, drop=8), lambda layer: layer.macs),
+        *_unmasked_cells(layers),
+        *([(Column("backward", text.count, right=True), lambda layer: layer.backward_macs)] if backward else []),
         (Column("share", text.share, right=True, drop=2), lambda layer: _share(layer, total_macs)),
     ]
     rows = tuple(tuple(value(layer) for _, value in cells) for layer in layers)
     return Table(tuple(column for column, _ in cells), rows)
+
+
+def _unmasked_cells(layers: Sequence[Layer]) -> list[Cell]:
+    """A column of multiply-adds without those that masks close, where there are any, or where it is not known."""
+    if not any(layer.closed_macs or layer.unknown_mask for layer in layers):
+        return []
+    return [(Column("unmasked", text.count, right=True, drop=4), lambda layer: layer.unmasked_macs)]
 
 
 def _field_cells(
@@ -116,7 +127,7 @@ def _share(layer: Layer, total: int) -> Fraction | None:
 _FLOAT_BYTES = 4
 
 
-def totals_facts(totals: Totals) -> tuple[Fact, ...]:
+def totals_facts(totals: Totals, *, backward: bool = False) -> tuple[Fact, ...]:
     """The model's sums, each with its unit, and whether they are complete."""
     atleast = "" if totals.status == "complete" else "at least "
     params = ("at least " if totals.unknown_params else "") + text.count_and_short(totals.params)
@@ -131,6 +142,15 @@ def totals_facts(totals: Totals) -> tuple[Fact, ...]:
     if totals.buffers:
         facts.append(("buffers", f"{text.count(totals.buffers)} elements"))
     facts.append(("multiply-adds", atleast + text.count_and_short(totals.macs)))
+    if totals.closed_macs or totals.unknown_masks:
+        known = atleast if totals.unmasked_macs is not None else ""
+        facts.append(("unmasked", known + _unmasked(totals)))
+    if backward:
+        facts += backward_facts(totals.backward, totals.no_backward)
+        if totals.backward is not None:
+            step = totals.macs + totals.backward.macs
+            told = f"{text.count_and_short(step)} multiply-adds, forward and backward"
+            facts.append(("training step", atleast + told))
     others = totals.flops - 2 * totals.macs
     other = "2 for each multiply-add" + (f", and {text.count(others)} others" if others else "")
     facts.append(("operations", f"{atleast}{text.count_and_short(totals.flops)}: {other}"))
@@ -140,6 +160,17 @@ def totals_facts(totals: Totals) -> tuple[Fact, ...]:
         names = text.listed(list(totals.unused_params))
         facts.append(("unused", f"{elements} of the parameters, which the forward pass never uses: {names}"))
     return tuple(facts)
+
+
+def _unmasked(totals: Totals) -> str:
+    """The multiply-adds that no mask closes, or for which layers that is not known."""
+    if totals.unmasked_macs is not None:
+        return f"{text.count_and_short(totals.unmasked_macs)} multiply-adds, without pairs that a mask closes"
+    reasons: dict[str, list[str]] = {}
+    for name, why in totals.unknown_masks.items():
+        reasons.setdefault(why, []).append(name)
+    told = "; ".join(f"{why} ({text.listed(names)})" for why, names in reasons.items())
+    return f"not known which pairs are closed: {told}"
 
 
 def _status(totals: Totals) -> str:

@@ -34,6 +34,8 @@ def _record(layer: Layer, axes: Mapping[str, tuple[str, ...]], spans: Sequence[s
         "params": layer.params,
         "trainable_params": layer.trainable_params,
         "macs": layer.macs,
+        "unmasked_macs": layer.unmasked_macs,
+        "backward_macs": layer.backward_macs,
         "flops": layer.flops,
         "formula": layer.formula,
     }

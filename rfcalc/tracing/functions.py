@@ -15,7 +15,7 @@ from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
 from rfcalc.errors import TraceError
-from rfcalc.tracing import flex, shapes
+from rfcalc.tracing import flex, gradients, shapes
 from rfcalc.tracing.composite import composites, in_batch, whole
 from rfcalc.tracing.higher import followed
 from rfcalc.tracing.packing import PACKED, packed
@@ -123,6 +123,9 @@ class CompositeMode(TorchFunctionMode):
                 return _CPU  # it runs on devices that it knows, and on tensors of one device
             return func(*args, **kwargs) if kwargs else func(*args)
         recorder, called, caller = self._recorder, func, sys._getframe(1)
+        if func is gradients.SETS:
+            recorder.look(caller, bool(args[0]))
+            return func(*args)
         recorder.look(caller)
         if func in _OPERATORS and _is_operator(caller, func.__name__):
             called = _OPERATORS[func]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from types import FrameType, MethodType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -13,6 +14,7 @@ from torch.nn.modules import module as hooks
 
 from rfcalc.graph import ModuleCall
 from rfcalc.tracing.doubles import Double
+from rfcalc.tracing.gradients import Keeping
 from rfcalc.tracing.making import make_call
 from rfcalc.tracing.places import BEGINS, NOWHERE, OWN, RANKS, Spot, make_spot
 from rfcalc.tracing.sharding import CALL, OURS
@@ -39,12 +41,16 @@ class Known(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A call that is under way, with what was given; ``frame`` is that of a module which was made during the pass."""
+    """A call that is under way, with what was given; ``frame`` is that of a module which was made during the pass.
+
+    ``again`` is the number of the checkpointed part that it belongs to.
+    """
 
     scope: Scope
     given: Any
     frame: FrameType | None = None
     spot: Spot = NOWHERE  #: where it was called
+    again: int = 0
 
 
 #: Shapes of several tensors.
@@ -66,10 +72,19 @@ class ModuleStack:
         self._calls: list[tuple[Scope, Any, int, Shapes, int]] = []  #: what is known when they begin
         self._returned: list[Shapes] = []
         self._met: dict[Any, Shapes] = {}  #: equal shapes are kept once
+        self.keeping = Keeping()
+        self._part: FrameType | None = None  #: the call of checkpoint that was seen last, and how many were before it
+        self._parts = 0
+        self._within = 0  #: the checkpointed part that the last look found itself in, below the module call under way
 
     @property
     def current(self) -> Scope:
         return self._stack[-1].scope if self._stack else self._root
+
+    @property
+    def again(self) -> int:
+        """The number of the checkpointed part under way, which the backward pass runs once more; 0 for none."""
+        return self._within or (self._stack[-1].again if self._stack else 0)
 
     @property
     def failure(self) -> tuple[Scope, Shapes]:
@@ -104,7 +119,7 @@ class ModuleStack:
 
     def finish(self) -> None:
         """Let go of the double, and of what its modules were given."""
-        self._failed = None
+        self._failed = self._part = None
         self._known.clear()
 
     # --- the double's modules -----------------------------------------------------------------------------------------
@@ -168,7 +183,8 @@ class ModuleStack:
         self._calls.append((scope, known.kind, known.places, self._shapes(args), around.call))
         self._returned.append(())
         self._failed = None  # if there was one, the model went on
-        self._stack.append(Entry(scope, args, frame, self.spot))
+        self._stack.append(Entry(scope, args, frame, self.spot, self.again))
+        self._within = 0
 
     def _leave(self, output: Any) -> None:
         error = sys.exc_info()[1] if output is None and self._failed is None else None
@@ -192,18 +208,22 @@ class ModuleStack:
         """
         fresh: list[FrameType] = []
         best, found, inside = 0, None, True
+        part: FrameType | None = None
         while frame is not None:
             code = frame.f_code
             if code is _OWN_CODE:
                 break
             if code is _TORCHS_CODE:
                 fresh.append(frame)
+            elif code.co_name == "checkpoint" and code.co_filename.endswith(_CHECKPOINT):
+                part = frame
             elif inside and best < OWN:
                 rank = RANKS[code.co_filename]
                 if rank > best:
                     best, found = rank, frame
                 inside = rank != BEGINS  # what called for the trace is no part of the model
             frame = frame.f_back
+        self._within = 0 if part is None else self._number(part)
         around = self._stack[-1].spot if self._stack else NOWHERE
         if found is None or around[0] > best:
             self.spot = around
@@ -211,6 +231,13 @@ class ModuleStack:
             self.spot = make_spot((best, found.f_code.co_filename, found.f_lineno))
         if fresh or (self._stack and self._stack[-1].frame is not None):
             self._follow_fresh([one for one in reversed(fresh) if self._is_fresh(one.f_locals["self"])])
+
+    def _number(self, frame: FrameType) -> int:
+        """The number of the checkpointed part that a call of checkpoint runs."""
+        if frame is not self._part:
+            self._part = frame
+            self._parts += 1
+        return self._parts
 
     def _is_fresh(self, module: nn.Module) -> bool:
         return id(module) not in self._known and CALL not in vars(module)
@@ -233,6 +260,8 @@ class ModuleStack:
 
 _OWN_CODE = ModuleStack._call.__code__
 _TORCHS_CODE = nn.Module._call_impl.__code__
+#: Where torch has the function by which a part is run once more in the backward pass, in place of keeping its tensors.
+_CHECKPOINT = str(Path("torch", "utils", "checkpoint.py"))
 
 
 def _came_through(error: BaseException, frame: FrameType) -> bool:

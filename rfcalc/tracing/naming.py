@@ -92,6 +92,10 @@ def build_nodes(records: Sequence[Record], modules: Mapping[str, str], separator
                 record.function,
                 effect.leans,
                 place_of(record.spot),
+                effect.closed,
+                effect.closing,
+                record.frozen,
+                record.again,
             )
         )
     return nodes

@@ -16,7 +16,7 @@ import torch
 from torch._ops import OpOverload
 
 from rfcalc import reads
-from rfcalc.graph import Read, Ref
+from rfcalc.graph import GIVEN, Read, Ref
 from rfcalc.ops import SPARSE, Arg, Call, Effect, Known, effect_of
 from rfcalc.tracing import buffers, kernels
 from rfcalc.tracing.elements import learn, of_parts
@@ -86,7 +86,7 @@ class Recorder(Numbers, DispatchMode):
         """Declare an input of the model; it becomes a node. ``numbers`` are its values, where they are known."""
         effect = Effect("input")
         scope = Scope(name, "", True, 0)
-        ref = self._add(Record("input", scope, effect, (), (info(tensor),), ((),), ()))
+        ref = self.add(Record("input", scope, effect, (), (info(tensor),), ((),), ()))
         self.bind(tensor, Value("data", ref, real=numbers, given=() if numbers is None else (name,)))
         return ref
 
@@ -110,9 +110,9 @@ class Recorder(Numbers, DispatchMode):
         """Where the model's code called torch last."""
         return self._stack.spot
 
-    def look(self, caller: FrameType) -> None:
-        """Find the module calls under way of which nothing tells, before a call of torch's."""
-        self._stack.look(caller)
+    def look(self, caller: FrameType, keeps: bool | None = None) -> None:
+        """Find the module calls under way of which nothing tells, before a call of torch's; one may set ``keeps``."""
+        self._stack.look(caller) if keeps is None else self._stack.keeping.told(keeps, caller)
 
     def _rederive(self, slot: Slot, parent: Slot) -> Value:
         self._unrepeatable()
@@ -135,9 +135,10 @@ class Recorder(Numbers, DispatchMode):
 
     # --- recording ----------------------------------------------------------------------------------------------------
 
-    def _add(self, record: Record) -> Ref:
-        self.tape.records.append(record)
-        return Ref(len(self.tape.records) - 1)
+    def add(self, record: Record) -> Ref:
+        """Append a record, which notes where in the model's code it stands."""
+        record.frozen, record.again = not self._stack.keeping.on, self._stack.again
+        return self.tape.add(record)
 
     def _node(
         self,
@@ -168,7 +169,7 @@ class Recorder(Numbers, DispatchMode):
         infos = tuple(map(info, outs))
         effect.reads = ()  # the rows say it, without the arguments
         scope, function, spot = self._stack.current, name_of(self.function), self._stack.spot
-        return self._add(Record(op, scope, effect, tuple(refs), infos, rows, params, known, depends, function, spot))
+        return self.add(Record(op, scope, effect, tuple(refs), infos, rows, params, known, depends, function, spot))
 
     def record(
         self,
@@ -222,7 +223,7 @@ class Recorder(Numbers, DispatchMode):
         asked, self._asked = self._asked, {}
         if asked and (reals is not None or any(value.role == "data" and value.real is None for _, value in args)):
             self.decided.update(asked)
-            effect.notes = (*effect.notes, f"depends on the values given for {', '.join(asked)}")
+            effect.notes = (*effect.notes, f"{GIVEN} {', '.join(asked)}")
 
     def _ruled(
         self, op: str, named: Mapping[str, Any], outs: Sequence[torch.Tensor], held: Holds | None = None

@@ -263,7 +263,7 @@ class Replay:
         for op, effect, inputs, outputs, rows, params, known, depends, function in kept.records:
             refs = tuple([item.ref(values, base) for item in inputs])
             names = tuple([values[arg].params[at] for arg, at in params])
-            records.append(Record(op, scope, effect, refs, outputs, rows, names, known, depends, function, spot))
+            recorder.add(Record(op, scope, effect, refs, outputs, rows, names, known, depends, function, spot))
         made = self._made(kept.tensors, found, values, base) if kept.tensors else ()
         if kept.written is not None:
             at, role, source = kept.written

@@ -27,6 +27,8 @@ class Record:
     depends: bool = True  #: on an input (otherwise on parameters alone)
     function: str = ""  #: torch's function that the model called
     spot: Spot = NOWHERE  #: where the model's code called it
+    frozen: bool = False  #: it ran where the model's code keeps nothing for gradients
+    again: int = 0  #: the checkpointed part in which it ran
 
 
 @dataclass
@@ -50,6 +52,11 @@ class Tape:
     asked: dict[str, None] = field(default_factory=dict)  #: buffers of which forward asked for a number
     unread: dict[str, None] = field(default_factory=dict)  #: buffers of 0 and 1 of which no 0 blocks
     notices: list[str] = field(default_factory=list)  #: what a user should know of the whole pass
+
+    def add(self, record: Record) -> Ref:
+        """Append a record; gives its first output."""
+        self.records.append(record)
+        return Ref(len(self.records) - 1)
 
     def ends(self) -> list[Ref]:
         """What was computed from the inputs and read by no op."""
