@@ -141,8 +141,8 @@ def text_of(rows: list[dict[str, Any]]) -> list[str]:
     equal = sum(row["equal"] for row in rows)
     return [
         f"{len(rows)} models; {equal} are equal to `FlopCounterMode` around a backward pass of torch's, to the unit,"
-        " but for what it counts too much for weight gradients of grouped convolutions (its fault): it takes them for full"
-        " ones.",
+        " but for what it counts too much for weight gradients of grouped convolutions (its fault): it takes them for"
+        " full ones.",
         table(lines, titles),
     ]
 
