@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from rfcalc.analyses.results import Backward, Layer, Patch, ReceptiveField
+from rfcalc.analyses.results import Layer, Patch, ReceptiveField
 from rfcalc.report import text
 from rfcalc.report.document import Column, Fact, Section, Table
+
+if TYPE_CHECKING:
+    from rfcalc.analyses.costs.backward import Backward
 
 
 def block(layer: Layer, at: Sequence[int] | None = None, *, backward: bool = False) -> Section:

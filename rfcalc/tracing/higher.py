@@ -96,8 +96,8 @@ def _leave_cheaper(recorder: Recorder, start: int, middle: int, end: int) -> Non
         if effect.macs or effect.flops or not records[at].known:
             note = f"in the cheaper branch of torch.cond: {effect.macs:,} multiply-adds that the totals leave out"
             attrs = {**effect.attrs, UNCOUNTED: True}
-            nothing = {"macs": 0, "closed": 0, "flops": {}, "formula": ""}
-            records[at].effect = replace(effect, **nothing, attrs=attrs, notes=(*effect.notes, note))
+            notes = (*effect.notes, note)
+            records[at].effect = replace(effect, macs=0, closed=0, flops={}, formula="", attrs=attrs, notes=notes)
     told = " and ".join(
         f"{macs:,} multiply-adds and {2 * macs + others:,} operations if {when}"
         for (macs, others), when in zip(costs, ("true", "false"), strict=True)

@@ -105,7 +105,7 @@ def _needs(graph: LayerGraph, numbers: Refs) -> Refs:
 def _wanted(graph: LayerGraph, needs: Refs) -> set[int]:
     """The ops whose results the gradient comes back through."""
     found = {ref.node for ref in graph.outputs if ref in needs}
-    for record in reversed(graph.records.values()):
+    for record in reversed(list(graph)):
         if record.id in found:
             found |= {ref.node for ref in record.inputs if ref in needs}
     return found

@@ -199,7 +199,7 @@ def _void_scores(graph: LayerGraph) -> Iterator[tuple[int, int]]:
     shapes = {key: mask.shape for key, mask in graph.masks.items()}
     whole: set[Ref] = set(graph.outputs)  #: tensors of which every element counts
     partly: dict[Ref, _Use] = {}
-    for record in reversed(graph.records.values()):
+    for record in reversed(list(graph)):
         for number, row in enumerate(record.reads):
             own = Ref(record.id, number)
             use = None if own in whole else _telling(partly.pop(own, None))
@@ -294,8 +294,7 @@ def _undone(
 def _narrowed(part: Array, shape: Sequence[int]) -> Array:
     """An array over a tensor of that shape, which may have been repeated: any of the repeated elements counts."""
     axes = tuple(axis for axis, extent in enumerate(shape) if extent == 1 and part.shape[axis] > 1)
-    narrowed: Array = part.any(axis=axes, keepdims=True) if axes else part
-    return narrowed
+    return np.logical_or.reduce(part, axis=axes, keepdims=True) if axes else part
 
 
 def _moved(use: _Use, axis: int, extent: int, places: Array, sources: Array) -> _Use:
@@ -305,9 +304,9 @@ def _moved(use: _Use, axis: int, extent: int, places: Array, sources: Array) -> 
 
 def _scattered(part: Array, axis: int, extent: int, places: Array, sources: Array) -> Array:
     taken = part.take(sources if part.shape[axis] > 1 else np.zeros_like(sources), axis)
-    made = np.zeros((*part.shape[:axis], extent, *part.shape[axis + 1 :]), dtype=bool)
-    np.logical_or.at(made, (*(slice(None),) * axis, places), taken)
-    return made
+    made = np.zeros((extent, *part.shape[:axis], *part.shape[axis + 1 :]), dtype=bool)
+    np.logical_or.at(made, places, np.moveaxis(taken, axis, 0))
+    return np.moveaxis(made, 0, axis)
 
 
 def _reshaped(part: Array, shape: Sequence[int], target: Sequence[int]) -> Array:
