@@ -422,10 +422,11 @@ def test_light_and_dark(browser: Browser, pages: Path) -> None:
     assert background(browser) > 600
 
     def is_kept() -> bool:
+        browser.fill("#theme", "light")
         browser.open(pages / "vgg.html", dark=True)
         return background(browser) > 600
 
-    browser.until(is_kept, "the choice, which a busy browser may store late")
+    browser.until(is_kept, "the choice, which a busy browser may lose with the page that made it")
     browser.fill("#theme", "auto")
 
 
