@@ -134,19 +134,52 @@ def peak(device: torch.device, arithmetic: str) -> float | None:
     return None
 
 
+class _Honest:
+    """The settings of the process while any thread is in an `honest` block: the first sets, the last puts back.
+
+    They are torch's for all threads. Blocks that overlap would otherwise take each other's settings for the user's.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._held = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._held = self._set()
+            self._inside += 1
+
+    def __exit__(self, *raised: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._held.close()
+
+    @staticmethod
+    def _set() -> ExitStack:
+        from torch.nn.attention import SDPBackend, sdpa_kernel
+
+        with ExitStack() as stack:
+            stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+            stack.enter_context(torch.backends.nnpack.flags(enabled=False))
+            stack.enter_context(_attribute(torch.backends.cudnn, "enabled", False))
+            stack.enter_context(_fastpath())
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            return stack.pop_all()
+
+
+_honest = _Honest()
+
+
 @contextmanager
 def honest() -> Iterator[None]:
     """Turn off what smears NaN over tiles or hides ops from the dispatcher; all settings are as before afterwards."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    with ExitStack() as stack, warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="TF32 acceleration on top of oneDNN")
-        stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
-        stack.enter_context(torch.backends.nnpack.flags(enabled=False))
-        stack.enter_context(_attribute(torch.backends.cudnn, "enabled", False))
-        stack.enter_context(_fastpath())
-        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        yield
+        with _honest:
+            yield
 
 
 @contextmanager

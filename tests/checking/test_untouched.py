@@ -108,6 +108,17 @@ def test_settings_are_put_back_after_an_exception() -> None:
     assert settings() == world
 
 
+def test_settings_are_put_back_after_blocks_that_overlap() -> None:
+    world = settings()
+    first, second = honest(), honest()  # of two threads
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not torch.backends.mkldnn.enabled
+    second.__exit__(None, None, None)
+    assert settings() == world
+
+
 def _limited(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
     """Let memory run out above so many inputs at once; returns the sizes that were tried."""
     tried: list[int] = []
