@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from examining import NoInputError  # beside this file
 from torch import nn
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
@@ -41,10 +42,6 @@ _KEPT = 2
 #: Names of widths inside a feed-forward part, and of numbers of experts.
 _INNER = ("intermediate_size", "moe_intermediate_size", "shared_expert_intermediate_size", "ffn_dim", "d_ff", "n_inner")
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts")
-
-
-class NoInputError(Exception):
-    """No natural input is known for what a forward pass asks for."""
 
 
 @dataclass(frozen=True)
