@@ -30,6 +30,7 @@ import warnings
 from collections import Counter
 from importlib import import_module
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def without_formula(analysis: Analysis) -> dict[str, int]:
     known = WHOLE | {f"aten.{str(op).rpartition('.')[2]}" for op in flop_registry}
     found: Counter[str] = Counter()
     for record in analysis.layer_graph:
-        if record.macs and (record.op not in known or _by_vector(analysis, record)):
+        if record.macs and (record.op not in known or _by_vector(analysis, record) or _sums_nothing(record)):
             found[record.op] += record.macs
     return dict(found)
 
@@ -120,6 +121,11 @@ def _by_vector(analysis: Analysis, record: Node) -> bool:
         return False
     first = record.inputs[0]
     return len(record.shape) < len(analysis.layer_graph[first.node].outputs[first.output].shape)
+
+
+def _sums_nothing(record: Node) -> bool:
+    """Whether an einsum sums over one position: torch runs it as an elementwise product."""
+    return record.op == "torch.einsum" and record.macs == prod(record.shape)
 
 
 def witnessed(model: Model) -> dict[str, Any]:

@@ -554,7 +554,7 @@ def _speechbrain() -> Specs:
     yield "VanillaNN", (lobe("VanillaNN", "VanillaNN", input_shape=[1, 40, 24], dnn_neurons=16), [frames])
     yield "MaskNet", (lobe("conv_tasnet", "MaskNet", 16, 8, 16, 3, 2, 2, 2), [(1, 16, 40)])
     yield "Encoder", (lobe("dual_path", "Encoder", 16, 16), [(1, 1600)])
-    yield "SBTransformerBlock", (lobe("dual_path", "SBTransformerBlock", 1, 16, 4, 32), [frames[:2] + (16,)])
+    yield "SBTransformerBlock", (lobe("dual_path", "SBTransformerBlock", 1, 16, 4, 32), [(*frames[:2], 16)])
     yield "SBRNNBlock", (lobe("dual_path", "SBRNNBlock", 16, 8, 1, bidirectional=True), [(1, 40, 16)])
     yield (
         "HifiganGenerator",
@@ -581,7 +581,7 @@ def _speechbrain() -> Specs:
         "CNNTransformerSE",
         (
             lobe("transformer.TransformerSE", "CNNTransformerSE", 16, 24, nhead=4, num_layers=2, d_ffn=64),
-            [frames[:2] + (16,)],
+            [(*frames[:2], 16)],
         ),
     )
     for attention in ("regularMHA", "RelPosMHAXL"):
