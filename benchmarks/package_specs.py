@@ -1,7 +1,7 @@
 """Models of diffusers, torch_geometric, MONAI, segmentation_models_pytorch, open_clip, kornia and speechbrain.
 
-Each is made by its own class with few layers, on whatever device is the default, and comes with arguments of its forward
-pass, by name or in order. `entries` lists them; a package that is not installed has none.
+Each is made by its own class with few layers, on whatever device is the default, and comes with arguments of its
+forward pass, by name or in order. `entries` lists them; a package that is not installed has none.
 """
 
 from __future__ import annotations
