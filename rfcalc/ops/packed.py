@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from rfcalc.ops._linear import permute, reshape
 from rfcalc.ops._movement import moved
 from rfcalc.ops.registry import Arg, Call, Effect, numel, rule
-from rfcalc.reads import Steps, Take
+from rfcalc.reads import Reduce, Steps, Take
 
 
 def rows_of(sizes: Sequence[int]) -> tuple[int, ...]:
@@ -56,3 +57,42 @@ def pad(call: Call) -> Effect:
     found = moved(x, (*to_grid(sizes, x.shape[1:], call["steps"]), *turn), attrs={"batch_sizes": list(sizes)})
     assert numel(call.out.shape) == call["steps"] * sizes[0] * numel(x.shape[1:])
     return found
+
+
+@rule("aten._jagged_to_padded_dense_forward")
+def pad_jagged(call: Call) -> Effect:
+    """Lays rows of different lengths out, one below the other, with padding behind shorter ones: one element; free."""
+    x: Arg = call["values"]
+    count, longest, *inner = call.out.shape
+    starts = _starts(call["offsets"])
+    if starts is None:
+        return _by_numbers(call, x)
+    grid = [-1] * (count * longest)
+    for row, (start, stop) in enumerate(pairwise(starts)):
+        for time in range(min(stop - start, longest)):
+            grid[row * longest + time] = start + time
+    return moved(x, (Take(0, tuple(grid)), *reshape((count * longest, *inner), (count, longest, *inner))))
+
+
+@rule("aten._padded_dense_to_jagged_forward")
+def unpad(call: Call) -> Effect:
+    """Takes rows of known lengths out of what was padded: one element; free."""
+    x: Arg = call["dense"]
+    count, longest, *inner = x.shape
+    starts = _starts(call["offsets"])
+    if starts is None:
+        return _by_numbers(call, x)
+    rows = [row * longest + time for row, (a, b) in enumerate(pairwise(starts)) for time in range(b - a)]
+    return moved(x, (*reshape((count, longest, *inner), (count * longest, *inner)), Take(0, tuple(rows))))
+
+
+def _starts(offsets: Sequence[Arg]) -> list[int] | None:
+    """Where each row begins, and where the last one ends; None where that is not known."""
+    found = offsets[0].value()
+    return None if found is None else [int(at) for at in found]
+
+
+def _by_numbers(call: Call, x: Arg) -> Effect:
+    before, after = (1,) * (x.ndim - 1), (1,) * (len(call.out.shape) - 1)
+    every = (Reduce(tuple(range(x.ndim - 1))), *reshape((*before, x.shape[-1]), (*after, x.shape[-1])))
+    return Effect("other", [(x, every)], inexact="the lengths of the rows are not known: each is taken to read all")

@@ -28,6 +28,7 @@ from rfcalc.tracing.lazy import shaped
 from rfcalc.tracing.leaks import outside, release
 from rfcalc.tracing.modules import ModuleStack
 from rfcalc.tracing.naming import build_nodes
+from rfcalc.tracing.nested import rows_of
 from rfcalc.tracing.notes import buffer_notices, size_notices
 from rfcalc.tracing.numbers import Drawing
 from rfcalc.tracing.recorder import Recorder
@@ -178,7 +179,8 @@ class _Run:
                 result = double.model(*args, **kwargs)
                 if isinstance(result, GeneratorType):
                     result = list(result)
-            self.outputs = [ref for tensor in tensors_in(result) if (ref := recorder.value_of(tensor).ref) is not None]
+            made = map(recorder.value_of, map(rows_of, tensors_in(result)))
+            self.outputs = [value.ref for value in made if value.ref is not None]
         if not self.outputs:
             given = "None" if result is None else f"an object of type {type(result).__name__}"
             self.outputs = recorder.tape.ends()

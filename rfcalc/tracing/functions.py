@@ -18,6 +18,7 @@ from rfcalc.errors import TraceError
 from rfcalc.tracing import flex, gradients, shapes
 from rfcalc.tracing.composite import composites, in_batch, whole
 from rfcalc.tracing.higher import followed
+from rfcalc.tracing.nested import is_jagged
 from rfcalc.tracing.packing import PACKED, packed
 from rfcalc.tracing.placing import MOVES, placed
 from rfcalc.tracing.recorder import Recorder
@@ -138,6 +139,8 @@ class CompositeMode(TorchFunctionMode):
                 raise NeedsGradientError
             if _transforms() is not None or forward_ad._current_level >= 0:
                 return self._transformed(func, args, kwargs or {})
+            if types and is_jagged(types):
+                return func(*args, **(kwargs or {}))
             if isinstance(func, HigherOrderOperator):
                 return self._higher(func, args, kwargs or {})
             if self._replay is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import FrameType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch._ops import OpOverload
 from rfcalc import reads
 from rfcalc.graph import GIVEN, Read, Ref
 from rfcalc.ops import SPARSE, Arg, Call, Effect, Known, effect_of
-from rfcalc.tracing import buffers, kernels
+from rfcalc.tracing import buffers, kernels, nested
 from rfcalc.tracing.elements import learn, of_parts
 from rfcalc.tracing.frozen import frozen_weights
 from rfcalc.tracing.known import BY_INDEX, Numbers, copied, unnumbered, with_numbers
@@ -45,18 +45,14 @@ from rfcalc.tracing.tensors import (
     tensors_in_args,
     without_storage,
 )
-from rfcalc.tracing.values import Anew, Slot, Value, invert
+from rfcalc.tracing.values import Anew, Holds, Slot, Value, invert
 
 #: Effects of these kinds on parameters alone are views of the parameter, not work.
 _VIEW_KINDS = frozenset({"reshape", "copy", "cast"})
-
-
 _NO_LAYOUT = (None, 0)
 #: Composite functions that torch runs otherwise for other strides.
 _BY_LAYOUT = frozenset({"torch.scaled_dot_product_attention"})
 
-#: What a tensor holds.
-Holds: TypeAlias = Callable[[torch.Tensor], Value]
 
 
 class Recorder(Numbers, DispatchMode):
@@ -283,6 +279,8 @@ class Recorder(Numbers, DispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
+        if types and nested.is_jagged(types):
+            return NotImplemented
         kwargs = dict(kwargs) if kwargs else {}
         if self._whole:
             return self._run(func, args, kwargs)
@@ -290,6 +288,7 @@ class Recorder(Numbers, DispatchMode):
             with self:
                 return self.higher(func, args, kwargs)
         schema = schema_of(func)
+        nested.refuse_strided(schema.name)
         tensors = tensors_in_args((*args, *kwargs.values()))
         if self.any_foreign(tensors):
             args, kwargs = self.twinned(args), {name: self.twinned(value) for name, value in kwargs.items()}

@@ -8,9 +8,9 @@ and ``relu_`` right without running the model through a functionalising transfor
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -114,6 +114,10 @@ class Slot:
 def packed_of(held: Iterable[Value]) -> tuple[str, ...]:
     """The tensors of packed weights that something is computed from, of all that is held."""
     return tuple(dict.fromkeys([name for value in held for name in value.packed]))
+
+
+#: What a tensor holds.
+Holds: TypeAlias = Callable[[torch.Tensor], Value]
 
 
 def invert(steps: reads.Steps, shape: tuple[int, ...]) -> tuple[reads.Steps, reads.Steps] | None:

@@ -16,6 +16,7 @@ from torch import Tensor, distributions, nn
 import rfcalc
 from rfcalc.api import analyze, layer_graph
 from rfcalc.errors import LoadError, TraceError
+from tests.tracing.transformed import analysed, regions
 
 
 class Out(nn.Module):
@@ -205,6 +206,60 @@ class Last(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layer(x)[0]
+
+
+# --- rows of different lengths ----------------------------------------------------------------------------------------
+
+
+def _jagged(x: torch.Tensor) -> torch.Tensor:
+    return torch.nested.nested_tensor([x[0, :3], x[0, 1:6]], layout=torch.jagged)
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda layer, x: layer(_jagged(x)),
+        lambda layer, x: torch.nested.to_padded_tensor(layer(_jagged(x)), 0.0),
+        lambda layer, x: layer(torch.nested.nested_tensor_from_jagged(x[0].repeat(2, 1)[:8], torch.tensor([0, 3, 8]))),
+    ],
+)
+def test_a_layer_over_rows_of_different_lengths_counts_for_each_row(forward: Callable[..., Any]) -> None:
+    found = analyze(Over(forward), torch.randn(1, 6, 8))
+
+    assert (found.totals.macs, found.totals.params, found.totals.status) == (8 * 8 * 4, 36, "complete")
+    assert not found.totals.unused_params
+
+
+def test_padding_behind_short_rows_sees_nothing() -> None:
+    model = Over(lambda layer, x: torch.nested.to_padded_tensor(layer(_jagged(x)), 0.0))
+    first, last = regions(analysed(model, torch.randn(1, 6, 8)))[1]
+
+    for row, start, count in ((0, 0, 3), (1, 1, 5)):
+        assert first[row, :count, 0].tolist() == last[row, :count, 0].tolist() == [*range(start, start + count)]
+    assert (last[0, 3:] < first[0, 3:]).all()
+
+
+def test_a_nested_tensor_may_be_the_input() -> None:
+    rows = torch.nested.nested_tensor([torch.randn(3, 8), torch.randn(5, 8)], layout=torch.jagged)
+
+    assert analyze(Over(lambda layer, x: layer(x)), rows).totals.macs == 8 * 8 * 4
+
+
+def test_nested_tensors_of_the_other_layout_are_refused_by_name() -> None:
+    with pytest.raises(TraceError, match=r"layout torch\.strided"):
+        analyze(Over(lambda layer, x: layer(torch.nested.nested_tensor([x[0, :3], x[0]]))), torch.randn(1, 6, 8))
+
+
+class Over(nn.Module):
+    """A linear layer, run as a function says."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 4)
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.function(self.layer, x)
 
 
 # --- norms over processes ---------------------------------------------------------------------------------------------
