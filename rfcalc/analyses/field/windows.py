@@ -116,6 +116,8 @@ def span_of(local: Intervals, extent: int) -> int:
 
 def _span_of(extent: int, local: Intervals) -> int:
     lo, hi = local.lo, local.hi
-    if not all(is_known(moved) for axis, moved in local.tags.items() if lo.shape[axis] > 1):
+    wide = [axis for axis, length in enumerate(lo.shape) if length > 1]
+    known = local.tags and all(is_known(local.tags[axis]) for axis in wide if axis in local.tags)
+    if wide and not known:
         lo, hi = np.maximum(lo, 0), np.minimum(hi, extent - 1)
     return int(np.maximum(hi - lo + 1, 0).max())
