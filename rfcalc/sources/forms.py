@@ -110,7 +110,7 @@ FORMS = (
         ("model.onnx",),
         "a network in the ONNX format",
         suffixes=(".onnx",),
-        needs=("onnx", "onnx2pytorch"),
+        needs=("onnx",),
         extra="onnx",
         runs_code=True,
     ),

@@ -1,8 +1,8 @@
 """The graph of an exported program, run op by op inside the module calls that it was recorded in.
 
 torch.export writes a model down as one flat list of ops, and beside each op the modules that were being called. The
-classes of those modules are not needed to run it: a `Part` stands for each of them, has its name, its class's name and
-its parameters, and is called where the original was.
+classes of those modules are not needed to run it: a `Part` (`rfcalc.sources.parts`) stands for each of them, has its
+name, its class's name and its parameters, and is called where the original was.
 """
 
 from __future__ import annotations
@@ -19,21 +19,6 @@ from rfcalc.sources.exported import ops as exported_ops
 
 #: The module of a name.
 Find: TypeAlias = Callable[[str], nn.Module]
-
-
-class Part(nn.Module):
-    """Stands for a module of the original."""
-
-    def forward(self, run: Callable[[], tuple[Any, ...]], *given: Any) -> tuple[Any, ...]:
-        """Run the ops of one call; ``given`` are the values they read, for whoever follows calls of modules."""
-        return run()
-
-
-def part(kind: str, base: type[nn.Module] = Part) -> nn.Module:
-    """A module whose class has the full name ``kind``; the class has no name where that is empty."""
-    home, _, name = kind.rpartition(".")
-    made: nn.Module = type(name, (base,), {"__module__": home, "__qualname__": name})()
-    return made
 
 
 def refusal(module: fx.GraphModule) -> str:

@@ -13,8 +13,9 @@ from torch.export.graph_signature import ConstantArgument, InputKind, InputSpec,
 from torch.utils import _pytree as pytree
 
 from rfcalc.errors import LoadError, UsageError
-from rfcalc.sources.exported.calls import Body, classes, part, refusal
+from rfcalc.sources.exported.calls import Body, classes, refusal
 from rfcalc.sources.exported.inputs import Sizes, example_leaves, taken
+from rfcalc.sources.parts import part
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""``model.onnx``: a network in the ONNX format, converted to torch by onnx2pytorch; no code of the file's is run."""
+"""``model.onnx``: a network in the ONNX format, run op by op. No code of the file's is run, and no weight is read."""
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -9,72 +10,64 @@ from rfcalc.errors import LoadError
 from rfcalc.sources import forms
 from rfcalc.sources.loaded import Arguments, Expected, Loaded
 
-_ELSE = "name the code that makes the model (file.py:attr), or export it with torch.export"
-
 
 def load(spec: str) -> Loaded:
     """The network as a module, with layers called after the nodes of the file, and the inputs that it declares.
 
-    Raises `LoadError` for a file that is no ONNX model, or has an op that cannot be converted.
+    Raises `LoadError` for a file that is no ONNX model, or has an op that no rule follows.
     """
     path = Path(spec)
-    if not path.is_file():
-        raise LoadError(
-            f"{spec} is a directory: name a file in it" if path.is_dir() else f"{spec}: there is no such file"
-        )
+    if not path.exists():
+        raise LoadError(f"{spec}: there is no such file")
     try:
-        import onnx
-
-        from rfcalc.sources.onnx import module as onnx_module
+        import onnx  # noqa: F401
     except ImportError:
         raise forms.missing("onnx", spec) from None
-    try:
-        described = onnx.load(spec)
-    except Exception as error:
-        raise LoadError(f"{spec} is no ONNX model: {_line(error)}; save it again, or {_ELSE}") from error
-    if not described.graph.node:
-        raise LoadError(f"{spec} is no ONNX model: there is no node in it; save it again, or {_ELSE}")
-    try:
-        network = onnx_module.convert(described)
-    except Exception as error:
-        raise LoadError(f"{spec}: onnx2pytorch cannot convert it: {_line(error)}; {_ELSE}") from error
-    inputs = tuple(_expected(value) for value in _inputs(described.graph))
-    return Loaded(network, spec, inputs, example=_example(described.graph))
+    from rfcalc.sources.onnx.files import File
+    from rfcalc.sources.onnx.network import network_of
+
+    file = File(path, spec)
+    network = network_of(file)
+    takes = [value for value in file.model.graph.input if value.name in network.takes]
+    inputs = tuple(_expected(value, spec) for value in takes)
+    return Loaded(network, spec, inputs, example=_example(takes, spec))
 
 
-def _inputs(graph: Any) -> list[Any]:
-    """What the graph takes; old files list their weights among it."""
-    weights = {tensor.name for tensor in graph.initializer}
-    return [value for value in graph.input if value.name not in weights]
+def _dims(value: Any) -> list[int | None] | None:
+    """The extents of an input, None for those that are open; None for an input of which not even the rank is known."""
+    held = value.type.tensor_type
+    if not held.HasField("shape"):
+        return None
+    return [dim.dim_value or None for dim in held.shape.dim]
 
 
-def _dims(value: Any) -> list[int | None]:
-    return [dim.dim_value or None for dim in value.type.tensor_type.shape.dim]
+def _dtype(value: Any, spec: str) -> str:
+    from rfcalc.sources.onnx.dtypes import STRING, TORCH
+
+    kind = value.type.tensor_type.elem_type
+    if kind not in TORCH:
+        what = value.type.WhichOneof("value") or "nothing"
+        named = "tensor of texts" if kind == STRING else what.removesuffix("_type")
+        raise LoadError(f"{spec}: its input {value.name!r} is a {named}, and a tensor of numbers is needed")
+    return str(TORCH[kind]).removeprefix("torch.")
 
 
-def _dtype(value: Any) -> str:
-    import onnx
-
-    return str(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
-
-
-def _expected(value: Any) -> Expected:
-    return Expected(value.name, tuple(_dims(value)[1:]), _dtype(value))
+def _expected(value: Any, spec: str) -> Expected:
+    dims = _dims(value)
+    return Expected(value.name, tuple((dims or [])[1:]), _dtype(value, spec))
 
 
-def _example(graph: Any) -> Arguments | None:
+def _example(takes: list[Any], spec: str) -> Arguments | None:
     """A call with the sizes of the file, where all of them are fixed."""
     import torch
 
     tensors = []
-    for value in _inputs(graph):
-        fixed = [extent for extent in _dims(value) if extent is not None]
-        if len(fixed) < len(_dims(value)):
+    for value in takes:
+        dims = _dims(value)
+        if dims is None or None in dims:
             return None
-        tensors.append(torch.empty(fixed, dtype=getattr(torch, _dtype(value)), device="meta"))
+        fixed = [extent for extent in dims if extent is not None]
+        if prod(fixed) >= 1 << 60 or min(fixed, default=1) < 0:
+            raise LoadError(f"{spec} is damaged: its input {value.name!r} has the shape {'x'.join(map(str, fixed))}")
+        tensors.append(torch.empty(fixed, dtype=getattr(torch, _dtype(value, spec)), device="meta"))
     return tuple(tensors), {}
-
-
-def _line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}".rstrip(" .:")
