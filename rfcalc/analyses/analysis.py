@@ -30,6 +30,8 @@ from rfcalc.uncollected import uncollected
 if TYPE_CHECKING:
     import networkx as nx
 
+    from rfcalc.analyses.costs.parts import Tokens
+
 SCHEMA = "rfcalc/1"
 
 
@@ -187,6 +189,15 @@ class Analysis:
     def with_reads(self, layers: Sequence[Layer]) -> tuple[Layer, ...]:
         """The layers with the patch of every earlier numbered layer that one of their interior units uses."""
         return tuple(replace(layer, reads=self._patches(layer)) for layer in layers)
+
+    def per_token(self, tokens: int | None = None) -> Tokens:
+        """What one token costs, by part, and the parameters that it meets; see `rfcalc.analyses.costs.parts`.
+
+        ``tokens`` is how many a pass has; without, as many as there are token ids. Raises `UsageError` without any.
+        """
+        from rfcalc.analyses.costs.parts import per_token
+
+        return per_token(self.layer_graph, tokens)
 
     def to_dict(self, layers: Sequence[Layer] | None = None) -> dict[str, Any]:
         """The JSON document of the analysis, with all numbered layers or the given ones."""

@@ -22,6 +22,7 @@ from rfcalc.cli.output import Output, complain
 from rfcalc.cli.parse import numbers_only, parse_position
 from rfcalc.errors import UsageError
 from rfcalc.report import details, overview
+from rfcalc.report.tokens import tokens_report
 
 if TYPE_CHECKING:
     from rfcalc.analyses.analysis import Analysis
@@ -43,6 +44,8 @@ HELP = f"""What the layers of MODEL see and cost: receptive field, parameters, m
     is_flag=True,
     help="Multiply-adds of the backward pass too: the gradients of inputs and of weights that training takes.",
 )
+@click.option("--per-token", is_flag=True, help="What one token costs, by part, and the parameters that it meets.")
+@click.option("--tokens", type=int, metavar="N", help="With --per-token: how many tokens a pass has, if not the ids'.")
 @click.option(
     "--symbolic",
     metavar="H,W,N",
@@ -60,22 +63,33 @@ def command(
     affects: str | None,
     every: bool,
     backward: bool,
+    per_token: bool,
+    tokens: int | None,
     symbolic: str | None,
     output: Output,
     strict: bool,
 ) -> int:
     """Analyze, choose the layers, print."""
     if symbolic is not None:
-        if every or backward or of is not None or at is not None or affects is not None:
-            raise UsageError("--symbolic is about costs: leave --of, --at, --affects, --backward and --all out")
+        if every or backward or per_token or of is not None or at is not None or affects is not None:
+            raise UsageError(
+                "--symbolic is about costs: leave --of, --at, --affects, --backward, --per-token and --all out"
+            )
         return show_growth(request, symbolic, layer, output, strict)
     numbers_only(request.inputs)
     position, pixel = parse_position(at), parse_position(affects, "--affects")
     if every and layer is not None:
         raise UsageError("--all and --layer exclude each other: --all shows every op, --layer chooses; leave one out")
+    if tokens is not None and not per_token:
+        raise UsageError("--tokens says how many tokens --per-token is of: add --per-token")
+    if per_token and (layer is not None or every or of is not None or at is not None or affects is not None):
+        raise UsageError("--per-token is about parts: leave --layer, --of, --at, --affects and --all out")
     analysis = request.analyze(of)
     for notice in analysis.notices:
         complain(f"note: {notice}")
+    if per_token:
+        output.emit(tokens_report(analysis, analysis.per_token(tokens)))
+        return INCOMPLETE if strict and told_gaps(incomplete(analysis, ())) else 0
     layers = chosen(analysis, layer, every)
     if position is not None:
         layers = with_regions(analysis, layers, position)
@@ -86,10 +100,14 @@ def command(
     else:
         layers = analysis.with_reads(layers)
         output.emit(details(analysis, layers, position, backward=backward))
-    gaps = incomplete(analysis, layers) if strict else []
+    return INCOMPLETE if strict and told_gaps(incomplete(analysis, layers)) else 0
+
+
+def told_gaps(gaps: Sequence[str]) -> bool:
+    """Whether anything keeps the numbers from being exact, which is said then."""
     if gaps:
         complain(f"incomplete: {'; '.join(gaps)}")
-    return INCOMPLETE if gaps else 0
+    return bool(gaps)
 
 
 def show_growth(request: Request, symbolic: str, layer: str | None, output: Output, strict: bool) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rfcalc.analyses import cost
 from rfcalc.analyses.analysis import Analysis
+from rfcalc.analyses.costs.parts import PARTS, count_of_ids
 from rfcalc.analyses.results import Layer, ReceptiveField
 from rfcalc.analyses.summary import Summary, summary
 from rfcalc.comparing.family import Family
@@ -61,7 +62,8 @@ class Formulas:
     """A model at the start of its symbols, and everything that follows for other sizes.
 
     ``fit`` has polynomials for the totals by name, for the extents of inputs by ("input", name, axis), and for each
-    layer by ("layer", name, "params" or "macs").
+    layer by ("layer", name, "params" or "macs"); where token ids come in, for each part that has multiply-adds by
+    ("part", name, "macs" or "unmasked_macs").
     """
 
     model: str
@@ -99,6 +101,12 @@ class Formulas:
     def layer_count(self, layer: Layer, what: str) -> Count:
         """The formula of a layer's ``params`` or ``macs``."""
         return self.count(("layer", layer.name, what))
+
+    @property
+    def by_part(self) -> dict[str, tuple[Count, Count]]:
+        """The multiply-adds of each part of a model of token ids that has any, and those that no mask closes."""
+        pairs = {part: tuple(self.count(("part", part, what)) for what in ("macs", "unmasked_macs")) for part in PARTS}
+        return {part: (macs, unmasked) for part, (macs, unmasked) in pairs.items() if macs or unmasked}
 
     @property
     def inputs(self) -> dict[str, tuple[Count, ...]]:
@@ -152,6 +160,11 @@ def sample(analysis: Analysis) -> Sample:
         counts["layer", owner.name, "params"] = price.params
         if price.macs is not None:
             counts["layer", owner.name, "macs"] = price.macs
+    if count_of_ids(analysis.layer_graph):
+        for part in analysis.per_token().parts:
+            counts["part", part.name, "macs"] = part.macs
+            if part.unmasked is not None:
+                counts["part", part.name, "unmasked_macs"] = part.unmasked
     return Sample(counts, lambda: _facts(analysis))
 
 

@@ -73,6 +73,7 @@ class Growth:
     confirmed: tuple[Sizes, ...]
     notes: tuple[str, ...]
     analysis: Analysis = field(repr=False, compare=False)
+    by_part: Mapping[str, tuple[Count, Count]] = field(default_factory=dict)  #: multiply-adds, and those not masked
 
     @property
     def start(self) -> dict[str, int]:
@@ -111,6 +112,10 @@ class Growth:
             "formula": {name: json_count(getattr(self, name)) for name in TOTALS},
             "status": self.status,
             "parts": [part.to_dict() for part in self.parts()],
+            "by_part": {
+                name: {"macs": json_count(macs), "unmasked_macs": json_count(unmasked)}
+                for name, (macs, unmasked) in self.by_part.items()
+            },
             "layers": [item.to_dict() for item in (self.layers if layers is None else layers)],
             "irregular": [item.to_dict() for item in self.irregular],
             "fitted": [dict(sizes) for sizes in self.fitted],
@@ -162,6 +167,7 @@ def grown(found: Formulas) -> Growth:
         confirmed=found.fit.confirmed,
         notes=found.analysis.notices,
         analysis=found.analysis,
+        by_part=found.by_part,
     )
 
 

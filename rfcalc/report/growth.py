@@ -25,6 +25,8 @@ def growth_report(found: Growth, layers: Sequence[LayerGrowth] | None = None) ->
     parts = found.parts()
     if parts:
         sections.append(Section("terms of the multiply-adds", table=_parts(parts, found)))
+    if found.by_part:
+        sections.append(Section("by part", table=_by_part(found)))
     if shown:
         sections.append(Section("layers", table=_layers(shown)))
     records = [{**item.to_dict(), "kind": item.layer.kind} for item in shown]
@@ -83,6 +85,15 @@ def _parts(parts: Sequence[Part], found: Growth) -> Table:
     )
     rows = tuple((part.term, part.share, len(part.layers), text.listed(patterns(part.layers))) for part in parts)
     return Table(columns, rows)
+
+
+def _by_part(found: Growth) -> Table:
+    columns = (
+        Column("part"),
+        Column("multiply-adds", formula.count, right=True),
+        Column("unmasked", formula.count, right=True),
+    )
+    return Table(columns, tuple((name, *counts) for name, counts in found.by_part.items()))
 
 
 def patterns(names: Sequence[str]) -> list[str]:

@@ -148,11 +148,23 @@ class Sorting:
             raise UsageError(f"{graph.model}: {asked} ({given}): say how many tokens a pass has, --tokens N")
         self.tokens = found
         self.weights = {param.name: param for param in graph.params if not param.shared_with}
+        self._shapes = {param.name: param.shape for param in graph.params}
         self._alias = {param.name: param.shared_with for param in graph.params if param.shared_with}
 
     def names(self, record: Node) -> tuple[str, ...]:
-        """The parameters that an op uses, each by its first name."""
-        return tuple(dict.fromkeys(self._alias.get(name, name) for name in record.params))
+        """The parameters that an op uses, each by its first name; of a product those too that were gathered for it."""
+        used = record.params or (tuple(self._gathered(record)) if record.macs else ())
+        return tuple(dict.fromkeys(self._alias.get(name, name) for name in used))
+
+    def _gathered(self, record: Node) -> Iterator[str]:
+        """The stacks of matrices that the factors of a product were taken from, as those of chosen experts are."""
+        front = [ref.node for ref in record.inputs]
+        while front:
+            other = self.graph[front.pop()]
+            tables = [name for name in other.params if len(self._shapes[name]) > 2]
+            if other.kind in _MOVES or (other.kind == "embedding" and tables):
+                yield from tables
+                front += [] if tables else [ref.node for ref in other.inputs]
 
     @cached_property
     def products(self) -> tuple[Node, ...]:
@@ -299,6 +311,8 @@ class Sorting:
         )
 
 
+#: Kinds that move numbers and change none.
+_MOVES = frozenset({"reshape", "copy", "cast"})
 _LAST_NUMBER = re.compile(r"(?<=\.)\d+(?=\.[^\d]*$)")
 
 __all__ = ["PARTS", "SCHEMA", "Part", "Sorting", "Tokens", "count_of_ids", "per_token"]
