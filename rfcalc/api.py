@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rfcalc.comparing.growth import Growth
     from rfcalc.comparing.rows import Comparison
     from rfcalc.effective import EffectiveField
+    from rfcalc.footprint import Memory
     from rfcalc.graph import LayerGraph
     from rfcalc.streaming import Streaming
 
@@ -237,4 +238,43 @@ def stream(
         return trial.verified(model, inputs, axes=axes, training=training, seed=seed, **settings)
 
 
-__all__: Sequence[str] = ["analyze", "compare", "erf", "growth", "stream", "trace", "verify"]
+def memory(
+    model: Any,
+    inputs: Any = None,
+    *,
+    training: bool = False,
+    optimizer: str = "adamw",
+    dtype: Any = None,
+    autocast: Any = None,
+    checkpoint: str | Sequence[str] = (),
+    freeze: str | Sequence[str] = (),
+    attention: str = "auto",
+    batch: int | None = None,
+    verify: bool = False,
+    axes: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None = None,
+) -> Memory:
+    """The bytes that a model takes, in inference and with ``training`` in training; see `rfcalc.footprint.memory`.
+
+    ``verify`` runs it on real tensors too and counts by other means: ``agree`` says whether every number is the same.
+    """
+    from rfcalc import footprint
+    from rfcalc.sources.guest import hosting
+
+    with hosting(model):
+        return footprint.memory(
+            model,
+            inputs,
+            training=training,
+            optimizer=optimizer,
+            dtype=dtype,
+            autocast=autocast,
+            checkpoint=checkpoint,
+            freeze=freeze,
+            attention=attention,
+            batch=batch,
+            verify=verify,
+            axes=axes,
+        )
+
+
+__all__: Sequence[str] = ["analyze", "compare", "erf", "growth", "memory", "stream", "trace", "verify"]

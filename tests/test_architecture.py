@@ -26,13 +26,14 @@ ALLOWED = {
     "zoo": set(),
     "tracing": {"ops", "graph", "reads", "errors", "uncollected"},
     "sources": {"tracing", "zoo", "graph", "graph_json", "errors", "reading", "writing"},
-    "api": {"sources", "analyses", "checking", "comparing", "effective", "graph", "streaming"},
+    "api": {"sources", "analyses", "checking", "comparing", "effective", "footprint", "graph", "streaming"},
     "plotting": {"analyses", "graph", "report", "errors"},
     "page": {"analyses", "graph", "report", "rfcalc"},
     "comparing": {"sources", "analyses", "graph", "errors"},
     "checking": {"sources", "tracing", "analyses", "ops", "graph", "report", "errors", "rfcalc"},
     "effective": {"sources", "tracing", "checking", "analyses", "graph", "report", "errors"},
     "streaming": {"sources", "tracing", "checking", "analyses", "graph", "reads", "errors"},
+    "footprint": {"sources", "tracing", "checking", "analyses", "graph", "report", "errors", "uncollected"},
     "sweeping": {"api", "sources", "tracing", "analyses", "errors", "reading", "rfcalc"},
     "baseline": {"analyses", "graph", "errors", "reading", "rfcalc", "writing"},
     "conventions": {"graph", "errors"},
@@ -49,7 +50,7 @@ SHOWS_ITSELF = {
     ("rfcalc.comparing.rows", "rfcalc.report.comparison"),
     ("rfcalc.streaming.results", "rfcalc.report.streaming"),
 }
-WITH_TORCH = {"zoo", "tracing", "sources", "checking", "effective", "streaming"}
+WITH_TORCH = {"zoo", "tracing", "sources", "checking", "effective", "footprint", "streaming"}
 
 
 def files() -> list[Path]:

@@ -21,6 +21,7 @@ COMMANDS = (
     "erf",
     "stream",
     "explain",
+    "memory",
     "sweep",
     "init",
     "lock",

@@ -39,6 +39,10 @@ class Constants(DispatchMode):
         entry = self._known.get(id(tensor))
         return entry[1] if entry is not None else None
 
+    def know(self, tensor: torch.Tensor, numbers: torch.Tensor) -> None:
+        """Say what the numbers of a further meta tensor are."""
+        self._known[id(tensor)] = (tensor, numbers)
+
     def hand_over(self, recorder: Recorder) -> None:
         """Tell a recorder what is known, for tensors that are no parameters or buffers."""
         for tensor, real in self._known.values():

@@ -1,0 +1,70 @@
+"""`rfcalc memory MODEL`: bytes, what is alive at once, what training keeps, and what fits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from rfcalc.cli.options import (
+    MODEL_HELP,
+    Request,
+    debug_option,
+    guest,
+    model_options,
+    output_options,
+)
+from rfcalc.cli.output import Output, complain
+
+DISAGREE = 1  #: exit status
+
+HELP = f"""Say what MODEL takes: bytes of parameters and buffers, of activations, and of all that is alive at once.
+
+Runs the model's own code on tensors without storage and follows every storage from its birth to its death, as eager
+torch on a CPU holds it. With --training autograd and the optimizer run, too: what is saved for the way back, gradients,
+states, and the peaks of forward, backward and step. Exits with status 1 if --verify finds another number.
+
+{MODEL_HELP}"""
+
+
+@click.command("memory", help=HELP, short_help="Say what a model takes, and what fits.")
+@model_options
+@click.option("--batch", type=int, metavar="N", help="So many samples in each input.")
+@click.option(
+    "--optimizer",
+    default="adamw",
+    show_default=True,
+    metavar="NAME",
+    help="adamw, adam, sgd, momentum, muon, adam8bit or none, with --training.",
+)
+@click.option("--dtype", metavar="TYPE", help="Convert parameters, buffers and inputs: fp32, fp16, bf16 or fp64.")
+@click.option("--autocast", metavar="TYPE", help="Run under torch.autocast: bf16 or fp16; parameters stay as they are.")
+@click.option(
+    "--checkpoint",
+    multiple=True,
+    metavar="PATTERN",
+    help="Run modules of these names again on the way back instead of keeping what they save; may be repeated.",
+)
+@click.option("--freeze", multiple=True, metavar="PATTERN", help="Do not train modules of these names; repeatable.")
+@click.option(
+    "--attention",
+    default="auto",
+    show_default=True,
+    metavar="KIND",
+    help="Which kernels attention takes: math, flash, or what torch chooses.",
+)
+@click.option("--verify", is_flag=True, help="Run it on real tensors and count by other means.")
+@click.option("--all", "everything", is_flag=True, help="Show all modules and storages.")
+@output_options
+@debug_option
+def command(request: Request, everything: bool, output: Output, **chosen: Any) -> int:
+    """Measure, print, say by the exit status whether a real run agrees."""
+    from rfcalc import api
+    from rfcalc.report.memory import memory_report
+
+    with guest(request.spec):
+        found = api.memory(request.spec, request.inputs, training=request.training, axes=request.axes, **chosen)
+    for notice in found.notices:
+        complain(f"note: {notice}")
+    output.emit(memory_report(found, everything=everything))
+    return 0 if found.agree else DISAGREE

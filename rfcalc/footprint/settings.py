@@ -1,0 +1,48 @@
+"""What is asked: the model, one call of it, and under which conditions it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from rfcalc.errors import UsageError
+from rfcalc.sources.loaded import Loaded
+
+#: Types that a model or autocast can run in, by the names that people write.
+DTYPES = {
+    **dict.fromkeys(("fp32", "float32", "float"), torch.float32),
+    **dict.fromkeys(("fp16", "float16", "half"), torch.float16),
+    **dict.fromkeys(("bf16", "bfloat16"), torch.bfloat16),
+    **dict.fromkeys(("fp64", "float64", "double"), torch.float64),
+}
+ATTENTIONS = ("auto", "math", "flash")
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """A model and one call of it. ``graph`` is that call as it was traced."""
+
+    loaded: Loaded
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    autocast: torch.dtype | None = None
+    attention: str = "auto"
+    checkpoint: tuple[str, ...] = ()
+    freeze: tuple[str, ...] = ()
+    optimizer: str = "adamw"
+
+
+def dtype_of(name: str | torch.dtype | None, what: str) -> torch.dtype | None:
+    """A floating-point type by its name. Raises `UsageError` naming the option for any other."""
+    if name is None or isinstance(name, torch.dtype):
+        found = name
+    elif name in DTYPES:
+        found = DTYPES[name]
+    else:
+        raise UsageError(f"{what} {name!r}: expected fp32, fp16, bf16 or fp64")
+    if found is not None and not found.is_floating_point:
+        raise UsageError(f"{what} {name!r}: a model computes in floating-point numbers: fp32, fp16, bf16 or fp64")
+    return found

@@ -1,0 +1,244 @@
+"""The witness: the same pass on real tensors on the CPU, counted by other means.
+
+Storages are polled by weak references of torch's own after every op, what autograd saves is told apart by its address,
+and a run that nothing looks at is measured by the allocator. Nothing of the watch is used.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils import _pytree
+
+from rfcalc.checking import device as devices
+from rfcalc.errors import RfcalcError, TraceError
+from rfcalc.footprint.passes import Course, run
+from rfcalc.footprint.results import Counted, Witnessed
+from rfcalc.footprint.settings import Setup
+from rfcalc.footprint.worlds import Real
+from rfcalc.sources.guest import undrawn
+from rfcalc.tracing.failing import first_line
+from rfcalc.tracing.fallback import free_memory, gibibytes, weight
+from rfcalc.tracing.modes import DispatchMode
+from rfcalc.uncollected import uncollected
+
+_SHOWN = 20  #: differences that are listed
+
+
+class Counter(DispatchMode):
+    """Counts, after every op that makes or changes a tensor, the bytes of all storages that are alive."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: list[tuple[str, int]] = []
+        self.saved_bytes: list[int] = []  #: of the storage of each tensor that autograd saves, in order
+        self.kept = 0
+        self.gradients = 0
+        self.states = 0
+        self._alive: dict[int, tuple[Any, int]] = {}
+        self._given: set[int] = set()  #: parameters, buffers and inputs
+        self._saved: dict[int, int] = {}
+
+    def declare(self, tensor: torch.Tensor, role: str, name: str) -> None:
+        self._meet(tensor)
+        self._given.add(tensor.untyped_storage().data_ptr())
+
+    def within(self) -> AbstractContextManager[Any]:
+        return self
+
+    def saved(self, tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        self.saved_bytes.append(storage.nbytes())
+        self._meet(tensor)
+        return tensor
+
+    def is_own(self, tensor: torch.Tensor) -> bool:
+        return not tensor.is_meta and StorageWeakRef(tensor.untyped_storage()).cdata in self._alive
+
+    def _meet(self, tensor: torch.Tensor) -> bool:
+        """Whether its storage is one that was not met; its size is taken anew."""
+        storage = tensor.untyped_storage()
+        reference = StorageWeakRef(storage)
+        known = reference.cdata in self._alive and not self._alive[reference.cdata][0].expired()
+        self._alive[reference.cdata] = reference, storage.nbytes()
+        return not known
+
+    def _count(self) -> int:
+        gone = [key for key, (reference, _) in self._alive.items() if reference.expired()]
+        for key in gone:
+            del self._alive[key]
+        return sum(size for _, size in self._alive.values())
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        found = [leaf for leaf in _pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        writes = [str(one.name) for one in func._schema.arguments if one.alias_info and one.alias_info.is_write]
+        fresh = [self._meet(tensor) for tensor in found]
+        if True in fresh or writes:
+            self.seen.append((func._schema.name.partition("::")[2], self._count()))
+        return result
+
+    # --- between the parts of a pass ----------------------------------------------------------------------------------
+
+    def _bytes_of(self, tensors: Iterable[torch.Tensor | None]) -> int:
+        stores = [one.untyped_storage() for one in tensors if one is not None]
+        return sum({store.data_ptr(): store.nbytes() for store in stores}.values())
+
+    def forward_over(self, loss: torch.Tensor | None) -> None:
+        self._count()
+        with_loss = [] if loss is None else [loss.untyped_storage().data_ptr()]
+        kept = 0
+        for reference, size in self._alive.values():
+            storage = torch.UntypedStorage._new_with_weak_ptr(reference.cdata)  # type: ignore[attr-defined]
+            if storage is not None and storage.data_ptr() not in (*self._given, *with_loss):
+                kept += size
+        self.kept = kept
+
+    def backward_over(self, trained: list[nn.Parameter]) -> None:
+        self.gradients = self._bytes_of(one.grad for one in trained)
+
+    def step_over(self, states: list[tuple[nn.Parameter, torch.Tensor]]) -> None:
+        self.states = self._bytes_of(state for _, state in states)
+
+
+class Allocations:
+    """What the CPU's allocator gave and got back in each part of a pass that nothing else looks at."""
+
+    def __init__(self) -> None:
+        self.after: list[int] = []  #: bytes more than at the beginning, after each part
+        self.peak = 0
+        self._now = 0
+        self._profile: Any = None
+        self._kept = 0
+
+    def declare(self, tensor: torch.Tensor, role: str, name: str) -> None:
+        """Was there before."""
+
+    def within(self) -> AbstractContextManager[Any]:
+        self._start()
+        return nullcontext()
+
+    def saved(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor
+
+    def is_own(self, tensor: torch.Tensor) -> bool:
+        return False
+
+    def forward_over(self, loss: torch.Tensor | None) -> None:
+        self._next()
+
+    def backward_over(self, trained: list[nn.Parameter]) -> None:
+        self._next()
+
+    def step_over(self, states: list[tuple[nn.Parameter, torch.Tensor]]) -> None:
+        self._next()
+
+    def _start(self) -> None:
+        self._profile = torch.profiler.profile(
+            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True
+        )
+        self._profile.__enter__()
+
+    def _next(self) -> None:
+        self._profile.__exit__(None, None, None)
+        results = self._profile.profiler.kineto_results
+        moments = [(event.start_ns(), event.nbytes()) for event in results.events() if event.name() == "[memory]"]
+        for _, change in sorted(moments, key=lambda moment: moment[0]):
+            self._now += change
+            self.peak = max(self.peak, self._now)
+        self.after.append(self._now)
+        self._start()
+
+    def close(self) -> None:
+        if self._profile is not None:
+            self._profile.__exit__(None, None, None)
+
+
+def verified(setup: Setup, inference: Course, trained: Course | None) -> Witnessed:
+    """Both passes for real, beside what was said of them. Raises `TraceError` without room for them."""
+    _room(setup, inference, trained)
+    checks: list[Counted] = []
+    allocator: dict[str, int] = {}
+    for course, training in ((inference, False), (trained, True)):
+        if course is None:
+            continue
+        word = "training" if training else "inference"
+        counter = Counter()
+        _real(setup, counter, training=training)
+        checks.append(_sequence(f"storages alive in {word}, op by op", course, counter))
+        if training:
+            checks.append(_saved(course, counter))
+            checks.append(Counted("bytes of gradients", course.gradients, counter.gradients, 1))
+            if course.steady:
+                checks.append(Counted("bytes of the optimizer's states", course.states, counter.states, 1))
+        kept = sum(block.nbytes for block in course.kept)
+        what = "bytes kept for the way back" if training else "bytes alive when inference is over"
+        checks.append(Counted(what, kept, counter.kept, 1))
+    return Witnessed(
+        device=devices.describe(torch.device("cpu")),
+        versions=devices.versions(torch.device("cpu")),
+        checks=tuple(checks),
+        allocator=allocator,
+    )
+
+
+def _room(setup: Setup, inference: Course, trained: Course | None) -> None:
+    courses = [course for course in (inference, trained) if course is not None]
+    need = max([step.alive for course in courses for step in course.steps], default=0)
+    need += weight(module for module in setup.loaded.model.modules())
+    if need > free_memory():
+        raise TraceError(
+            f"{setup.loaded.name} takes {gibibytes(need)} when it is run for real, more than this machine has free"
+        )
+
+
+def _real(setup: Setup, observer: Any, *, training: bool) -> None:
+    with undrawn(), uncollected():
+        try:
+            run(setup, Real(setup.loaded.constants), observer, [], training=training)
+        except RfcalcError:
+            raise
+        except Exception as error:
+            name = setup.loaded.name
+            raise TraceError(f"{name} was followed, but fails on real tensors: {first_line(error)}") from error
+
+
+def _sequence(what: str, course: Course, counter: Counter) -> Counted:
+    """Every op with what was alive after it."""
+    told = [(step.op, step.alive) for step in course.steps]
+    pairs = itertools.zip_longest(told, counter.seen, fillvalue=("nothing", 0))
+    apart = [
+        {"op": number, "expected": f"{ours[0]} {ours[1]:,}", "seen": f"{theirs[0]} {theirs[1]:,}"}
+        for number, (ours, theirs) in enumerate(pairs)
+        if ours != theirs
+    ]
+    highest = max([alive for _, alive in told], default=0), max([alive for _, alive in counter.seen], default=0)
+    return Counted(what, *highest, compared=max(len(told), len(counter.seen)), differences=tuple(apart[:_SHOWN]))
+
+
+def _saved(course: Course, counter: Counter) -> Counted:
+    expected = course.saved_sizes
+    pairs = itertools.zip_longest(expected, counter.saved_bytes, fillvalue=-1)
+    apart = [
+        {"op": number, "expected": str(ours), "seen": str(theirs)}
+        for number, (ours, theirs) in enumerate(pairs)
+        if ours != theirs
+    ]
+    return Counted(
+        "tensors that autograd saves, one by one",
+        sum(expected),
+        sum(counter.saved_bytes),
+        len(counter.saved_bytes),
+        tuple(apart[:_SHOWN]),
+    )
+
+
+__all__ = ["Allocations", "Counter", "verified"]

@@ -1,0 +1,118 @@
+"""`rfcalc memory`: what it prints, and what it says of a request that makes no sense."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from rfcalc.cli import cli
+
+Invoke = Callable[..., Result]
+
+NET = """\
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3)
+        self.head = nn.Linear(2, 3)
+
+    def forward(self, x):
+        return self.head(self.conv(x).mean((2, 3)))
+
+class Frozen(Net):
+    def __init__(self):
+        super().__init__()
+        self.requires_grad_(False)
+
+class Fails(Net):
+    def forward(self, x):
+        raise ValueError("no way")
+"""
+
+
+@pytest.fixture
+def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Invoke:
+    """Run the command in a directory with a small network."""
+    for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(NET)
+    return lambda *args: CliRunner().invoke(cli, ["memory", *args], prog_name="rfcalc")
+
+
+def test_the_document(invoke: Invoke) -> None:
+    done = invoke("net.py:Net", "--input", "1x5x5", "--training", "--verify", "--format", "json")
+
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["schema"] == "rfcalc-memory/1"
+    assert found["params_bytes"] == 4 * (18 + 2 + 6 + 3)
+    assert found["activations"] == {"elements": 18 + 3, "bytes": 84}
+    assert found["peak_bytes"] == 116 + 100 + 72 + 8
+    assert found["peak_at"] == "mean"
+    assert (
+        found["training"]["saved_bytes"] == 8
+    )  # the mean, for the head's weight
+    assert found["training"]["gradients_bytes"] == 116
+    assert found["training"]["optimizer_bytes"] == 2 * 116 + 4 * 4
+    assert found["training"]["peak_bytes"] == max(found["training"]["phases"].values())
+    assert found["kv_cache"] == []
+    assert found["verify"]["agree"] is True
+    assert sum(found["peak"]["by_role"].values()) == found["peak_bytes"]
+
+
+def test_the_table(invoke: Invoke) -> None:
+    done = invoke("net.py:Net", "--input", "1x5x5", "--batch", "4", "--training")
+
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    assert lines[0] == "net.py:Net: memory, input 4x1x5x5"
+    assert "parameters   116" in lines
+    assert "inputs       400" in lines
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "said"),
+    [
+        (("--optimizer", "rmsprop"), 2, "unknown optimizer 'rmsprop': expected adamw, adam, sgd, momentum, muon"),
+        (("--dtype", "int8"), 2, "--dtype 'int8': expected fp32, fp16, bf16 or fp64"),
+        (("--autocast", "fp64"), 2, "--autocast fp64: expected bf16 or fp16"),
+        (("--batch", "0"), 2, "--batch 0: a batch has at least one sample"),
+        (
+            ("--training", "--checkpoint", "layer*"),
+            2,
+            "--checkpoint 'layer*' matches no module; at the top there",
+        ),
+        (("--training", "--freeze", "layer*"), 2, "--freeze 'layer*' matches no module"),
+        (("--attention", "fast"), 2, "unknown attention 'fast': expected auto, math, flash"),
+        (("--input", "3x5x5"), 3, "layer conv (Conv2d) got 1x3x5x5, needs 1 channels"),
+    ],
+)
+def test_one_line(invoke: Invoke, args: tuple[str, ...], status: int, said: str) -> None:
+    done = invoke("net.py:Net", *(() if "--input" in args else ("--input", "1x5x5")), *args)
+
+    assert done.exit_code == status
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_models_that_have_no_answer(invoke: Invoke, tmp_path: Path) -> None:
+    frozen = invoke("net.py:Frozen", "--input", "1x5x5", "--training")
+    fails = invoke("net.py:Fails", "--input", "1x5x5")
+    (tmp_path / "graph.json").write_text(CliRunner().invoke(cli, ["trace", "3x3:1-1", "--input", "1x5x5"]).stdout)
+    saved = invoke("graph.json")
+
+    assert (frozen.exit_code, fails.exit_code, saved.exit_code) == (2, 3, 2)
+    assert "net.py:Frozen cannot be trained: no result of its forward pass depends on a parameter" in frozen.stderr
+    assert "no way" in fails.stderr
+    assert (
+        saved.stderr == "rfcalc: error: a saved graph has no code that could run: name the model it was traced from\n"
+    )

@@ -1,0 +1,90 @@
+"""A real run is counted by other means, and every number is the same; where one is not, it is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import rfcalc
+from rfcalc.footprint import watch
+
+
+class Block(nn.Module):
+    """Attention and a gated layer, with an in-place op, a view that is kept and a tensor that Python holds."""
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm, self.qkv, self.out = nn.LayerNorm(16), nn.Linear(16, 48), nn.Linear(16, 16)
+        self.up, self.down = nn.Linear(16, 64), nn.Linear(32, 16)
+        self.dropout = nn.Dropout(dropout)
+        self.register_buffer("scale", torch.ones(16))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        held = x
+        q, k, v = self.qkv(self.norm(x)).view(2, 5, 3, 2, 8).permute(2, 0, 3, 1, 4)
+        x = functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(2, 5, 16)
+        x = (self.dropout(self.out(x)) + held).mul_(self.scale)
+        left, right = self.up(x).chunk(2, -1)
+        return x + self.down(functional.silu(left) * right)
+
+
+def net() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Dropout2d(0.2),
+        nn.ConvTranspose2d(8, 4, 2, stride=2), nn.GroupNorm(2, 4), nn.Hardswish(), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Linear(4, 3), nn.LogSoftmax(-1),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "more"),
+    [
+        (net, (2, 3, 12, 12), {}),
+        (net, (2, 3, 12, 12), {"optimizer": "momentum", "checkpoint": ("0", "5")}),
+        (Block, (2, 5, 16), {"attention": "flash"}),
+        (Block, (2, 5, 16), {"attention": "math", "optimizer": "sgd"}),
+        (lambda: Block(0.1), (2, 5, 16), {"autocast": "bf16"}),
+        (Block, (2, 5, 16), {"dtype": "bf16", "freeze": "qkv"}),
+        (lambda: nn.TransformerEncoderLayer(16, 2, 32, batch_first=True), (2, 5, 16), {}),
+        (lambda: nn.Conv3d(2, 4, 3), (1, 2, 5, 5, 5), {"optimizer": "none"}),
+    ],
+)
+def test_every_number_is_the_same(model: Any, shape: tuple[int, ...], more: dict[str, Any]) -> None:
+    found = rfcalc.memory(model(), shape, training=True, verify=True, **more)
+
+    assert found.witness is not None
+    assert [(one.what, one.expected, one.seen, one.differences) for one in found.witness.checks if not one.agree] == []
+    assert all(one.compared for one in found.witness.checks)
+
+
+def test_a_number_that_is_wrong_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forgets(self: watch.Watch, tensor: torch.Tensor, op: str, role: str) -> Any:
+        return None if op == "relu" else see(self, tensor, op, role)
+
+    see = watch.Watch._see
+    monkeypatch.setattr(watch.Watch, "_see", forgets)
+    found = rfcalc.memory(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)), (2, 4), verify=True)
+
+    assert found.witness is not None
+    assert not found.agree
+    (first,) = [one for one in found.witness.checks if one.differences]
+    assert (first.differences[0]["op"], first.differences[0]["seen"]) == (1, "relu 256")
+
+
+def test_what_autograd_keeps_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reference that the watch itself held would make the analysis say more than a real run."""
+    held: list[torch.Tensor] = []
+    note = watch.Watch._note
+
+    def holds(self: watch.Watch, func: Any, name: str, args: Any, kwargs: Any, result: Any, place: str) -> None:
+        held.extend(one for one in args if isinstance(one, torch.Tensor))
+        note(self, func, name, args, kwargs, result, place)
+
+    monkeypatch.setattr(watch.Watch, "_note", holds)
+    found = rfcalc.memory(nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Tanh()), (2, 4), verify=True)
+
+    assert not found.agree
