@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from rfcalc.checking.subject import Subject, map_tensors, resolve
 from rfcalc.errors import RfcalcError, TraceError, UsageError
 from rfcalc.footprint import optimizers, passes
 from rfcalc.footprint.calls import converted, with_batch
+from rfcalc.footprint.hollow import Hollow, NeedsPlainError
 from rfcalc.footprint.passes import Course
 from rfcalc.footprint.results import ROLES, Held, Input, Memory, Peak, Row, Training
 from rfcalc.footprint.settings import ATTENTIONS, Setup, dtype_of
@@ -156,6 +158,10 @@ def course_of(setup: Setup, *, training: bool, notices: list[str]) -> Course:
             return passes.followed(setup, Fake(), training=training)
         except RfcalcError:
             raise
+        except NeedsPlainError as error:
+            refused: Exception = error
+            with suppress(Exception):
+                return passes.followed(setup, Hollow(), training=training)
         except Exception as error:
             refused = error
         room = weight(module for module in setup.loaded.model.modules())

@@ -25,7 +25,7 @@ class Stepper:
         for one in self._optimizers:
             one.step()
 
-    def states(self) -> list[tuple[nn.Parameter, torch.Tensor]]:
+    def states(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """All tensors that are kept from step to step, with their parameters."""
         held = [
             (owner, value) for one in self._optimizers for owner, state in one.state.items() for value in state.values()

@@ -50,7 +50,7 @@ class Observer(Protocol):
     def backward_over(self, trained: list[nn.Parameter]) -> None:
         """The gradients of these parameters are there."""
 
-    def step_over(self, states: list[tuple[nn.Parameter, torch.Tensor]]) -> None:
+    def step_over(self, states: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
         """The optimizer has taken its first step, and has these states, with their parameters."""
 
 
@@ -118,7 +118,7 @@ def _train(setup: Setup, model: nn.Module, args: Any, kwargs: Any, observer: Obs
             " trained; unfreeze one, or ask about inference"
         )
     observer.forward_over(loss)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     del loss
     trained = [one for one in model.parameters() if one.grad is not None]
     observer.backward_over(trained)
@@ -177,9 +177,7 @@ def _checkpointed(model: nn.Module, patterns: tuple[str, ...]) -> None:
         parts = name.split(".")
         if any(".".join(parts[:depth]) in chosen for depth in range(1, len(parts))):
             continue  # is run again with what it is in
-        module.forward = functools.partial(  # type: ignore[method-assign]
-            checkpoint, module.forward, use_reentrant=False, preserve_rng_state=False
-        )
+        module.forward = functools.partial(checkpoint, module.forward, use_reentrant=False, preserve_rng_state=False)
 
 
 # --- the course of a pass ---------------------------------------------------------------------------------------------
@@ -211,7 +209,7 @@ class Course:
         return sum(one.nbytes for one in self.blocks if one.role == role and one.born == 0)
 
 
-class Follower(Watch):
+class Follower(Watch):  # type: ignore[no-untyped-call]
     """A watch that makes the course of a pass."""
 
     def __init__(self, where: Callable[[], str], optimizer: str) -> None:
@@ -241,12 +239,12 @@ class Follower(Watch):
         self.course.known_states = self.course.states = optimizers.known_states(self._optimizer, trained)
         self.phase, self.answers = "step", 1.0
 
-    def _mark_of(self, owner: nn.Parameter, tensor: torch.Tensor | None, role: str) -> None:
+    def _mark_of(self, owner: torch.Tensor, tensor: torch.Tensor | None, role: str) -> None:
         block = self.block_of(owner)
         if tensor is not None:
             self.mark(tensor, role, "" if block is None else block.name)
 
-    def step_over(self, states: list[tuple[nn.Parameter, torch.Tensor]]) -> None:
+    def step_over(self, states: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
         for owner, state in states:
             self._mark_of(owner, state, "optimizer")
         self.course.states = sum(block.nbytes for block in self.alive() if block.role == "optimizer")

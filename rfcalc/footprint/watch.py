@@ -257,7 +257,7 @@ def _name(dtype: torch.dtype) -> str:
 
 def _next_number() -> int:
     """The number that autograd gives to what runs next."""
-    return int(torch._C._autograd._get_sequence_nr())  # type: ignore[attr-defined]
+    return int(torch._C._autograd._get_sequence_nr())
 
 
 __all__ = ["Block", "Step", "Watch"]

@@ -59,12 +59,12 @@ class Counter(DispatchMode):
         return tensor
 
     def is_own(self, tensor: torch.Tensor) -> bool:
-        return not tensor.is_meta and StorageWeakRef(tensor.untyped_storage()).cdata in self._alive
+        return not tensor.is_meta and tensor.untyped_storage()._cdata in self._alive
 
     def _meet(self, tensor: torch.Tensor) -> bool:
         """Whether its storage is one that was not met; its size is taken anew."""
         storage = tensor.untyped_storage()
-        reference = StorageWeakRef(storage)
+        reference: Any = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
         known = reference.cdata in self._alive and not self._alive[reference.cdata][0].expired()
         self._alive[reference.cdata] = reference, storage.nbytes()
         return not known
@@ -97,7 +97,7 @@ class Counter(DispatchMode):
         with_loss = [] if loss is None else [loss.untyped_storage().data_ptr()]
         kept = 0
         for reference, size in self._alive.values():
-            storage = torch.UntypedStorage._new_with_weak_ptr(reference.cdata)  # type: ignore[attr-defined]
+            storage = torch.UntypedStorage._new_with_weak_ptr(reference.cdata)
             if storage is not None and storage.data_ptr() not in (*self._given, *with_loss):
                 kept += size
         self.kept = kept
@@ -105,7 +105,7 @@ class Counter(DispatchMode):
     def backward_over(self, trained: list[nn.Parameter]) -> None:
         self.gradients = self._bytes_of(one.grad for one in trained)
 
-    def step_over(self, states: list[tuple[nn.Parameter, torch.Tensor]]) -> None:
+    def step_over(self, states: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
         self.states = self._bytes_of(state for _, state in states)
 
 
@@ -138,7 +138,7 @@ class Allocations:
     def backward_over(self, trained: list[nn.Parameter]) -> None:
         self._next()
 
-    def step_over(self, states: list[tuple[nn.Parameter, torch.Tensor]]) -> None:
+    def step_over(self, states: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
         self._next()
 
     def _start(self) -> None:

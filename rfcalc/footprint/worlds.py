@@ -6,7 +6,8 @@ the choice of a device that nobody has; a fake one gets that of the CPU, and cos
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from rfcalc.errors import LoadError
+from rfcalc.footprint.hollow import OnlyAlike, OnlyFake
 from rfcalc.tracing.construct import Constants
 from rfcalc.tracing.fallback import as_real, real_twin
 from rfcalc.tracing.stored import dressed, inner_tensors
@@ -34,6 +36,9 @@ class World(Protocol):
     def mode(self) -> AbstractContextManager[Any]:
         """What is in force while the model runs."""
 
+    def forget(self) -> None:
+        """Hold nothing more than the model does."""
+
 
 class Fake:
     """Tensors without storage. Those that share a storage share one here, as large as theirs."""
@@ -45,8 +50,11 @@ class Fake:
         self._bases: dict[tuple[int, torch.dtype], torch.Tensor] = {}
         self._kept: list[torch.Tensor] = []  # an id is good for as long as its owner lives
 
-    def mode(self) -> AbstractContextManager[Any]:
-        return self._mode
+    @contextmanager
+    def mode(self) -> Iterator[None]:
+        """Raises `NeedsPlainError` where ordinary tensors would be taken otherwise."""
+        with self._mode, OnlyFake(), OnlyAlike():  # type: ignore[no-untyped-call]
+            yield
 
     def twin(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         if nn.parameter.is_lazy(tensor):
@@ -76,7 +84,7 @@ class Fake:
             self._kept.append(tensor.detach())
         with torch.no_grad():
             seen = base.as_strided(tensor.shape, tensor.stride(), int(tensor.storage_offset()))
-        return FakeTensor(self._mode, seen, torch.device("cpu"))  # type: ignore[no-any-return]
+        return FakeTensor(self._mode, seen, torch.device("cpu"))
 
     def forget(self) -> None:
         """Hold nothing more than the model does."""

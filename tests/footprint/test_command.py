@@ -57,9 +57,7 @@ def test_the_document(invoke: Invoke) -> None:
     assert found["activations"] == {"elements": 18 + 3, "bytes": 84}
     assert found["peak_bytes"] == 116 + 100 + 72 + 8
     assert found["peak_at"] == "mean"
-    assert (
-        found["training"]["saved_bytes"] == 8
-    )  # the mean, for the head's weight
+    assert found["training"]["saved_bytes"] == 8  # the mean, for the head's weight
     assert found["training"]["gradients_bytes"] == 116
     assert found["training"]["optimizer_bytes"] == 2 * 116 + 4 * 4
     assert found["training"]["peak_bytes"] == max(found["training"]["phases"].values())

@@ -27,7 +27,7 @@ class Block(nn.Module):
         held = x
         q, k, v = self.qkv(self.norm(x)).view(2, 5, 3, 2, 8).permute(2, 0, 3, 1, 4)
         x = functional.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(2, 5, 16)
-        x = (self.dropout(self.out(x)) + held).mul_(self.scale)
+        x = self.dropout(self.out(x)).add_(held) * self.scale
         left, right = self.up(x).chunk(2, -1)
         return x + self.down(functional.silu(left) * right)
 
@@ -88,3 +88,20 @@ def test_what_autograd_keeps_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -
     found = rfcalc.memory(nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Tanh()), (2, 4), verify=True)
 
     assert not found.agree
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.LSTM(4, 8, 2, batch_first=True),
+        nn.LSTM(4, 8, bidirectional=True),
+        nn.GRU(4, 8),
+        nn.RNN(4, 8, bias=False),
+    ],
+    ids=lambda model: f"{type(model).__name__}{model.num_layers}{model.bidirectional}",
+)
+def test_recurrent_layers(model: nn.Module) -> None:
+    found = rfcalc.memory(model, (3, 5, 4), training=True, verify=True)
+
+    assert found.agree
+    assert not any("real" in notice for notice in found.notices)

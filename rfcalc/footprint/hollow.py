@@ -1,0 +1,152 @@
+"""Ordinary CPU tensors whose memory is never touched: every op says what its results look like, and computes nothing.
+
+For what torch does otherwise with a fake tensor than with an ordinary one, although their device is the same: an
+in-place op on a view of a tensor that is differentiated, and oneDNN's recurrent layers. Memory that is not touched is
+not taken from the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.overrides import TorchFunctionMode
+
+from rfcalc.tracing.known import NeedsDataError
+from rfcalc.tracing.modes import DispatchMode
+from rfcalc.tracing.schema import schema_of
+from rfcalc.tracing.stored import dressed
+from rfcalc.tracing.tensors import replaced, tensors_in_args
+
+#: Ops that are run: what their kernels keep for the way back has a size that only they know.
+_RUN = frozenset({"aten.mkldnn_rnn_layer", "aten.mkldnn_rnn_layer_backward"})
+#: Functions that run other kernels for ordinary tensors than for fake ones.
+_OTHERWISE = frozenset({"lstm"})
+
+
+class NeedsPlainError(Exception):
+    """Torch would do something else with ordinary tensors than with fake ones."""
+
+
+class OnlyFake(DispatchMode):
+    """Raises `NeedsPlainError` where an in-place op writes into a view of a tensor that is differentiated."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        schema = schema_of(func) if hasattr(func, "_schema") else None
+        if schema is not None and schema.writes and torch.is_grad_enabled():
+            given = tensors_in_args((*args, *kwargs.values()))
+            if any(one.requires_grad for one in given):
+                for tensor in tensors_in_args(schema.written(args, kwargs)):
+                    if tensor._is_view() and not schema.reshapes:
+                        raise NeedsPlainError(f"{schema.name} writes into a view")
+        return func(*args, **kwargs)
+
+
+class OnlyAlike(TorchFunctionMode):  # type: ignore[no-untyped-call]
+    """Raises `NeedsPlainError` for functions that run other kernels for ordinary tensors."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__name__", "") in _OTHERWISE:
+            raise NeedsPlainError(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+class Hollow:
+    """A world of ordinary tensors without numbers."""
+
+    def __init__(self) -> None:
+        self._bases: dict[tuple[int, torch.dtype], torch.Tensor] = {}
+        self._kept: list[torch.Tensor] = []
+
+    def mode(self) -> AbstractContextManager[Any]:
+        return _Shapes()
+
+    def twin(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        made = self._made(tensor)
+        if isinstance(tensor, nn.Parameter):
+            return dressed(nn.Parameter(made, requires_grad=tensor.requires_grad), tensor)
+        return made
+
+    def plain(self, tensor: torch.Tensor) -> torch.Tensor:
+        made = self._made(tensor)
+        return nn.Parameter(made, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
+
+    def input(self, tensor: torch.Tensor) -> torch.Tensor:
+        return self._made(tensor)
+
+    def forget(self) -> None:
+        """Hold nothing more than the model does."""
+        self._bases.clear()
+
+    def _made(self, tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        key = storage._cdata, tensor.dtype
+        base = self._bases.get(key)
+        if base is None:
+            base = self._bases[key] = torch.empty(storage.nbytes() // tensor.element_size(), dtype=tensor.dtype)
+            self._kept.append(tensor.detach())
+        with torch.no_grad():
+            seen = base.as_strided(tensor.shape, tensor.stride(), int(tensor.storage_offset()))
+        return torch.empty(0, dtype=tensor.dtype).set_(seen)  # type: ignore[call-overload, no-any-return]
+
+
+class _Shapes(DispatchMode):
+    """Ops give tensors of the right shape, dtype and strides, and touch no memory."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._fake = FakeTensorMode(allow_non_fake_inputs=True)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        schema = schema_of(func)
+        if schema.scalar or schema.sized:
+            raise NeedsDataError(schema.name)
+        if (schema.views and not schema.writes) or schema.reshapes or schema.name in _RUN:
+            return func(*args, **kwargs)
+        given = tensors_in_args((*args, *kwargs.values()))
+        fakes = [self._faked(tensor) for tensor in given]
+        twins = iter(fakes)
+        swapped = replaced(args, twins)
+        named = {name: replaced((value,), twins)[0] for name, value in kwargs.items()}
+        with self._fake:
+            result = func(*swapped, **named)
+        pairs = list(zip(fakes, given, strict=True))
+        same = {id(fake): tensor for fake, tensor in pairs}
+        return _hollowed(result, same, {fake.untyped_storage()._cdata: tensor for fake, tensor in pairs})
+
+    def _faked(self, tensor: torch.Tensor) -> torch.Tensor:
+        seen = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+        return FakeTensor(self._fake, seen, tensor.device)
+
+
+def _hollowed(result: Any, same: Mapping[int, torch.Tensor], homes: Mapping[int, torch.Tensor]) -> Any:
+    """A result with ordinary tensors in place of fake ones.
+
+    What was given comes back as it was given, and what lies in its storage, in the storage of what was given.
+    """
+    if isinstance(result, list | tuple):
+        return type(result)([_hollowed(one, same, homes) for one in result])
+    if not isinstance(result, torch.Tensor):
+        return result
+    if id(result) in same:
+        return same[id(result)]
+    home = homes.get(result.untyped_storage()._cdata)
+    if home is None:
+        return torch.empty_strided(result.shape, result.stride(), dtype=result.dtype)
+    place = int(home.storage_offset()) + int(result.storage_offset())
+    return torch.empty(0, dtype=result.dtype).set_(home.untyped_storage(), place, result.shape, result.stride())
+
+
+__all__ = ["Hollow", "NeedsPlainError", "OnlyAlike", "OnlyFake"]
