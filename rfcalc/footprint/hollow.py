@@ -32,7 +32,7 @@ class NeedsPlainError(Exception):
     """Torch would do something else with ordinary tensors than with fake ones."""
 
 
-class OnlyFake(DispatchMode):
+class OnlyFake(DispatchMode):  # type: ignore[no-untyped-call]
     """Raises `NeedsPlainError` where an in-place op writes into a view of a tensor that is differentiated."""
 
     def __torch_dispatch__(
@@ -49,7 +49,7 @@ class OnlyFake(DispatchMode):
         return func(*args, **kwargs)
 
 
-class OnlyAlike(TorchFunctionMode):  # type: ignore[no-untyped-call]
+class OnlyAlike(TorchFunctionMode):
     """Raises `NeedsPlainError` for functions that run other kernels for ordinary tensors."""
 
     def __torch_function__(

@@ -299,7 +299,7 @@ def _rows(graph: LayerGraph, inference: Course, trained: Course | None) -> Itera
     """The modules in the order in which they first run."""
     operations: dict[str, int | None] = {}
     for record in graph:
-        arithmetic = cost.row_cost([record], {}).flops
+        arithmetic = None if record.macs is None else 2 * record.macs + sum(record.flops.values())
         before = operations.get(record.scope, 0)
         operations[record.scope] = None if arithmetic is None or before is None else before + arithmetic
     by_scope: dict[str, list[int]] = {}
