@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from rfcalc.baseline.budgets import Limit
+    from rfcalc.baseline.budgets import Limit, Watched
     from rfcalc.baseline.check import Checked
+    from rfcalc.baseline.streams import Flow
 
 _MARKER = "rfcalc(**limits): the budget of the models that rfcalc_check is given, as in [tool.rfcalc]: max_macs='1G'"
 
@@ -48,7 +49,7 @@ def rfcalc_check(request: pytest.FixtureRequest) -> Callable[..., Any]:
     The arguments are those of `rfcalc.trace`; ``name`` is that of the entry, by default the test's. Limits come from
     the marker ``rfcalc`` and hold whether there is a lock or not. Returns the `rfcalc.Analysis`.
     """
-    limits = _limits(request.node)
+    limits, settings = _limits(request.node)
     path = _lock(request.config)
     update = bool(request.config.getoption("--rfcalc-update"))
     calls = count(1)
@@ -57,9 +58,13 @@ def rfcalc_check(request: pytest.FixtureRequest) -> Callable[..., Any]:
         __tracebackhide__ = True
         from rfcalc import api
         from rfcalc.analyses.analysis import Analysis
+        from rfcalc.baseline.budgets import Watched
+        from rfcalc.baseline.streams import Flow
 
         graph = api.layer_graph(model, inputs, **given)
-        found = _checked(path, graph, name or _name(request.node, next(calls)), limits, update)
+        watched = Watched(name or _name(request.node, next(calls)), "", limits=limits, **settings)
+        flow = Flow(watched, graph, lambda shapes: api.layer_graph(model, shapes, **given))
+        found = _checked(path, watched, graph, flow, update)
         if found.differs or any(item.ok is not True for item in found.held):
             pytest.fail(_message(found), pytrace=False)
         return Analysis(graph)
@@ -72,20 +77,24 @@ def _name(node: Any, call: int) -> str:
     return str(node.nodeid) if call == 1 else f"{node.nodeid}#{call}"
 
 
-def _limits(node: Any) -> tuple[Limit, ...]:
-    """The limits of the marker; a nearer one goes before."""
+def _limits(node: Any) -> tuple[tuple[Limit, ...], dict[str, Any]]:
+    """The limits of the marker, a nearer one before, and what it says of the stream: ``rate``, ``time``, ``stream``."""
     given: dict[str, Any] = {}
     for marker in node.iter_markers("rfcalc"):
         if marker.args:
             pytest.fail(f"@pytest.mark.rfcalc takes limits by name, max_macs='1G', not {marker.args[0]!r}", False)
         given = {**marker.kwargs, **given}
     if not given:
-        return ()
+        return (), {}
+    from rfcalc.baseline import units
     from rfcalc.baseline.budgets import limit
     from rfcalc.errors import UsageError
 
     try:
-        return tuple(limit(key, value, "@pytest.mark.rfcalc") for key, value in sorted(given.items()))
+        settings: dict[str, Any] = {key: given.pop(key) for key in ("rate", "time", "stream") if key in given}
+        if "rate" in settings:
+            settings["rate"] = units.rate(settings["rate"], "@pytest.mark.rfcalc: rate")
+        return tuple(limit(key, value, "@pytest.mark.rfcalc") for key, value in sorted(given.items())), settings
     except UsageError as error:
         pytest.fail(str(error), pytrace=False)
 
@@ -102,12 +111,11 @@ def _lock(config: pytest.Config) -> Path:
     return (configuration.lock if configuration is not None else None) or config.rootpath / NAME
 
 
-def _checked(path: Path, graph: Any, name: str, limits: tuple[Limit, ...], update: bool) -> Checked:
+def _checked(path: Path, watched: Watched, graph: Any, flow: Flow, update: bool) -> Checked:
     """The model against the lock and its limits, the lock written if that is asked for and the limits hold."""
     from dataclasses import replace
 
     from rfcalc.baseline import check, lockfile
-    from rfcalc.baseline.budgets import Watched
     from rfcalc.baseline.record import entry_of
     from rfcalc.errors import RfcalcError
 
@@ -116,9 +124,9 @@ def _checked(path: Path, graph: Any, name: str, limits: tuple[Limit, ...], updat
             lock = lockfile.read(path)
         except lockfile.NoLockError:
             lock = lockfile.Lock()
-        before = lock.models.get(name)
-        entry = entry_of(graph, name, before.model if before is not None else None)
-        (found,) = check.check([Watched(name, "", limits=limits)], lock, lambda item: entry, whole=False)
+        before = lock.models.get(watched.name)
+        entry = entry_of(graph, watched.name, before.model if before is not None else None)
+        (found,) = check.check([watched], lock, lambda item: replace(entry, flow=flow), whole=False)
         if found.error:
             pytest.fail(found.error, pytrace=False)
         if update and found.differs and not found.over:

@@ -35,7 +35,7 @@ ALLOWED = {
     "streaming": {"sources", "tracing", "checking", "analyses", "graph", "reads", "errors"},
     "footprint": {"sources", "tracing", "checking", "analyses", "graph", "report", "errors", "uncollected"},
     "sweeping": {"api", "sources", "tracing", "analyses", "errors", "reading", "rfcalc"},
-    "baseline": {"analyses", "graph", "errors", "reading", "rfcalc", "writing"},
+    "baseline": {"analyses", "graph", "errors", "reading", "rfcalc", "streaming", "writing"},
     "conventions": {"graph", "errors"},
     "pytest_plugin": {"api", "analyses", "baseline", "graph", "report", "errors"},
     "cli": {"api", "analyses", "baseline", "checking", "conventions", "effective", "graph", "graph_json", "ops"}

@@ -24,8 +24,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from rfcalc.analyses.results import Number
+from rfcalc.baseline import streams
 from rfcalc.baseline.lockfile import NAME as LOCK_NAME
-from rfcalc.baseline.units import amount, extents, percentage
+from rfcalc.baseline.units import amount, extents, percentage, rate
 from rfcalc.errors import UsageError
 from rfcalc.reading import read_bytes
 
@@ -38,8 +40,9 @@ LIMITS: Mapping[str, Callable[[Any, str], Any]] = {
     "max_activation_bytes": lambda value, where: amount(value, where, of_bytes=True),
     "min_field": lambda value, where: _fields(value, where),
     "max_growth": percentage,
+    **streams.LIMITS,
 }
-_SETTINGS = ("name", "model", "input", "axes", "training")
+_SETTINGS = ("name", "model", "input", "axes", "training", "rate", "time", "stream")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,9 @@ class Watched:
     inputs: Any = None  #: texts like ``3x224x224``, or by the input's name
     axes: str | None = None
     training: bool = False
+    rate: Number | None = None  #: positions of the stream in a second
+    time: str | None = None  #: the axis that is time
+    stream: str | None = None  #: the input that has it
     limits: tuple[Limit, ...] = ()
     file: str = ""
     line: int = 0
@@ -138,7 +144,7 @@ def _watched(row: Mapping[str, Any], common: Mapping[str, Any], number: int, fil
     _known(row, (*_SETTINGS, *LIMITS), where)
     if not isinstance(row.get("model"), str) or not row["model"]:
         raise UsageError(f'{where} has no model: write model = "package.module:attribute", or a name of rfcalc list')
-    for key, kind in (("name", str), ("axes", str), ("training", bool)):
+    for key, kind in (("name", str), ("axes", str), ("training", bool), ("time", str), ("stream", str)):
         if not isinstance(row.get(key, kind()), kind):
             raise UsageError(f"{where}: {key} is a {'text' if kind is str else 'true or false'}, not {row[key]!r}")
     wanted = {**common, **{key: row[key] for key in LIMITS if key in row}}
@@ -148,6 +154,9 @@ def _watched(row: Mapping[str, Any], common: Mapping[str, Any], number: int, fil
         inputs=_inputs(row.get("input"), where),
         axes=row.get("axes"),
         training=row.get("training", False),
+        rate=rate(row["rate"], f"{where}: rate") if "rate" in row else None,
+        time=row.get("time"),
+        stream=row.get("stream"),
         limits=tuple(
             limit(key, value, where, file, places.of(number if key in row else None, key))
             for key, value in sorted(wanted.items())
@@ -166,6 +175,8 @@ def limit(key: str, value: Any, where: str, file: str = "", line: int = 0) -> Li
 def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_shown(item)}" for name, item in value.items())
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
+from rfcalc.baseline import streams
 from rfcalc.baseline.budgets import Limit, Watched
 from rfcalc.baseline.differences import Difference, compare, model_field
 from rfcalc.baseline.lockfile import Lock, versions
@@ -36,7 +37,7 @@ class Held:
     limit: Limit
     value: Any
     ok: bool | None
-    of: str = ""  #: the source of a field, the total that grew most
+    of: str = ""  #: the source of a field, the total that grew most, the layers that look ahead or mix examples
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ def _checked(item: Watched, lock: Lock | None, measure: Callable[[Watched], Entr
         held = tuple(hold(item.limits, new, old))
     except RfcalcError as error:
         return replace(blank, old=old, error=str(error), exit_status=error.exit_status)
+    new = replace(new, flow=None)  # which has the graph
     found = replace(blank, old=old, new=new, held=held, gaps=tuple(gaps(new)))
     if old is None:
         return replace(found, status="unlocked" if lock is None else "new")
@@ -177,8 +179,16 @@ def hold(limits: Iterable[Limit], new: Entry, old: Entry | None) -> Iterator[Hel
             yield _ceiling(limit, new)
         elif limit.key == "min_field":
             yield from _floors(limit, new)
+        elif limit.key in streams.LIMITS:
+            yield _flowing(limit, new)
         elif old is not None:
             yield _growth(limit, old, new)
+
+
+def _flowing(limit: Limit, entry: Entry) -> Held:
+    if entry.flow is None:
+        raise UsageError(f"{entry.name}: {limit.key} is held when a model is traced, and not of what a lock says")
+    return Held(limit, *entry.flow.held(limit.key, limit.value))
 
 
 def _ceiling(limit: Limit, entry: Entry) -> Held:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rfcalc.analyses.analysis import Analysis
     from rfcalc.analyses.results import Layer
+    from rfcalc.baseline.streams import Flow
     from rfcalc.graph import LayerGraph, Node
 
 #: Version of what is counted and how (docs/definitions.md, docs/flops.md); to be raised when a count changes for a
@@ -120,6 +121,7 @@ class Entry:
     totals: Totals
     spatial: str
     layers: tuple[Row, ...]
+    flow: Flow | None = field(default=None, compare=False, repr=False)  #: while limits are held that need the graph
 
 
 def entry_of(graph: LayerGraph, name: str, model: str | None) -> Entry:
@@ -229,7 +231,7 @@ def to_data(record: Any) -> dict[str, Any]:
     row = {}
     for item in fields(record):
         value = getattr(record, item.name)
-        if value != _default(item):
+        if item.compare and value != _default(item):
             row[item.name] = _encoded(value)
     return row
 

@@ -7,6 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from rfcalc.analyses.results import Number
 from rfcalc.errors import UsageError
 
 _SCALES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
@@ -53,7 +54,7 @@ def extents(value: Any, where: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def rate(value: Any, where: str) -> int | Fraction:
+def rate(value: Any, where: str) -> Number:
     """Positions in a second from a number, or from ``"16k"``, ``"44.1kHz"``, ``"30000/1001"``; above 0."""
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
         exact = Fraction(value)

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rfcalc.baseline.check import Checked
     from rfcalc.baseline.lockfile import Lock
     from rfcalc.baseline.record import Entry
+    from rfcalc.graph import LayerGraph
 
 _ROWS = 20  #: consequences that a terminal is shown of each model
 
@@ -93,11 +94,19 @@ def measuring(config: Config) -> Callable[[Watched], Entry]:
 
     def measure(item: Watched) -> Entry:
         from rfcalc.baseline.record import entry_of
+        from rfcalc.baseline.streams import LIMITS, Flow
 
         try:
             request = Request(item.model, parse_inputs(_texts(item.inputs)), parse_axes(item.axes), item.training)
-            with contextlib.chdir(config.folder):
-                return entry_of(request.trace(), item.name, item.model)
+
+            def trace(inputs: Any = None) -> LayerGraph:
+                with contextlib.chdir(config.folder):
+                    return (request if inputs is None else replace(request, inputs=inputs)).trace()
+
+            graph = trace()
+            entry = entry_of(graph, item.name, item.model)
+            flows = any(limit.key in LIMITS for limit in item.limits)
+            return replace(entry, flow=Flow(item, graph, trace)) if flows else entry
         except RfcalcError as error:
             raise type(error)(f"{item.name}: {error}") from error
 

@@ -259,7 +259,14 @@ def _found(item: Held) -> str:
         return f"{_growth(item)} ({_LABELS[item.of]})"
     if item.value is None:
         return text.UNKNOWN
+    if item.limit.key in _WITH_LAYERS:
+        found = text.count(item.value) if isinstance(item.value, int) else item.value
+        return f"{found}: {item.of}" if item.of else found
     return text.cross(item.value) if isinstance(item.value, list) else text.count(item.value)
+
+
+#: Limits whose finding names the layers that break them.
+_WITH_LAYERS = frozenset({"max_lookahead", "max_latency", "causal", "independent"})
 
 
 def _growth(item: Held) -> str:
