@@ -27,7 +27,7 @@ ALLOWED = {
     "tracing": {"ops", "graph", "reads", "errors", "uncollected"},
     "sources": {"tracing", "zoo", "graph", "graph_json", "errors", "reading", "writing"},
     "api": {"sources", "analyses", "checking", "comparing", "effective", "footprint", "graph", "streaming"},
-    "plotting": {"analyses", "graph", "report", "errors"},
+    "plotting": {"analyses", "graph", "report", "streaming", "errors"},
     "page": {"analyses", "graph", "report", "rfcalc"},
     "comparing": {"sources", "analyses", "graph", "errors"},
     "checking": {"sources", "tracing", "analyses", "ops", "graph", "report", "errors", "rfcalc"},

@@ -17,7 +17,7 @@ from rfcalc.errors import UsageError
 if TYPE_CHECKING:
     from rfcalc.plotting import Picture
 
-KINDS = ("field", "growth", "cost", "compare", "graph")
+KINDS = ("field", "growth", "cost", "compare", "graph", "stream")
 DRAWN, WRITTEN = ("svg", "png", "pdf"), ("dot", "mermaid")
 _SUFFIXES = {".svg": "svg", ".png": "png", ".pdf": "pdf", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid"}
 _SEVERAL = ("growth", "compare")  #: kinds that show several models
@@ -36,6 +36,7 @@ HELP = f"""A picture of MODEL as SVG, PNG or PDF.
        cost     parameters and multiply-adds along the layers
        compare  multiply-adds, parameters and field of several models, as bubbles
        graph    the layers as boxes with their fields; as DOT and Mermaid text, too
+       stream   which positions along time each unit of an output or a layer reads
 
 {MODEL_HELP}"""
 
@@ -49,6 +50,7 @@ HELP = f"""A picture of MODEL as SVG, PNG or PDF.
 @click.option("--through", metavar="L", help="Draw earlier layers L beside the input, and what is used of each.")
 @click.option("--image", metavar="FILE", help="Draw over this picture, resized to the input.")
 @click.option("--depth", type=click.IntRange(1), metavar="N", help="Fold layers whose names have more than N parts.")
+@click.option("--axis", metavar="T", help="The axis of the input that is time, for --kind stream.")
 @click.option("--format", "format_name", type=click.Choice((*DRAWN, *WRITTEN)), help="Else by the ending of -o.")
 @trace_options
 @target_option
@@ -62,14 +64,17 @@ def command(
     through: str | None,
     image: str | None,
     depth: int | None,
+    axis: str | None,
     format_name: str | None,
     request: Callable[[str], Request],
     target: Target,
 ) -> None:
     """Check what was asked, analyze, draw, write."""
-    only_field = {"--layer": layers or None, "--of": of, "--at": at, "--through": through, "--image": image}
+    named = None if kind == "stream" else layers or None
+    only_field = {"--layer": named, "--of": of, "--at": at, "--through": through, "--image": image}
     refuse_others(kind, {name: value for name, value in only_field.items() if value is not None}, "field")
     refuse_others(kind, {} if depth is None else {"--depth": depth}, "graph")
+    refuse_others(kind, {} if axis is None else {"--axis": axis}, "stream")
     chosen = chosen_format(kind, format_name, target)
     if len(models) > 1 and kind not in _SEVERAL:
         raise UsageError(f"--kind {kind} draws one model, got {len(models)}; --kind growth and compare draw several")
@@ -92,7 +97,8 @@ def command(
             tell_of_resizing(picture, plotting.picture_extents(scene))
         figure = plotting.draw_scene(scene, picture)
     else:
-        figure = plotting.draw(analyses, kind, layers=layers, at=position, through=through, image=picture, depth=depth)
+        chosen_parts = {"at": position, "through": through, "image": picture, "depth": depth, "axis": axis}
+        figure = plotting.draw(analyses, kind, layers=layers, **chosen_parts)  # type: ignore[arg-type]
     put(target, plotting.render(figure, chosen))
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rfcalc.analyses.analysis import Analysis
 from rfcalc.errors import UsageError
 from rfcalc.plotting.canvas import FORMATS, need_matplotlib, render, settings
+from rfcalc.plotting.dependence import dependence
 from rfcalc.plotting.images import Picture, open_picture
 from rfcalc.plotting.markup import dot, mermaid
 from rfcalc.plotting.network import diagram
@@ -22,7 +23,7 @@ from rfcalc.plotting.through import through_scene
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-KINDS = ("field", "growth", "cost", "compare", "graph")
+KINDS = ("field", "growth", "cost", "compare", "graph", "stream")
 
 
 def draw(
@@ -34,13 +35,15 @@ def draw(
     through: str | int | None = None,
     image: str | Picture | None = None,
     depth: int | None = None,
+    axis: str | None = None,
 ) -> Figure:
     """A matplotlib figure, in inches, of one analysis or, with ``growth`` and ``compare``, of several.
 
     ``field``: what the unit ``at`` of the deepest of ``layers`` sees of each input, the other layers' fields nested in
     it; over ``image``, a file; or, with ``through``, by way of earlier layers. ``growth``: fields against depth.
     ``cost``: parameters and multiply-adds along the layers. ``compare``: a bubble for each model. ``graph``: the layers
-    as boxes, folded to modules whose names have ``depth`` parts.
+    as boxes, folded to modules whose names have ``depth`` parts. ``stream``: which positions along time, the ``axis``,
+    each unit of a layer reads.
 
     Raises `UsageError` where matplotlib is missing, and for a drawing that makes no sense.
     """
@@ -54,6 +57,8 @@ def draw(
     with settings():
         if kind == "field":
             return _through(analyses[0], layers, through, at, image)
+        if kind == "stream":
+            return _stream(analyses[0], layers, axis)
         return _chart(analyses, kind, depth)
 
 
@@ -91,6 +96,14 @@ def _through(
     return draw_through(through_scene(analysis, str(layers[0]), str(through), at))
 
 
+def _stream(analysis: Analysis, layers: Sequence[str | int], axis: str | None) -> Figure:
+    from rfcalc.plotting.draw_dependence import draw_dependence
+
+    if len(layers) > 1:
+        raise UsageError(f"a picture of a stream shows one layer, got {len(layers)}: name one with --layer")
+    return draw_dependence(dependence(analysis, str(layers[0]) if layers else None, axis))
+
+
 def _chart(analyses: Sequence[Analysis], kind: str, depth: int | None) -> Figure:
     from rfcalc.plotting import draw_network, draw_series
 
@@ -109,6 +122,7 @@ __all__ = [
     "Picture",
     "bubbles",
     "cost_series",
+    "dependence",
     "diagram",
     "dot",
     "draw",
