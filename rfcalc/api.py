@@ -250,11 +250,14 @@ def memory(
     freeze: str | Sequence[str] = (),
     attention: str = "auto",
     batch: int | None = None,
+    fit: int | str | None = None,
+    fit_what: str = "batch",
     verify: bool = False,
     axes: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None = None,
 ) -> Memory:
     """The bytes that a model takes, in inference and with ``training`` in training; see `rfcalc.footprint.memory`.
 
+    ``fit``, "24GiB", asks for the largest ``fit_what`` (batch, side, length) whose peak is no more than that.
     ``verify`` runs it on real tensors too and counts by other means: ``agree`` says whether every number is the same.
     """
     from rfcalc import footprint
@@ -272,9 +275,32 @@ def memory(
             freeze=freeze,
             attention=attention,
             batch=batch,
+            fit=fit,
+            fit_what=fit_what,
             verify=verify,
             axes=axes,
         )
+
+
+def footprint(
+    model: Any,
+    inputs: Any,
+    wanted: Sequence[str],
+    *,
+    axes: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None = None,
+    training: bool = False,
+) -> dict[str, int]:
+    """What a budget's limits on memory are held against, by the limit: ``max_memory`` and ``max_saved``.
+
+    ``max_memory`` is the peak of inference, or with ``training`` of a step with AdamW; ``max_saved`` is what autograd
+    keeps for the way back.
+    """
+    if not wanted:
+        return {}
+    found = memory(model, inputs, training=training or "max_saved" in wanted, axes=axes)
+    step = found.training
+    peak = step.peak_bytes if step is not None and training else found.peak_bytes
+    return {"max_memory": peak, **({} if step is None else {"max_saved": step.saved_bytes})}
 
 
 __all__: Sequence[str] = ["analyze", "compare", "erf", "growth", "memory", "stream", "trace", "verify"]

@@ -58,13 +58,17 @@ def rfcalc_check(request: pytest.FixtureRequest) -> Callable[..., Any]:
         __tracebackhide__ = True
         from rfcalc import api
         from rfcalc.analyses.analysis import Analysis
-        from rfcalc.baseline.budgets import Watched
+        from rfcalc.baseline.budgets import FOOTPRINT, Watched
         from rfcalc.baseline.streams import Flow
 
         graph = api.layer_graph(model, inputs, **given)
         watched = Watched(name or _name(request.node, next(calls)), "", limits=limits, **settings)
         flow = Flow(watched, graph, lambda shapes: api.layer_graph(model, shapes, **given))
-        found = _checked(path, watched, graph, flow, update)
+        asked = [limit.key for limit in limits if limit.key in FOOTPRINT]
+        footprint = api.footprint(
+            model, inputs, asked, axes=given.get("axes"), training=bool(given.get("training", False))
+        )
+        found = _checked(path, watched, graph, flow, footprint, update)
         if found.differs or any(item.ok is not True for item in found.held):
             pytest.fail(_message(found), pytrace=False)
         return Analysis(graph)
@@ -111,7 +115,7 @@ def _lock(config: pytest.Config) -> Path:
     return (configuration.lock if configuration is not None else None) or config.rootpath / NAME
 
 
-def _checked(path: Path, watched: Watched, graph: Any, flow: Flow, update: bool) -> Checked:
+def _checked(path: Path, watched: Watched, graph: Any, flow: Flow, footprint: dict[str, int], update: bool) -> Checked:
     """The model against the lock and its limits, the lock written if that is asked for and the limits hold."""
     from dataclasses import replace
 
@@ -126,7 +130,9 @@ def _checked(path: Path, watched: Watched, graph: Any, flow: Flow, update: bool)
             lock = lockfile.Lock()
         before = lock.models.get(watched.name)
         entry = entry_of(graph, watched.name, before.model if before is not None else None)
-        (found,) = check.check([watched], lock, lambda item: replace(entry, flow=flow), whole=False)
+        (found,) = check.check(
+            [watched], lock, lambda item: replace(entry, flow=flow, footprint=footprint), whole=False
+        )
         if found.error:
             pytest.fail(found.error, pytrace=False)
         if update and found.differs and not found.over:

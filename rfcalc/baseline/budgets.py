@@ -38,10 +38,14 @@ LIMITS: Mapping[str, Callable[[Any, str], Any]] = {
     "max_unmasked_macs": amount,
     "max_flops": amount,
     "max_activation_bytes": lambda value, where: amount(value, where, of_bytes=True),
+    "max_memory": lambda value, where: amount(value, where, of_bytes=True),
+    "max_saved": lambda value, where: amount(value, where, of_bytes=True),
     "min_field": lambda value, where: _fields(value, where),
     "max_growth": percentage,
     **streams.LIMITS,
 }
+#: Those that a pass tells which follows storages, and no graph.
+FOOTPRINT = ("max_memory", "max_saved")
 _SETTINGS = ("name", "model", "input", "axes", "training", "rate", "time", "stream")
 
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from rfcalc.baseline import streams
-from rfcalc.baseline.budgets import Limit, Watched
+from rfcalc.baseline.budgets import FOOTPRINT, Limit, Watched
 from rfcalc.baseline.differences import Difference, compare, model_field
 from rfcalc.baseline.lockfile import Lock, versions
 from rfcalc.baseline.record import Entry
@@ -177,6 +177,9 @@ def hold(limits: Iterable[Limit], new: Entry, old: Entry | None) -> Iterator[Hel
     for limit in limits:
         if limit.key in _CEILINGS:
             yield _ceiling(limit, new)
+        elif limit.key in FOOTPRINT:
+            value = new.footprint.get(limit.key)
+            yield Held(limit, value, None if value is None else value <= limit.value)
         elif limit.key == "min_field":
             yield from _floors(limit, new)
         elif limit.key in streams.LIMITS:

@@ -122,6 +122,7 @@ class Entry:
     spatial: str
     layers: tuple[Row, ...]
     flow: Flow | None = field(default=None, compare=False, repr=False)  #: while limits are held that need the graph
+    footprint: Mapping[str, int] = field(default_factory=dict)  #: what limits ask beyond the graph; in no lock
 
 
 def entry_of(graph: LayerGraph, name: str, model: str | None) -> Entry:

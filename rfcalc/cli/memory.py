@@ -53,6 +53,14 @@ states, and the peaks of forward, backward and step. Exits with status 1 if --ve
     metavar="KIND",
     help="Which kernels attention takes: math, flash, or what torch chooses.",
 )
+@click.option("--fit", metavar="SIZE", help="Find the largest batch whose peak is no more: 24GiB.")
+@click.option(
+    "--fit-what",
+    default="batch",
+    show_default=True,
+    metavar="WHAT",
+    help="With --fit: batch, side (of images, in steps of 32) or length (of sequences).",
+)
 @click.option("--verify", is_flag=True, help="Run it on real tensors and count by other means.")
 @click.option("--all", "everything", is_flag=True, help="Show all modules and storages.")
 @output_options

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rfcalc.cli.options import Request, target_option
+from rfcalc.cli.options import Request, guest, target_option
 from rfcalc.cli.output import Target, complain
 from rfcalc.cli.parse import parse_axes, parse_inputs
 from rfcalc.errors import RfcalcError, UsageError
@@ -104,13 +104,27 @@ def measuring(config: Config) -> Callable[[Watched], Entry]:
                     return (request if inputs is None else replace(request, inputs=inputs)).trace()
 
             graph = trace()
-            entry = entry_of(graph, item.name, item.model)
+            with contextlib.chdir(config.folder):
+                footprint = _footprint(item, request)
+            entry = replace(entry_of(graph, item.name, item.model), footprint=footprint)
             flows = any(limit.key in LIMITS for limit in item.limits)
             return replace(entry, flow=Flow(item, graph, trace)) if flows else entry
         except RfcalcError as error:
             raise type(error)(f"{item.name}: {error}") from error
 
     return measure
+
+
+def _footprint(item: Watched, request: Request) -> dict[str, int]:
+    """What limits on memory are held against; nothing where there are none."""
+    from rfcalc import api
+    from rfcalc.baseline.budgets import FOOTPRINT
+
+    wanted = [limit.key for limit in item.limits if limit.key in FOOTPRINT]
+    if not wanted:
+        return {}
+    with guest(request.spec, request.fresh):
+        return api.footprint(request.spec, request.inputs, wanted, axes=request.axes, training=request.training)
 
 
 def existing(path: Path, *, anew: bool, partly: bool) -> Lock:

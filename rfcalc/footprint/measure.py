@@ -14,11 +14,13 @@ from rfcalc.analyses.memory import activations
 from rfcalc.checking.subject import Subject, map_tensors, resolve
 from rfcalc.errors import RfcalcError, TraceError, UsageError
 from rfcalc.footprint import optimizers, passes
+from rfcalc.footprint.cache import rows
 from rfcalc.footprint.calls import converted, with_batch
+from rfcalc.footprint.fit import at_size, fitted, size_of
 from rfcalc.footprint.hollow import Hollow, NeedsPlainError
 from rfcalc.footprint.passes import Course
-from rfcalc.footprint.results import ROLES, Held, Input, Memory, Peak, Row, Training
-from rfcalc.footprint.settings import ATTENTIONS, Setup, dtype_of
+from rfcalc.footprint.results import ROLES, Cached, Fit, Held, Input, Memory, Peak, Row, Training
+from rfcalc.footprint.settings import ATTENTIONS, Setup, bytes_of, dtype_of
 from rfcalc.footprint.watch import Block, Step
 from rfcalc.footprint.worlds import Fake, Real
 from rfcalc.graph import ELEMENT_BYTES, LayerGraph, layered
@@ -44,6 +46,8 @@ def memory(
     freeze: str | Sequence[str] = (),
     attention: str = "auto",
     batch: int | None = None,
+    fit: int | str | None = None,
+    fit_what: str = "batch",
     verify: bool = False,
     axes: Any = None,
 ) -> Memory:
@@ -54,13 +58,14 @@ def memory(
     converted to, ``autocast`` the type of `torch.autocast`, under which parameters stay as they are. ``checkpoint`` are
     patterns of modules that are run again on the way back, ``freeze`` of modules that are not trained. ``optimizer`` is
     adamw, adam, sgd, momentum (SGD with momentum), muon, adam8bit or none. ``attention`` is which kernels it takes:
-    math, flash, or what torch chooses. ``verify`` runs it on real tensors, too, and counts by other means: ``agree``
-    says whether all is the same.
+    math, flash, or what torch chooses. ``fit`` is so many bytes, or a text like "24GiB": the largest ``fit_what``
+    (batch, side or length) whose peak is no more is found, and it is what is described then. ``verify`` runs it on real
+    tensors, too, and counts by other means: ``agree`` says whether all is the same.
 
     Bytes are those of storages, at the end of each op, as eager torch on a CPU holds them; what a kernel takes for
     itself while it runs is not among them. Raises `UsageError`, `LoadError` or `TraceError`, in one line.
     """
-    setup, graph = prepared(
+    setup, subject = prepared(
         model,
         inputs,
         optimizer=optimizer,
@@ -73,9 +78,13 @@ def memory(
         axes=axes,
     )
     notices: list[str] = []
+    found_fit: Fit | None = None
+    if fit is not None:
+        setup, subject, found_fit = _fitted(setup, subject, fit, fit_what, training, axes)
     inference = course_of(setup, training=False, notices=notices)
     trained = course_of(setup, training=True, notices=notices) if training else None
-    found = described(setup, graph, inference, trained, notices, dtype)
+    found = described(setup, subject.graph, inference, trained, notices, dtype)
+    found = replace(found, fit=found_fit, kv_cache=_cached(setup, subject, inference))
     if verify:
         from rfcalc.footprint.witness import verified
 
@@ -95,8 +104,8 @@ def prepared(
     attention: str = "auto",
     batch: int | None = None,
     axes: Any = None,
-) -> tuple[Setup, LayerGraph]:
-    """What `memory` was asked, checked, with the graph of the call."""
+) -> tuple[Setup, Subject]:
+    """What `memory` was asked, checked, with the call as it was traced."""
     optimizers.check(optimizer)
     if attention not in ATTENTIONS:
         raise UsageError(f"unknown attention {attention!r}: expected {', '.join(ATTENTIONS)}")
@@ -114,7 +123,42 @@ def prepared(
         freeze=_patterns(freeze),
         optimizer=optimizer,
     )
-    return setup, subject.graph
+    return setup, subject
+
+
+def _called(setup: Setup, subject: Subject) -> Setup:
+    return replace(setup, args=subject.args, kwargs=subject.kwargs)
+
+
+def _fitted(
+    setup: Setup, subject: Subject, limit: int | str, what: str, training: bool, axes: Any
+) -> tuple[Setup, Subject, Fit]:
+    """The call at the largest size that fits."""
+    size = size_of(subject, what)
+
+    def peak(extent: int) -> int:
+        course = course_of(_called(setup, at_size(subject, size, extent)), training=training, notices=[])
+        return _training(setup, course).peak_bytes if training else _inference_peak(course).nbytes
+
+    found = fitted(bytes_of(limit, "--fit"), size, peak)
+    if found.largest and found.largest != size.now:
+        subject = _again(at_size(subject, size, found.largest), axes)
+    return _called(setup, subject), subject, found
+
+
+def _cached(setup: Setup, subject: Subject, inference: Course) -> tuple[Cached, ...]:
+    """The cache by layer, and what one more token adds to it, by a pass of that length."""
+    if not inference.cache:
+        return ()
+    longer = None
+    with suppress(RfcalcError):
+        size = size_of(subject, "length")
+        longer = course_of(_called(setup, at_size(subject, size, size.now + 1)), training=False, notices=[]).cache
+    return rows(inference.cache, longer)
+
+
+def _inference_peak(course: Course) -> Peak:
+    return _peak(course, range(len(course.steps)), course.steps)
 
 
 def _patterns(value: str | Sequence[str]) -> tuple[str, ...]:
@@ -206,7 +250,7 @@ def described(
         inputs_bytes=inference.role_bytes("input"),
         activation_elements=elements,
         activation_bytes=nbytes,
-        peak=_peak(inference, range(len(inference.steps)), inference.steps),
+        peak=_inference_peak(inference),
         moved_bytes=sum(step.read + step.written for step in inference.steps),
         operations=totals.flops if totals.status == "complete" else None,
         layers=tuple(_rows(graph, inference, trained)),

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from rfcalc.checking.subject import map_tensors
 from rfcalc.errors import UsageError
 from rfcalc.footprint import optimizers
+from rfcalc.footprint.cache import Kept, caches_of
 from rfcalc.footprint.settings import Setup
 from rfcalc.footprint.watch import Block, Step, Watch
 from rfcalc.footprint.worlds import World
@@ -43,6 +44,9 @@ class Observer(Protocol):
 
     def is_own(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor is one of the pass's."""
+
+    def given(self, result: Any) -> None:
+        """What the model gives in inference."""
 
     def forward_over(self, loss: torch.Tensor | None) -> None:
         """All that the forward pass gave is let go but for the loss."""
@@ -81,6 +85,7 @@ def run(setup: Setup, world: World, observer: Observer, where: list[ModuleStack]
         else:
             with _casting(setup):
                 result = double.model(*args, **kwargs)
+            observer.given(result)
             observer.forward_over(None)
             del result
     stack.finish()
@@ -198,6 +203,7 @@ class Course:
     gradients: int = 0
     states: int = 0
     known_states: int = 0  #: of an optimizer that no step was made of
+    cache: list[Kept] = field(default_factory=list)  #: of keys and values, by layer
     steady: int = 0  #: the number of the first op of the second step of the optimizer
 
     def alive_after(self, step: int) -> list[Block]:
@@ -222,6 +228,9 @@ class Follower(Watch):  # type: ignore[no-untyped-call]
 
     def is_own(self, tensor: torch.Tensor) -> bool:
         return self.block_of(tensor) is not None
+
+    def given(self, result: Any) -> None:
+        self.course.cache = caches_of(result)
 
     def forward_over(self, loss: torch.Tensor | None) -> None:
         final = None if loss is None else self.block_of(loss)

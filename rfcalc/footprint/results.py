@@ -90,11 +90,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """What a language model keeps of what it has read, in one layer: ``per_token`` is what one more token adds."""
+    """What a language model keeps of what it has read, in one layer. One more token adds ``per_token``."""
 
     layer: int
     nbytes: int
-    per_token: int
+    per_token: int | None  #: None where it is not known
     shapes: tuple[tuple[int, ...], ...]
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -33,6 +35,18 @@ class Setup:
     checkpoint: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()
     optimizer: str = "adamw"
+
+
+_BYTES = re.compile(r"(\d+(?:\.\d+)?) ?(k|K|M|G|T)?(i)?B?")
+_POWERS = {None: 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def bytes_of(value: int | str, what: str) -> int:
+    """So many bytes, ``24GiB`` or ``16GB``, rounded down. Raises `UsageError` naming the option for anything else."""
+    match = _BYTES.fullmatch(str(value).strip()) if not isinstance(value, bool) else None
+    if match is None or (match[3] and not match[2]):
+        raise UsageError(f"{what} {value!r}: expected so many bytes, like 24GiB, 16GB or 8000000000")
+    return int(Fraction(match[1]) * (1024 if match[3] else 1000) ** _POWERS[match[2]])
 
 
 def dtype_of(name: str | torch.dtype | None, what: str) -> torch.dtype | None:

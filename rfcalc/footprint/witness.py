@@ -92,6 +92,9 @@ class Counter(DispatchMode):
         stores = [one.untyped_storage() for one in tensors if one is not None]
         return sum({store.data_ptr(): store.nbytes() for store in stores}.values())
 
+    def given(self, result: Any) -> None:
+        """Stays as it is."""
+
     def forward_over(self, loss: torch.Tensor | None) -> None:
         self._count()
         with_loss = [] if loss is None else [loss.untyped_storage().data_ptr()]
@@ -131,6 +134,9 @@ class Allocations:
 
     def is_own(self, tensor: torch.Tensor) -> bool:
         return False
+
+    def given(self, result: Any) -> None:
+        """Stays as it is."""
 
     def forward_over(self, loss: torch.Tensor | None) -> None:
         self._next()

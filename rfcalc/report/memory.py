@@ -168,11 +168,14 @@ def _cache_section(found: Memory) -> Section:
     columns = (
         Column("layer", right=True),
         Column("bytes", text.count, right=True),
-        Column("for each token", text.count, right=True),
+        Column("one more token", text.count, right=True),
         Column("shapes", lambda shapes: ", ".join(map(text.cross, shapes)), shorten=1),
     )
-    total, each = sum(row.nbytes for row in rows), sum(row.per_token for row in rows)
-    facts = (("cache", size(total)), ("one more token", size(each)))
+    each = [row.per_token for row in rows if row.per_token is not None]
+    facts = (
+        ("cache", size(sum(row.nbytes for row in rows))),
+        ("one more token", size(sum(each) if len(each) == len(rows) else None)),
+    )
     table = Table(columns, tuple((row.layer, row.nbytes, row.per_token, row.shapes) for row in rows))
     return Section("key-value cache", facts, table)
 

@@ -215,3 +215,11 @@ def test_accepting_keeps_what_was_not_asked_for() -> None:
 def test_names_that_are_not_there() -> None:
     with pytest.raises(UsageError, match=r"is called 'nte'; did you mean net\?"):
         check.chosen([Watched("net", "net")], ["nte"])
+
+
+def test_limits_on_memory_are_held_against_what_a_pass_tells() -> None:
+    limits = [limit("max_memory", "1KiB", "here"), limit("max_saved", 10, "here")]
+    told = replace(net(), footprint={"max_memory": 1024, "max_saved": 11})
+
+    assert [(item.value, item.ok) for item in hold(limits, told, None)] == [(1024, True), (11, False)]
+    assert [(item.value, item.ok) for item in hold(limits, net(), None)] == [(None, None), (None, None)]

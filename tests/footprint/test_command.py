@@ -114,3 +114,15 @@ def test_models_that_have_no_answer(invoke: Invoke, tmp_path: Path) -> None:
     assert (
         saved.stderr == "rfcalc: error: a saved graph has no code that could run: name the model it was traced from\n"
     )
+
+
+def test_budgets(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text(
+        "[tool.rfcalc]\nlock = false\n[[tool.rfcalc.models]]\nmodel = 'net.py:Net'\ninput = '1x5x5'\n"
+        "max_memory = 296\nmax_saved = 7\n"
+    )
+    done = CliRunner().invoke(cli, ["check"], prog_name="rfcalc")
+
+    assert done.exit_code == 1
+    assert "max_saved" in done.output
+    assert "max_memory" not in done.output  # which is just what it takes
