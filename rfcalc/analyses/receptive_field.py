@@ -192,7 +192,7 @@ def _seen(sight: Sight, extent: int) -> AxisSummary:
     if sight.local:
         varies = frozenset([k for part in sight.local for k, length in enumerate(part.extents) if length > 1])
         if len(sight.local) == 1 or merging.moves(sight.local):
-            window = window_of(merging.combined(sight.local))
+            window = window_of(merging.whole(sight.local))
         if window is not None:
             local = max(window.sizes)
         else:

@@ -53,7 +53,7 @@ class View:
         parts = self._state.local
         if not parts or not (len(parts) == 1 or merging.moves(parts)):
             return None
-        return window_of(merging.combined(parts))
+        return window_of(merging.whole(parts))
 
     @property
     def regions(self) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from rfcalc import reads
-from rfcalc.analyses.field import intervals
+from rfcalc.analyses.field import arrays, intervals
 from rfcalc.analyses.field.intervals import Intervals
 from rfcalc.analyses.field.merging import combined, merge, union
 from rfcalc.analyses.field.motion import Digit, even
@@ -189,7 +189,7 @@ def hulls(sets: np.ndarray, shape: Shape, axis: int) -> tuple[np.ndarray, np.nda
 def clipped(shape: Shape, axis: int, steps: Sequence[reads.Step], masks: Mapping[int, np.ndarray]) -> Intervals:
     field = intervals.source(shape, axis)
     for step in steps:
-        field = intervals.apply(field, step, masks, free=False)
+        field = arrays.apply(field, step, masks, free=False)
     return field
 
 
@@ -332,7 +332,7 @@ def run_chain(parts: Sequence[Part], extent: int, *, free: bool) -> tuple[Interv
         if field.shape[0] < 16:
             return None
         for step in make(field.shape[0]):
-            field = intervals.apply(field, step, {}, free=free)
+            field = arrays.apply(field, step, {}, free=free)
         period = turns * (period // math.gcd(period, abs(shift)))
         fitted &= period <= field.shape[0]
     return field, fitted
@@ -381,7 +381,7 @@ def test_free_windows_are_the_regions_of_interior_units(flips):
 
 
 def test_stride_larger_than_the_kernel_leaves_units_that_see_nothing():
-    field = intervals.apply(intervals.source((20,), 0), reads.Transposed(0, 2, 3, 1, 0, 59), {}, free=True)
+    field = arrays.apply(intervals.source((20,), 0), reads.Transposed(0, 2, 3, 1, 0, 59), {}, free=True)
 
     found = window_of(field)
 
@@ -392,15 +392,15 @@ def test_stride_larger_than_the_kernel_leaves_units_that_see_nothing():
 def test_a_gather_has_no_window_unless_it_moves_evenly():
     source = intervals.source((8,), 0)
 
-    assert window_of(intervals.apply(source, reads.Take(0, (0, 3, 1, 2)), {}, free=True)) is None
-    even = window_of(intervals.apply(source, reads.Take(0, (1, 3, 5, 7)), {}, free=True))
+    assert window_of(arrays.apply(source, reads.Take(0, (0, 3, 1, 2)), {}, free=True)) is None
+    even = window_of(arrays.apply(source, reads.Take(0, (1, 3, 5, 7)), {}, free=True))
     assert even is not None
     assert (even.stride, even.lo, even.hi) == (2, (1,), (1,))
 
 
 def test_what_differs_within_windows_repeats_from_window_to_window():
     line = np.arange(3, dtype=np.int64).reshape(1, 3)
-    made = intervals.apply(Intervals((4, 3), line, line, {1: even(3, 1)}), reads.Reshape((4, 3), (12,)), {}, free=True)
+    made = arrays.apply(Intervals((4, 3), line, line, {1: even(3, 1)}), reads.Reshape((4, 3), (12,)), {}, free=True)
 
     assert made.lo.tolist() == [0, 1, 2] * 4
     assert made.tags == {0: (Digit(4, 1, 0, False), Digit(3, 1, 1))}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rfcalc import reads
-from rfcalc.analyses.field import intervals, lines, merging, stepping
+from rfcalc.analyses.field import arrays, intervals, lines, merging, stepping
 from rfcalc.analyses.field.intervals import Intervals
 from rfcalc.analyses.field.lines import Even, Lined, covers, largest_region, lined, sees_nothing, source_line
 from rfcalc.analyses.field.motion import Digit, even
@@ -81,7 +81,7 @@ def after(draw: Any, quick: Intervals, slow: Intervals, free: bool, count: int) 
             step = reads.Permute(tuple(step.axes))
         alone = free and isinstance(step, reads.Place)
         quick = applied(quick, step, free=free, alone=alone)
-        slow = intervals.place_alone(slow, step) if alone else intervals.apply(slow, step, {}, free=free)
+        slow = arrays.place_alone(slow, step) if alone else arrays.apply(slow, step, {}, free=free)
         assert_same(quick, slow)
     return quick, slow
 
@@ -116,7 +116,7 @@ def test_concatenations_and_unions_of_branches(data, branches, free):
         shape = (3, 6, 3)
         quick, slow = lined(shape, 1, line), intervals.source(shape, 1)
         for step in steps:
-            quick, slow = applied(quick, step, free=free), intervals.apply(slow, step, {}, free=free)
+            quick, slow = applied(quick, step, free=free), arrays.apply(slow, step, {}, free=free)
         made.append((stepping.broadcast(quick, shape), intervals.broadcast(slow, shape)))
     quicks, slows = zip(*made, strict=True)
     assert_same(merging.combined(lines.merge(quicks)), merging.combined(merging.merge(slows)))
@@ -180,7 +180,7 @@ def test_runs_that_a_gather_moves_unlike_have_no_pattern_in_common():
     made = []
     for kind, start, apply in (
         (lines, lined((2, 6), 1, source_line(6)), applied),
-        (merging, intervals.source((2, 6), 1), partial(intervals.apply, masks={})),
+        (merging, intervals.source((2, 6), 1), partial(arrays.apply, masks={})),
     ):
         one = apply(start, doubled, free=True)
         fields = one, apply(one, moved, free=True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rfcalc import reads
 from rfcalc.analyses.analysis import Analysis
-from rfcalc.analyses.field import intervals, lines, masked, merging
+from rfcalc.analyses.field import arrays, intervals, lines, masked, merging
 from rfcalc.analyses.field.intervals import NOTHING, Intervals
 from rfcalc.analyses.field.masked import Masked, Shades
 from rfcalc.analyses.field.motion import Motion, even, of_rate, unknown
@@ -62,10 +62,10 @@ def both(own: Intervals, steps: Sequence[reads.Step], masks: Shades) -> tuple[In
     made = expected = own
     short = True
     for step in steps:
-        expected = intervals.apply(expected, step, masks, free=False)
+        expected = arrays.apply(expected, step, masks, free=False)
         found = masked.apply(made, step, masks)
         short = short and found is not None
-        made = intervals.apply(made, step, masks, free=False) if found is None else found
+        made = arrays.apply(made, step, masks, free=False) if found is None else found
     return made, expected, short
 
 
@@ -128,7 +128,7 @@ def test_keys_are_contracted_by_patterns_of_rows(seed: int, holes: bool, extents
     made = masked.apply(values, reads.Contract(0), masks)
 
     assert made is not None
-    assert_same(made, intervals.apply(values, reads.Contract(0), masks, free=False))
+    assert_same(made, arrays.apply(values, reads.Contract(0), masks, free=False))
 
 
 @pytest.mark.parametrize("turn", [1, -1], ids=["later and later", "earlier and earlier"])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rfcalc.analyses.analysis import Analysis
-from rfcalc.analyses.field import intervals, stepping
+from rfcalc.analyses.field import arrays, intervals, stepping
 from rfcalc.api import layer_graph
 from rfcalc.graph import LayerGraph
 
@@ -42,7 +42,7 @@ def graph_of(model: nn.Module, height: int, width: int) -> LayerGraph:
 def counted(monkeypatch: pytest.MonkeyPatch, model: nn.Module, height: int = 400, width: int = 400) -> tuple[int, int]:
     """How many steps were made on lines, and how many on arrays of several axes."""
     graph, calls = graph_of(model, height, width), {"line": 0, "array": 0}
-    made, applied = stepping._made, intervals.apply
+    made, applied = stepping._made, arrays.apply
 
     def on_line(*args: object) -> object:
         calls["line"] += 1
@@ -55,7 +55,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, model: nn.Module, height: int = 400
     stepping._reached.cache_clear()
     with monkeypatch.context() as patch:
         patch.setattr(stepping, "_made", on_line)
-        patch.setattr(intervals, "apply", on_array)
+        patch.setattr(arrays, "apply", on_array)
         assert len(Analysis(graph).layers) > 1
     return calls["line"], calls["array"]
 

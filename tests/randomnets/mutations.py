@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from rfcalc import reads
-from rfcalc.analyses.field import intervals, masked, merging
+from rfcalc.analyses.field import arrays, masked, merging
 from rfcalc.ops import Call, Effect, lookup
 from rfcalc.tracing import buffers, recorder
 from tests.randomnets.brute import check
@@ -273,7 +273,7 @@ MUTATIONS: tuple[Mutation | EngineMutation, ...] = (
     Mutation("conv", "kernel one too small", ("conv",), CONV, _each(reads.Window, _shorter)),
     Mutation("conv", "same padding on the wrong side", ("conv_same",), CONV, _more(reads.Window, "before")),
     Mutation("conv", "padding mode ignored", ("conv_padding_mode",), r"aten\..*pad.*", _set(reads.Pad, mode="zero")),
-    EngineMutation("conv", "engine: a tap less", ("conv",), intervals, "_window", _one_tap_less),
+    EngineMutation("conv", "engine: a tap less", ("conv",), arrays, "_window", _one_tap_less),
     Mutation("conv_transpose", "offset off by one", ("conv_transpose",), CONV, _more(reads.Transposed, "before")),
     Mutation("conv_transpose", "dilation ignored", ("conv_transpose",), CONV, _set(reads.Transposed, dilation=1)),
     Mutation("conv_transpose", "stride ignored", ("conv_transpose",), CONV, _set(reads.Transposed, stride=1)),
@@ -316,8 +316,8 @@ MUTATIONS: tuple[Mutation | EngineMutation, ...] = (
     EngineMutation("join", "engine: only the first branch", ("flip", "cropped_sum"), merging, "union", _one_sided),
     EngineMutation("write", "offset forgotten", ("write_slice",), recorder, "invert", _to_the_start),
     EngineMutation("write", "old views kept", ("stale_view",), recorder.Recorder, "_rederive", _stale),
-    EngineMutation("write", "overwritten elements kept", ("write_slice",), intervals, "_erase", _unerased),
-    EngineMutation("write", "erased elements kept", ("erase",), intervals, "_erase", _unerased),
+    EngineMutation("write", "overwritten elements kept", ("write_slice",), arrays, "_erase", _unerased),
+    EngineMutation("write", "erased elements kept", ("erase",), arrays, "_erase", _unerased),
     Mutation("write", "scatter's index ignored", ("scatter",), r"aten\.scatter.*", _each(reads.Take, _ascending)),
     Mutation("mask", "engine: masks ignored", ("triangle",), r"aten\.tri[lu]", _each(reads.Blocked, lambda step: None)),
     Mutation("mask", "condition ignored", ("where_known",), r"aten\.where", _each(reads.Blocked, lambda step: None)),

@@ -1,7 +1,10 @@
 """Interval arrays: which span of one source axis each element of a tensor sees, and how the read steps change it.
 
 An `Intervals` holds integer arrays ``lo`` and ``hi`` of the tensor's rank, with extent 1 along every axis that they do
-not depend on. A unit that sees nothing has ``lo > hi``. There are two readings of the same steps:
+not depend on. A unit that sees nothing has ``lo > hi``. Where few positions of a large field differ, the arrays have a
+row for each kind, and ``places`` says which row each position is: scores of attention to which something is added but
+for the first token depend on queries and keys, and are of few kinds along both. There are two readings of the same
+steps (`field.arrays`):
 
 - *clipped*: positions outside a tensor hold nothing. This gives the exact region of every unit.
 - *free*: the pattern of an axis is continued beyond its ends, as if the tensor had no borders. ``tags`` says how, for
@@ -11,33 +14,42 @@ not depend on. A unit that sees nothing has ``lo > hi``. There are two readings 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from math import gcd
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
 
-from rfcalc import reads
 from rfcalc.analyses.field import motion
-from rfcalc.analyses.field.motion import Motion, Rate, runs_of, telling
+from rfcalc.analyses.field.motion import Motion, telling
 
 #: lo of a unit that sees nothing; its hi is -NOTHING. Larger than any coordinate, far from overflow.
 NOTHING = 1 << 40
 
 Array: TypeAlias = np.ndarray
+#: For each axis which row of the arrays each position is, None where rows are positions, or all are alike.
+Places: TypeAlias = tuple[Array | None, ...]
+#: Elements from which on fields that are written in part are kept by their rows.
+LARGE = 1 << 14
 
 
 class Intervals:
     """Spans of one source axis, by tensor element; ``shape`` is the tensor's own. Never changed once made."""
 
-    __slots__ = ("hi", "lo", "shape", "tags")
+    __slots__ = ("hi", "lo", "places", "shape", "tags")
 
-    def __init__(self, shape: tuple[int, ...], lo: Array, hi: Array, tags: Mapping[int, Motion]) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        lo: Array,
+        hi: Array,
+        tags: Mapping[int, Motion],
+        places: Places | None = None,
+    ) -> None:
         self.shape = shape
         self.lo = lo
         self.hi = hi
         self.tags = tags
+        self.places = places
 
     @property
     def rank(self) -> int:
@@ -45,8 +57,11 @@ class Intervals:
 
     @property
     def extents(self) -> tuple[int, ...]:
-        """The shape of the arrays."""
-        return self.lo.shape
+        """The shape of arrays of all elements that differ."""
+        if self.places is None:
+            return self.lo.shape
+        pairs = zip(self.places, self.lo.shape, strict=True)
+        return tuple([rows if place is None else len(place) for place, rows in pairs])
 
     def depends(self, axis: int) -> bool:
         """Whether what is seen depends on the position along the axis."""
@@ -55,6 +70,25 @@ class Intervals:
     def different(self) -> Intervals:
         """A field that sees all that this one does, where it is kept so without one of as many elements."""
         return self
+
+    def place(self, axis: int) -> Array | None:
+        """Which row of the arrays each position of an axis is, None where these are positions, or all are alike."""
+        return None if self.places is None else self.places[axis]
+
+    def opened(self, axes: Iterable[int] | None = None) -> Intervals:
+        """The same with a row for each position of these axes, or of all."""
+        if self.places is None:
+            return self
+        lo, hi, places = self.lo, self.hi, list(self.places)
+        for axis in range(self.rank) if axes is None else axes:
+            place = places[axis]
+            if place is not None:
+                lo, hi, places[axis] = lo.take(place, axis), hi.take(place, axis), None
+        return Intervals(self.shape, lo, hi, self.tags, any_of(places))
+
+
+def any_of(places: Sequence[Array | None]) -> Places | None:
+    return tuple(places) if any(place is not None for place in places) else None
 
 
 def source(shape: Sequence[int], axis: int) -> Intervals:
@@ -87,250 +121,35 @@ def is_nothing(field: Intervals) -> bool:
     return not field.lo.size or bool(field.lo.flat[0] > field.hi.flat[0] and (field.lo > field.hi).all())
 
 
-# --- along one axis ---------------------------------------------------------------------------------------------------
+def tidy(
+    shape: tuple[int, ...], lo: Array, hi: Array, places: Sequence[Array | None], tags: Mapping[int, Motion]
+) -> Intervals:
+    """A field without rows that no position is, or that are as others."""
+    kept = {axis: place for axis, place in enumerate(places) if place is not None}
+    for axis, place in kept.items():  # before any are found to be alike: rows may differ only in what no position is
+        used, numbers = np.unique(place, return_inverse=True)
+        lo, hi, kept[axis] = lo.take(used, axis), hi.take(used, axis), numbers.reshape(-1)
+    for axis, place in kept.items():
+        rows = np.concatenate([array.swapaxes(axis, 0).reshape(lo.shape[axis], -1) for array in (lo, hi)], axis=1)
+        first, kinds = np.unique(rows, axis=0, return_index=True, return_inverse=True)[1:]
+        lo, hi, kept[axis] = lo.take(first, axis), hi.take(first, axis), kinds.reshape(-1)[place]
+    return Intervals(shape, lo, hi, tags, any_of([kept.get(axis) for axis in range(len(shape))]))
 
 
-def _resized(shape: Sequence[int], axis: int, extent: int) -> tuple[int, ...]:
-    return (*shape[:axis], extent, *shape[axis + 1 :])
+def by_rows(field: Intervals) -> Intervals:
+    """A field that depends on one axis at most, kept by its rows."""
+    places: list[Array | None] = [np.arange(extent) if extent > 1 else None for extent in field.extents]
+    if not any(place is not None for place in places):
+        places[0] = np.zeros(field.shape[0], dtype=np.int64)
+    return tidy(field.shape, field.lo, field.hi, places, field.tags)
 
 
-def _cut(axis: int, start: int, stop: int, step: int = 1) -> tuple[slice, ...]:
-    return (*(slice(None),) * axis, slice(start, stop, step))
-
-
-def _whole_axis(field: Intervals, axis: int) -> tuple[Array, Array]:
-    """lo and hi with the axis at its full extent."""
-    if field.lo.shape[axis] == field.shape[axis]:
-        return field.lo, field.hi
-    extents = _resized(field.lo.shape, axis, field.shape[axis])
-    return np.broadcast_to(field.lo, extents), np.broadcast_to(field.hi, extents)
-
-
-def _extended(field: Intervals, axis: int, first: int, last: int, free: bool) -> tuple[Array, Array]:
-    """lo and hi along ``first..last`` of the axis, which may lie outside the tensor."""
-    lo, hi = _whole_axis(field, axis)
-    extent = field.shape[axis]
-    rate = motion.rate_of(field.tags.get(axis)) if free else None
-    if rate is not None and (first < 0 or last >= extent):
-        period, shift = rate
-        index = np.arange(first, last + 1)
-        turns, base = np.divmod(index, period)
-        moved = (turns * shift).reshape([-1 if k == axis else 1 for k in range(lo.ndim)])
-        return lo.take(base, axis) + moved, hi.take(base, axis) + moved
-    inner = _cut(axis, max(first, 0), min(last + 1, extent))
-    lo, hi = lo[inner], hi[inner]
-    before, after = min(max(-first, 0), last - first + 1), min(max(last - extent + 1, 0), last - first + 1)
-    if before or after:
-        widths = [(before, after) if k == axis else (0, 0) for k in range(lo.ndim)]
-        lo = np.pad(lo, widths, constant_values=NOTHING)
-        hi = np.pad(hi, widths, constant_values=-NOTHING)
-    return lo, hi
-
-
-def _with(field: Intervals, axis: int, extent: int, lo: Array, hi: Array, moved: Motion | None) -> Intervals:
-    tags = {key: value for key, value in field.tags.items() if key != axis}
-    if moved is not None:
-        tags[axis] = moved
-    return Intervals(_resized(field.shape, axis, extent), lo, hi, tags)
-
-
-def _unchanging(field: Intervals, axis: int, extent: int, seen: Array | None) -> Intervals | None:
-    """The result where nothing depends on the axis; ``seen`` marks the positions that read anything at all."""
-    if field.depends(axis):
-        return None
-    lo, hi = field.lo, field.hi
-    if seen is not None and not seen.all():
-        flags = seen.reshape([-1 if k == axis else 1 for k in range(field.rank)])
-        lo, hi = np.where(flags, lo, NOTHING), np.where(flags, hi, -NOTHING)
-    return Intervals(_resized(field.shape, axis, extent), lo, hi, field.tags)
-
-
-def _window(field: Intervals, step: reads.Window, free: bool) -> Intervals:
-    axis, extent = step.axis, field.shape[step.axis]
-    if (step.kernel, step.stride, step.before, step.out) == (1, 1, 0, extent):
-        return field
-    if not field.depends(axis):
-        seen: Array | None = None
-        if not free:
-            starts = step.stride * np.arange(step.out) - step.before
-            taps = starts[:, None] + step.dilation * np.arange(step.kernel)
-            seen = np.any((taps >= 0) & (taps < extent), axis=1)
-        return _unchanging(field, axis, step.out, seen) or field
-    first, reach = -step.before, step.stride * (step.out - 1)
-    lo, hi = _extended(field, axis, first, first + reach + step.dilation * (step.kernel - 1), free)
-    parts = [_cut(axis, j * step.dilation, j * step.dilation + reach + 1, step.stride) for j in range(step.kernel)]
-    low, high = lo[parts[0]], hi[parts[0]]
-    for part in parts[1:]:
-        low, high = np.minimum(low, lo[part]), np.maximum(high, hi[part])
-    return _at_rate(field, axis, step.out, low, high, motion.strided(_rate(field, axis), step.stride))
-
-
-def _rate(field: Intervals, axis: int) -> Rate | None:
-    return motion.rate_of(field.tags.get(axis))
-
-
-def _at_rate(field: Intervals, axis: int, extent: int, lo: Array, hi: Array, rate: Rate | None) -> Intervals:
-    return _with(field, axis, extent, lo, hi, motion.of_rate(extent, rate) if axis in field.tags else None)
-
-
-def _transposed(field: Intervals, step: reads.Transposed, free: bool) -> Intervals:
-    axis, extent, stride = step.axis, field.shape[step.axis], step.stride
-    span = step.dilation * (step.kernel - 1)
-    rate = _rate(field, axis)
-    free = free and (rate is not None or not field.depends(axis))
-    margin = (max(step.before, step.out) + span) // stride + 2 if free else 0
-    count = extent + 2 * margin
-    base = margin * stride + step.before
-    if not field.depends(axis):
-        hit = np.zeros((count - 1) * stride + span + 1 + step.out + base, dtype=bool)
-        for j in range(step.kernel):
-            hit[j * step.dilation :][: (count - 1) * stride + 1 : stride] = True
-        return _unchanging(field, axis, step.out, hit[base : base + step.out]) or field
-    lo, hi = _extended(field, axis, -margin, extent - 1 + margin, free)
-    length = max((count - 1) * stride + span + 1, base + step.out)
-    low = np.full(_resized(lo.shape, axis, length), NOTHING, dtype=np.int64)
-    high = np.full_like(low, -NOTHING)
-    for j in range(step.kernel):
-        part = _cut(axis, j * step.dilation, j * step.dilation + (count - 1) * stride + 1, stride)
-        np.minimum(low[part], lo, out=low[part])
-        np.maximum(high[part], hi, out=high[part])
-    crop = _cut(axis, base, base + step.out)
-    return _at_rate(field, axis, step.out, low[crop], high[crop], rate and (rate[0] * stride, rate[1]))
-
-
-def _spans(field: Intervals, step: reads.Spans, free: bool) -> Intervals:
-    axis, count = step.axis, len(step.first)
-    first, last = np.asarray(step.first), np.asarray(step.last)
-    if not field.depends(axis):
-        return _unchanging(field, axis, count, None if free else np.less_equal(first, last)) or field
-    rate, after = _rate(field, axis), None
-    if free and step.period and rate is not None:
-        turns, phase = np.divmod(np.arange(count), step.period)
-        first = np.asarray(step.free_first)[phase] + turns * step.shift
-        last = np.asarray(step.free_last)[phase] + turns * step.shift
-        times = rate[0] // gcd(rate[0], step.shift) if step.shift else 1
-        after = (step.period * times, rate[1] * step.shift * times // rate[0])
-    start, stop = int(first.min()), int(last.max())
-    lo, hi = _extended(field, axis, start, stop + 1, free)
-    bounds = np.stack([first - start, np.maximum(last, first) + 1 - start], axis=1).ravel()
-    low = np.minimum.reduceat(lo, bounds, axis)[_cut(axis, 0, 2 * count, 2)]
-    high = np.maximum.reduceat(hi, bounds, axis)[_cut(axis, 0, 2 * count, 2)]
-    return _at_rate(field, axis, count, low, high, after)
-
-
-def _take(field: Intervals, axis: int, indices: Array) -> Intervals:
-    """Position u reads ``indices[u]``, nothing where that is -1."""
-    done = _unchanging(field, axis, len(indices), indices >= 0)
-    if done is not None:
-        return done
-    lo, hi = _whole_axis(field, axis)
-    low, high = lo.take(indices, axis), hi.take(indices, axis)
-    if (indices < 0).any():
-        gone = (indices < 0).reshape([-1 if k == axis else 1 for k in range(field.rank)])
-        low, high = np.where(gone, NOTHING, low), np.where(gone, -NOTHING, high)
-    return _with(field, axis, len(indices), low, high, motion.picked(field.tags.get(axis), indices.tolist()))
-
-
-def _pad(field: Intervals, step: reads.Pad, free: bool) -> Intervals:
-    extent = step.size + step.before + step.after
-    if step.mode == "zero" and len(field.tags.get(step.axis, ())) > 1 and min(step.before, step.after) >= 0:
-        return _place(field, reads.Place(step.axis, step.size, step.before, extent), free)
-    if step.mode == "zero" or (free and _rate(field, step.axis) is not None):
-        return _window(field, reads.Window(step.axis, 1, 1, 1, step.before, extent), free)
-    names = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
-    keep = np.arange(max(0, -step.before), step.size - max(0, -step.after))
-    index = np.pad(keep, (max(0, step.before), max(0, step.after)), names[step.mode])  # type: ignore[call-overload]
-    return _take(field, step.axis, index)
-
-
-def _place(field: Intervals, step: reads.Place, free: bool) -> Intervals:
-    axis = step.axis
-    if free and len(field.tags.get(axis, ())) == 1 and _rate(field, axis) is not None:
-        if step.step > 1:
-            return _transposed(field, reads.Transposed(axis, 1, step.step, 1, -step.offset, step.out), free)
-        return _window(field, reads.Window(axis, 1, 1, 1, step.offset, step.out), free)
-    index = np.full(step.out, -1)
-    index[step.offset : step.offset + (step.size - 1) * step.step + 1 : step.step] = np.arange(step.size)
-    made = _take(field, axis, index)
-    if step.step == 1 and axis in field.tags:
-        made.tags = {**made.tags, axis: motion.placed(field.tags[axis], step.offset, step.out)}
-    return made
-
-
-def _erase(field: Intervals, step: reads.Erase) -> Intervals:
-    gone = np.ones((1,) * field.rank, dtype=bool)
-    for axis, size, offset, stride in step.box:
-        row = np.zeros(step.shape[axis], dtype=bool)
-        row[offset : offset + (size - 1) * stride + 1 : stride] = True
-        gone = gone & row.reshape([-1 if k == axis else 1 for k in range(field.rank)])
-    made = _without(field, gone)
-    if len(step.box) == 1 and step.box[0][0] in made.tags:
-        axis, size, offset, stride = step.box[0]
-        rate = _rate(field, axis)
-        if rate is not None and offset < stride and offset + size * stride >= step.shape[axis]:  # one of several phases
-            times = stride // gcd(rate[0], stride)
-            made.tags = {**made.tags, axis: motion.of_rate(step.shape[axis], (rate[0] * times, rate[1] * times))}
-    return made
-
-
-def _without(field: Intervals, gone: Array) -> Intervals:
-    """The field with the marked elements seeing nothing; along axes where the mark varies, no pattern repeats."""
-    gone = gone.reshape((1,) * (field.rank - gone.ndim) + gone.shape)
-    tags = motion.veiled(field.tags, gone.shape, field.shape)
-    return shrunk(Intervals(field.shape, np.where(gone, NOTHING, field.lo), np.where(gone, -NOTHING, field.hi), tags))
-
-
-def _contract(field: Intervals, mask: Array) -> Intervals:
-    mask = mask.reshape((1,) * (field.rank - mask.ndim) + mask.shape)
-    gone = mask[..., None]
-    lo = np.where(gone, NOTHING, field.lo[..., None, :, :]).min(axis=-2)
-    hi = np.where(gone, -NOTHING, field.hi[..., None, :, :]).max(axis=-2)
-    return contracted(field, mask.shape, lo, hi)
-
-
-def contracted(field: Intervals, mask: tuple[int, ...], lo: Array, hi: Array) -> Intervals:
-    """The field after its axis -2 was contracted to these ends against a mask of that shape."""
-    last = field.rank - 1
-    shape = _resized(field.shape, last - 1, mask[-2])
-    kept = motion.veiled(field.tags, (*mask[:-2], 2, 1), shape)
-    return shrunk(Intervals(shape, lo, hi, kept))
-
-
-def _prefix(field: Intervals, step: reads.Prefix) -> Intervals:
-    if not field.depends(step.axis):
-        return field
-    lo, hi = _whole_axis(field, step.axis)
-    turn = (*(slice(None),) * step.axis, slice(None, None, -1 if step.reverse else 1))
-    low = np.minimum.accumulate(lo[turn], step.axis)[turn]
-    high = np.maximum.accumulate(hi[turn], step.axis)[turn]
-    return _at_rate(field, step.axis, field.shape[step.axis], low, high, None)
-
-
-def _group(field: Intervals, step: reads.Group) -> Intervals:
-    axis, shape = step.axis, _resized(field.shape, step.axis, step.out)
-    tags = {key: moved for key, moved in field.tags.items() if key != axis}
-    if step.groups > 1 and axis in field.tags:
-        tags |= motion.grouped(axis, field.tags[axis], step.groups, step.out)
-    if field.lo.shape[axis] == 1:
-        return Intervals(shape, field.lo, field.hi, tags)
-    split = (*field.lo.shape[:axis], step.groups, -1, *field.lo.shape[axis + 1 :])
-    lo, hi = field.lo.reshape(split).min(axis + 1), field.hi.reshape(split).max(axis + 1)
-    if step.groups > 1:
-        lo, hi = (np.repeat(part, step.out // step.groups, axis) for part in (lo, hi))
-    return Intervals(shape, lo, hi, tags)
-
-
-def reduce(field: Intervals, axes: Sequence[int]) -> Intervals:
-    """Everything along the axes is seen; they keep extent 1."""
-    lo, hi = field.lo, field.hi
-    wide = tuple(axis for axis in axes if lo.shape[axis] > 1)
-    if wide:
-        lo, hi = lo.min(axis=wide, keepdims=True), hi.max(axis=wide, keepdims=True)
-    shape = tuple(1 if axis in axes else extent for axis, extent in enumerate(field.shape))
-    return Intervals(shape, lo, hi, {axis: tag for axis, tag in field.tags.items() if axis not in axes})
-
-
-# --- shape ------------------------------------------------------------------------------------------------------------
+def rows_of(field: Intervals, axis: int) -> Array:
+    """Which row of the arrays each position is."""
+    place = field.place(axis)
+    if place is not None:
+        return place
+    return np.arange(field.shape[axis]) if field.lo.shape[axis] > 1 else np.zeros(field.shape[axis], dtype=np.int64)
 
 
 def shrunk(field: Intervals, axes: Sequence[int] | None = None) -> Intervals:
@@ -338,104 +157,18 @@ def shrunk(field: Intervals, axes: Sequence[int] | None = None) -> Intervals:
     lo, hi = field.lo, field.hi
     for axis in range(field.rank) if axes is None else axes:
         if lo.shape[axis] > 1:
-            head = _cut(axis, 0, 1)
+            head = cut(axis, 0, 1)
             if all(repeats(array, array[head], axis) for array in (lo, hi)):
                 lo, hi = lo[head], hi[head]
-    return Intervals(field.shape, lo, hi, telling(field.tags, lo.shape, field.shape))
+    if field.places is None:
+        return Intervals(field.shape, lo, hi, telling(field.tags, lo.shape, field.shape))
+    places = any_of([None if lo.shape[axis] == 1 else place for axis, place in enumerate(field.places)])
+    return Intervals(field.shape, lo, hi, telling(field.tags, lo.shape, field.shape), places)
 
 
 def repeats(array: Array, head: Array, axis: int) -> bool:
     """Whether the head stands everywhere along the axis; most often its last place tells that it does not."""
-    return bool((array[_cut(axis, array.shape[axis] - 1, array.shape[axis])] == head).all() and (array == head).all())
-
-
-def _permute(field: Intervals, axes: Sequence[int]) -> Intervals:
-    tags = {axes.index(axis): tag for axis, tag in field.tags.items()}
-    return Intervals(
-        tuple(field.shape[axis] for axis in axes), field.lo.transpose(axes), field.hi.transpose(axes), tags
-    )
-
-
-def _reshape(field: Intervals, shape_in: tuple[int, ...], shape_out: tuple[int, ...]) -> Intervals:
-    if 0 in shape_in or 0 in shape_out:
-        nothing = np.full((1,) * len(shape_out), NOTHING, dtype=np.int64)
-        return Intervals(tuple(shape_out), nothing, -nothing, {})
-    wide, extents, runs = regrouped(field.extents, shape_in, shape_out)
-    lo, hi = spread(field.lo, wide).reshape(extents), spread(field.hi, wide).reshape(extents)
-    made = Intervals(tuple(shape_out), lo, hi, motion.after_reshape(field.extents, field.tags, shape_in, shape_out))
-    return shrunk(made, [axis for _, right in runs for axis in right]) if runs else made
-
-
-def spread(array: Array, extents: tuple[int, ...]) -> Array:
-    """The array broadcast to these extents, which most have already."""
-    return array if array.shape == extents else np.broadcast_to(array, extents)
-
-
-@lru_cache(maxsize=4096)
-def regrouped(
-    extents: tuple[int, ...], shape_in: tuple[int, ...], shape_out: tuple[int, ...]
-) -> tuple[tuple[int, ...], tuple[int, ...], list[tuple[list[int], list[int]]]]:
-    """The extents that an array takes for a reshape, those after it, and the axes that matter and are split or merged.
-
-    An axis of extent 1 in the array stays so where the reshape leaves it alone.
-    """
-    wide, after = list(extents), [1] * len(shape_out)
-    mixed = []
-    for left, right in runs_of(shape_in, shape_out):
-        if len(left) == len(right) == 1:
-            after[right[0]] = extents[left[0]]
-        elif any(extents[axis] > 1 for axis in left):
-            mixed.append((left, right))
-            for axis in left:
-                wide[axis] = shape_in[axis]
-            for axis in right:
-                after[axis] = shape_out[axis]
-    return tuple(wide), tuple(after), mixed
-
-
-# --- steps ------------------------------------------------------------------------------------------------------------
-
-
-def apply(field: Intervals, step: reads.Step, masks: Mapping[int, Array], *, free: bool) -> Intervals:
-    """The field after one step."""
-    match step:
-        case reads.Window():
-            return _window(field, step, free)
-        case reads.Transposed():
-            return _transposed(field, step, free)
-        case reads.Spans():
-            return _spans(field, step, free)
-        case reads.Reduce(axes):
-            return reduce(field, axes)
-        case reads.Group():
-            return _group(field, step)
-        case reads.Reshape(shape_in, shape_out):
-            return _reshape(field, shape_in, shape_out)
-        case reads.Permute(axes):
-            return _permute(field, axes)
-        case reads.Slice(axis, start, stride, out):
-            index = start + stride * np.arange(out)
-            return _unchanging(field, axis, out, None) or _take(field, axis, index)
-        case reads.Take(axis, indices):
-            return _take(field, axis, np.asarray(indices, dtype=np.int64))
-        case reads.Pad():
-            return _pad(field, step, free)
-        case reads.Place():
-            return _place(field, step, free and step.step > 1)
-        case reads.Erase():
-            return _erase(field, step)
-        case reads.Prefix():
-            return _prefix(field, step)
-        case reads.Blocked(mask):
-            return _without(field, masks[mask])
-        case reads.Contract(mask):
-            return _contract(field, masks[mask])
-    raise TypeError(f"unknown step {step!r}")
-
-
-def place_alone(field: Intervals, step: reads.Place) -> Intervals:
-    """Placing the only tensor that is read among constants is padding, so the free pattern goes on beyond it."""
-    return _place(field, step, free=True)
+    return bool((array[cut(axis, array.shape[axis] - 1, array.shape[axis])] == head).all() and (array == head).all())
 
 
 def broadcast(field: Intervals, shape: Sequence[int]) -> Intervals:
@@ -443,4 +176,8 @@ def broadcast(field: Intervals, shape: Sequence[int]) -> Intervals:
     if field.shape == tuple(shape):
         return field
     kept = {axis: tag for axis, tag in field.tags.items() if field.shape[axis] == shape[axis]}
-    return Intervals(tuple(shape), field.lo, field.hi, kept)
+    return Intervals(tuple(shape), field.lo, field.hi, kept, field.places)
+
+
+def cut(axis: int, start: int, stop: int, step: int = 1) -> tuple[slice, ...]:
+    return (*(slice(None),) * axis, slice(start, stop, step))

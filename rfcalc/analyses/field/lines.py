@@ -16,7 +16,6 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from rfcalc.analyses.field import merging, samples
-from rfcalc.analyses.field.folded import Folded
 from rfcalc.analyses.field.intervals import Array, Intervals, is_nothing
 from rfcalc.analyses.field.masked import Masked
 from rfcalc.analyses.field.merging import Parts
@@ -93,9 +92,7 @@ class Line(Intervals):
         if self.tag == tag and self.length == length:
             return self
         lo, hi = np.broadcast_to(self.lo, length), np.broadcast_to(self.hi, length)
-        return self.remembered(
-            ("stored", length, tag), lambda line: Line(line.shape[0], lo, hi, tag, line.pattern)
-        )
+        return self.remembered(("stored", length, tag), lambda own: Line(own.shape[0], lo, hi, tag, own.pattern))
 
 
 class Even(Line):
@@ -107,7 +104,7 @@ class Even(Line):
 
     def __init__(self, extent: int, pattern: Pattern) -> None:
         ((first, bits),), shift = pattern.phases, pattern.shift
-        self.shape = (extent,)
+        self.shape, self.places = (extent,), None
         self.pattern = pattern
         self.tag = even(extent, shift)
         self.tags = {0: self.tag}
@@ -174,7 +171,7 @@ class Lined(Intervals):
     __slots__ = ("across", "axis", "runs")
 
     def __init__(self, shape: tuple[int, ...], axis: int, across: int, runs: Runs) -> None:
-        self.shape = shape
+        self.shape, self.places = shape, None
         self.runs = runs
         self.across = across
         self.axis = -1 if across < 0 and runs[0][1].is_constant else axis
@@ -239,7 +236,7 @@ def narrowed(field: Intervals) -> Intervals:
     wide = [axis for axis, extent in enumerate(field.extents) if extent > 1]
     if len(wide) > 1 or len(field.tags) > 1 or len({*wide, *field.tags}) > 1 or field.lo.shape != field.hi.shape:
         return field
-    axis = [*wide, *field.tags, 0][0]
+    axis, field = [*wide, *field.tags, 0][0], field.opened()
     lo, hi = field.lo.reshape(-1), field.hi.reshape(-1)
     if len(lo) == 1:  # a view would keep the array that it is cut from
         lo, hi = lo.copy(), hi.copy()
@@ -258,7 +255,9 @@ def sees_nothing(field: Intervals) -> bool:
 
 def start(field: Intervals) -> int:
     """lo of the first element."""
-    return field.start() if isinstance(field, Folded) else int(field.lo.flat[0])
+    if field.places is None:
+        return int(field.lo.flat[0])
+    return int(field.lo[tuple([0 if place is None else int(place[0]) for place in field.places])])
 
 
 def covers(field: Intervals, extent: int) -> bool:
@@ -310,7 +309,8 @@ def _is_like(one: Intervals, other: Intervals) -> bool:
     if isinstance(one, Lined) and isinstance(other, Lined):
         return one.axis == other.axis and one.across == other.across and one.runs == other.runs
     if type(one) is Intervals and type(other) is Intervals:
-        return one.lo is other.lo and one.hi is other.hi and one.tags == other.tags
+        same = one.lo is other.lo and one.hi is other.hi and one.places is other.places
+        return same and one.tags == other.tags
     return one is other
 
 

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from rfcalc import reads
-from rfcalc.analyses.field import intervals
-from rfcalc.analyses.field.intervals import NOTHING, Array, Intervals, spread
+from rfcalc.analyses.field import arrays, intervals
+from rfcalc.analyses.field.arrays import spread
+from rfcalc.analyses.field.intervals import NOTHING, Array, Intervals
 from rfcalc.analyses.field.motion import Motion, after_reshape, telling, veiled
 
 T = TypeVar("T")
@@ -145,7 +146,7 @@ class Masked(Intervals):
     def __init__(
         self, shape: tuple[int, ...], below: tuple[Intervals, ...], shade: Shade, tags: Mapping[int, Motion]
     ) -> None:
-        self.shape = shape
+        self.shape, self.places = shape, None
         self.below = below
         self.shade = shade
         self._different: Intervals | None = None
@@ -229,6 +230,7 @@ def _laid(
 def _blocked(field: Intervals, mask: int, shades: Shades) -> Masked | None:
     if 0 in field.shape:
         return None
+    field = field.opened()
     shade, extents = shades.over(mask, field.rank), shades.extents(mask, field.rank)
     tags = veiled(field.tags, extents, field.shape)
     if isinstance(field, Masked):
@@ -240,15 +242,15 @@ def _contracted(field: Intervals, mask: int, shades: Shades) -> Intervals | None
     rank = field.rank
     if field.extents[-1] > 1 or 0 in field.shape:
         return None
-    shade = shades.over(mask, rank, least=False)
+    shade, field = shades.over(mask, rank, least=False), field.opened()
     lo, hi = shade.leaves(field.lo.swapaxes(-1, -2), field.hi.swapaxes(-1, -2))
-    return intervals.contracted(field, shades.extents(mask, rank), lo, hi)
+    return arrays.contracted(field, shades.extents(mask, rank), lo, hi)
 
 
 def _moved_field(
     field: Masked, step: reads.Permute | reads.Reshape, shape: tuple[int, ...], tags: Mapping[int, Motion]
 ) -> Masked | None:
-    below = tuple([intervals.apply(part, step, {}, free=False) for part in field.below])
+    below = tuple([arrays.apply(part, step, {}, free=False) for part in field.below])
     return _laid(shape, below, field.shade.after(step), tags)
 
 
@@ -295,7 +297,7 @@ def _least(seen: Array) -> Array:
 def _moved(seen: Array, step: reads.Permute | reads.Reshape) -> Array:
     if isinstance(step, reads.Permute):
         return seen.transpose(step.axes)
-    wide, extents, _ = intervals.regrouped(seen.shape, step.shape_in, step.shape_out)
+    wide, extents, _ = arrays.regrouped(seen.shape, step.shape_in, step.shape_out)
     return _least(spread(seen, wide).reshape(extents))
 
 

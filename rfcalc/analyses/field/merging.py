@@ -9,8 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from rfcalc.analyses.field import folded
-from rfcalc.analyses.field.intervals import NOTHING, Intervals, shrunk
+from rfcalc.analyses.field.intervals import NOTHING, Array, Intervals, Places, by_rows, shrunk, tidy
 from rfcalc.analyses.field.masked import Masked, distinct
 from rfcalc.analyses.field.motion import Digit, Motion, Piece, is_known, rate_of, still, together, unknown
 from rfcalc.reads import Place
@@ -22,7 +21,63 @@ Parts: TypeAlias = tuple[Intervals, ...]
 
 def union(fields: Sequence[Intervals]) -> Intervals:
     """What fields of one shape see together."""
-    return _below_one_shade(fields) or folded.union(fields, common_tags(fields, fields[0].shape)) or _of_arrays(fields)
+    return _below_one_shade(fields) or _by_rows(fields) or _of_arrays([field.opened() for field in fields])
+
+
+def _by_rows(fields: Sequence[Intervals]) -> Intervals | None:
+    """The union of fields of which one at least is kept by its rows; None where others depend on several axes."""
+    found = _side_by_side(fields)
+    if found is None:
+        return None
+    places, ends = found
+    lo, hi = _hull(ends)
+    extents = tuple([rows if place is None else len(place) for place, rows in zip(places, lo.shape, strict=True)])
+    tags = common_tags(fields, fields[0].shape)
+    for field, (low, high) in zip(fields, ends, strict=True):
+        if field.tags != tags and field.extents == extents and (low == lo).all() and (high == hi).all():
+            tags = dict(field.tags)
+    return tidy(fields[0].shape, lo, hi, places, tags)
+
+
+def _hull(ends: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
+    return reduce(np.minimum, [lo for lo, _ in ends]), reduce(np.maximum, [hi for _, hi in ends])
+
+
+def _side_by_side(fields: Sequence[Intervals]) -> tuple[Places, list[tuple[Array, Array]]] | None:
+    """The ends of each field with rows for all that any tells apart, and which of them each position is."""
+    if all(field.places is None for field in fields) or not all(map(_has_rows, fields)):
+        return None
+    parts = [by_rows(field) if field.places is None else field for field in fields]
+    of_axes = [_joint([_place(part, axis) for part in parts]) for axis in range(parts[0].rank)]
+    ends = []
+    for number, part in enumerate(parts):
+        lo, hi = part.lo, part.hi
+        for axis, (_, rows) in enumerate(of_axes):
+            own = rows[number]
+            lo, hi = (lo, hi) if own is None else (lo.take(own, axis), hi.take(own, axis))
+        ends.append((lo, hi))
+    return tuple([place for place, _ in of_axes]), ends
+
+
+def _has_rows(field: Intervals) -> bool:
+    return field.places is not None or len([extent for extent in field.extents if extent > 1]) < 2
+
+
+def _place(field: Intervals, axis: int) -> Array | None:
+    place, rows = field.place(axis), field.lo.shape[axis]
+    return np.arange(rows) if place is None and rows > 1 else place
+
+
+def _joint(places: Sequence[Array | None]) -> tuple[Array | None, Places]:
+    """Which different combination of rows of several fields each position is, and the rows in each."""
+    known = [place for place in places if place is not None]
+    if not known:
+        return None, tuple(places)
+    code = np.zeros(1, dtype=np.int64)
+    for place in known:
+        code = np.unique(code * (place.max() + 1) + place, return_inverse=True)[1].reshape(-1)
+    first = np.unique(code, return_index=True)[1]
+    return code, tuple([None if place is None else place[first] for place in places])
 
 
 def _of_arrays(fields: Sequence[Intervals]) -> Intervals:
@@ -60,6 +115,7 @@ def common_tags(fields: Sequence[Intervals], shape: Sequence[int], across: int =
 
 def concatenate(fields: Sequence[tuple[Intervals, Place]], shape: tuple[int, ...], axis: int) -> Intervals:
     """The fields in their places along the axis; where several lie, their union, where none does, nothing is seen."""
+    fields = [(field.opened(), place) for field, place in fields]
     wide = [max(extents) for extents in zip(*(field.lo.shape for field, _ in fields), strict=True)]
     wide[axis] = shape[axis]
     lo = np.full(wide, NOTHING, dtype=np.int64)
@@ -121,6 +177,11 @@ def sees_everywhere(field: Intervals) -> bool:
 
 
 def combined(parts: Parts) -> Intervals:
+    """All parts as one field, with arrays of all elements that differ."""
+    return whole(parts).opened()
+
+
+def whole(parts: Parts) -> Intervals:
     """All parts as one field."""
     return parts[0] if len(parts) == 1 else union(parts)
 
@@ -137,10 +198,14 @@ def kinds(parts: Parts) -> Intervals:
     """
     if len(parts) == 1:
         return parts[0].different()
-    return folded.kinds(parts) or _kinds(parts)
+    found = _side_by_side(parts)
+    if found is None:
+        return _kinds([part.opened() for part in parts])
+    lo, hi = _hull(found[1])
+    return Intervals(lo.shape, lo, hi, {})
 
 
-def _kinds(parts: Parts) -> Intervals:
+def _kinds(parts: Sequence[Intervals]) -> Intervals:
     arrays = [array for part in parts for array in (part.lo, part.hi)]
     for axis in range(parts[0].rank):
         moving = [array.swapaxes(axis, 0) for array in arrays if array.shape[axis] > 1]

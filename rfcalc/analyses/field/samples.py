@@ -111,7 +111,7 @@ def _spans(pattern: Pattern, step: reads.Spans) -> Pattern | None:
 def after(pattern: Pattern, step: reads.Step, *, alone: bool) -> Pattern | None:
     """The pattern after a step along the axis, without borders; None where it is not known any more.
 
-    ``alone`` as in `intervals.place_alone`.
+    ``alone`` as in `arrays.place_alone`.
     """
     match step:
         case reads.Window(_, kernel, stride, dilation, before):

@@ -7,7 +7,6 @@ from itertools import count
 from typing import Any
 
 from rfcalc.analyses.field import lines
-from rfcalc.analyses.field.folded import Folded
 from rfcalc.analyses.field.intervals import Intervals
 from rfcalc.analyses.field.lines import Lined
 from rfcalc.analyses.field.masked import Masked
@@ -64,7 +63,7 @@ _SHORT = 1 << 13
 def _is_short(part: Intervals) -> bool:
     if isinstance(part, Masked):
         return all(map(_is_short, part.below))
-    return isinstance(part, Lined) or (not isinstance(part, Folded) and part.lo.size + part.hi.size <= _SHORT)
+    return isinstance(part, Lined) or (part.places is None and part.lo.size + part.hi.size <= _SHORT)
 
 
 _ages = count()

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from rfcalc import reads
-from rfcalc.analyses.field import folded, intervals, masked, samples
-from rfcalc.analyses.field.folded import Folded
+from rfcalc.analyses.field import arrays, intervals, masked, samples
 from rfcalc.analyses.field.intervals import NOTHING, Array, Intervals
 from rfcalc.analyses.field.lines import Even, Line, Lined, Runs, hull, joined, line_of, narrowed
 from rfcalc.analyses.field.masked import Masked, Shades
@@ -97,7 +96,7 @@ class Plans:
         self._arrays: dict[tuple[int, int, bool, bool], tuple[Intervals, reads.Step, Intervals]] = {}
 
     def after(self, field: Intervals, steps: reads.Steps, free: bool, alone: bool = False) -> Intervals:
-        """The field after steps; ``alone`` as in `intervals.place_alone`."""
+        """The field after steps; ``alone`` as in `arrays.place_alone`."""
         at, end, free = 0, len(steps), free and self._continue(steps)
         while at < end:
             before = at
@@ -184,9 +183,8 @@ class Plans:
 
     def _on_elements(self, field: Intervals, step: reads.Step, free: bool, alone: bool) -> Intervals:
         if alone:
-            return intervals.place_alone(field, step)  # type: ignore[arg-type]
-        made = masked.apply(field, step, self.masks) or folded.apply(field, step)
-        return made or intervals.apply(field, step, self.masks, free=free)
+            return arrays.place_alone(field, step)  # type: ignore[arg-type]
+        return masked.apply(field, step, self.masks) or arrays.apply(field, step, self.masks, free=free)
 
 
 # --- plans ------------------------------------------------------------------------------------------------------------
@@ -326,7 +324,7 @@ def _after(line: Line, act: Act) -> Line:
 def _made(line: Line, act: Act) -> Line:
     kind, values, free = act.kind, act.values, act.free
     if kind is reads.Reduce:
-        return line_of(intervals.reduce(line, (0,)))
+        return line_of(arrays.reduce(line, (0,)))
     step = kind(0, *values)
     if kind is reads.Window:
         if values == (1, 1, step.dilation, 0, line.shape[0]):
@@ -339,7 +337,7 @@ def _made(line: Line, act: Act) -> Line:
                 return _after(line, _act(kind, values, True, False))
         if not free and not line.is_constant:
             return _slid(line, *values)
-    made = intervals.place_alone(line, step) if act.alone else intervals.apply(line, step, {}, free=free)
+    made = arrays.place_alone(line, step) if act.alone else arrays.apply(line, step, {}, free=free)
     if made is line:
         return line
     known = line.pattern is not None and (free or kind is reads.Slice)
@@ -353,7 +351,7 @@ def _stays_inside(step: reads.Window, extent: int) -> bool:
 
 
 def _slid(line: Line, kernel: int, stride: int, dilation: int, before: int, out: int) -> Line:
-    """After a window beyond the ends of which is nothing: as `intervals.apply` has it, on both ends in one array."""
+    """After a window beyond the ends of which is nothing: as `arrays.apply` has it, on both ends in one array."""
     reach = stride * (out - 1) + 1
     length, extent = reach + dilation * (kernel - 1), line.shape[0]
     wide = np.full((2, length), NOTHING, dtype=np.int64)  # lo, and hi with its sign turned, so that both are minima
@@ -375,8 +373,6 @@ def broadcast(field: Intervals, shape: tuple[int, ...]) -> Intervals:
         return field
     if isinstance(field, Masked):
         return masked.broadcast(field, shape)
-    if isinstance(field, Folded):
-        return folded.broadcast(field, shape)
     if not isinstance(field, Lined):
         return narrowed(intervals.broadcast(field, shape))
     for axis in (field.axis, field.across):

@@ -16,7 +16,7 @@ from rfcalc import reads
 from rfcalc.analyses.field import intervals, lines, motion, stepping
 from rfcalc.analyses.field.intervals import Intervals
 from rfcalc.analyses.field.lines import Lined
-from rfcalc.analyses.field.merging import Parts, combined
+from rfcalc.analyses.field.merging import Parts, whole
 from rfcalc.analyses.field.states import Sight, State
 from rfcalc.analyses.field.windows import Pace, Paces, pace_of
 from rfcalc.graph import LayerGraph, Node, Ref
@@ -275,7 +275,7 @@ class _Axis:
             return True
         if len(full) == 1 or min([lines.start(part) for part in full]) > 0:
             return False
-        return lines.covers(combined(full), self.extent)
+        return lines.covers(whole(full), self.extent)
 
     def _joined(self, record: Node, arrived: list[State], branches: bool) -> State:
         """What is seen by several ways; those that begin at one tensor are no branches that could be out of line."""

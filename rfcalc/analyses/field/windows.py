@@ -86,6 +86,7 @@ def _window_along(local: Intervals, axis: int) -> Window | None:
         return None
     period, shift = rate
     others = tuple(k for k in range(local.rank) if k != axis)
+    local = local.opened([axis])
     lo, hi = local.lo.min(axis=others)[:period], local.hi.max(axis=others)[:period]
     if len(lo) < period:  # one stored position stands for all of them
         return None
@@ -116,7 +117,7 @@ def span_of(local: Intervals, extent: int) -> int:
 
 def _span_of(extent: int, local: Intervals) -> int:
     lo, hi = local.lo, local.hi
-    wide = [axis for axis, length in enumerate(lo.shape) if length > 1]
+    wide = [axis for axis, length in enumerate(local.extents) if length > 1]
     known = local.tags and all(is_known(local.tags[axis]) for axis in wide if axis in local.tags)
     if wide and not known:
         lo, hi = np.maximum(lo, 0), np.minimum(hi, extent - 1)

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from rfcalc import reads
 from rfcalc.analyses.analysis import Analysis
-from rfcalc.analyses.field import folded, intervals, lines, merging
-from rfcalc.analyses.field.folded import Folded
+from rfcalc.analyses.field import arrays, intervals, lines, merging
 from rfcalc.analyses.field.intervals import Intervals
 from rfcalc.analyses.field.motion import even
 from rfcalc.analyses.field.windows import span_of
@@ -24,11 +23,6 @@ from rfcalc.graph import LayerGraph
 
 #: Heads, queries and keys.
 SHAPE = (2, 7, 5)
-
-
-@pytest.fixture
-def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folded, "LARGE", 1)
 
 
 def line(rng: np.random.Generator, axis: int) -> Intervals:
@@ -60,30 +54,35 @@ def step(rng: np.random.Generator, shape: Sequence[int]) -> reads.Step:
     return reads.Reshape(tuple(shape), (1, *shape) if len(shape) < 5 else (int(np.prod(shape)),))
 
 
-def both(own: Intervals, steps: Sequence[reads.Step]) -> tuple[Intervals, Intervals]:
-    """The field after steps, folded where it can be, and on arrays."""
-    made = expected = own
+def after(field: Intervals, step: reads.Step, large: int) -> Intervals:
+    """The field after a step, by rows if it has so many elements."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(intervals, "LARGE", large)
+        return arrays.apply(field, step, {}, free=False)
+
+
+def both(own: Intervals, steps: Sequence[reads.Step], large: int = 1) -> tuple[Intervals, Intervals]:
+    """The field after steps, by rows where it can be, and on arrays."""
+    made, expected = own, own.opened()
     for one in steps:
-        expected = intervals.apply(expected, one, {}, free=False)
-        made = folded.apply(made, one) or intervals.apply(made, one, {}, free=False)
+        made, expected = after(made, one, large), after(expected, one, 1 << 60)
     return made, expected
 
 
 def assert_same(made: Intervals, expected: Intervals) -> None:
     assert (made.shape, made.extents, dict(made.tags)) == (expected.shape, expected.extents, dict(expected.tags))
-    np.testing.assert_array_equal(made.lo, expected.lo)
-    np.testing.assert_array_equal(made.hi, expected.hi)
+    np.testing.assert_array_equal(made.opened().lo, expected.lo)
+    np.testing.assert_array_equal(made.opened().hi, expected.hi)
 
 
 def steps_from(rng: np.random.Generator, own: Intervals, count: int) -> list[reads.Step]:
     found: list[reads.Step] = []
     for _ in range(count):
         found.append(step(rng, own.shape))
-        own = intervals.apply(own, found[-1], {}, free=False)
+        own = after(own, found[-1], 1 << 60)
     return found
 
 
-@pytest.mark.usefixtures("everything_is_large")
 @settings(max_examples=400, deadline=None)
 @given(st.integers(0, 1 << 30), st.integers(0, 2), st.integers(1, 5))
 def test_steps_say_what_they_say_of_arrays(seed: int, axis: int, count: int) -> None:
@@ -95,7 +94,6 @@ def test_steps_say_what_they_say_of_arrays(seed: int, axis: int, count: int) -> 
     assert_same(made, expected)
 
 
-@pytest.mark.usefixtures("everything_is_large")
 @settings(max_examples=400, deadline=None)
 @given(st.integers(0, 1 << 30), st.integers(2, 3))
 def test_unions_and_questions_are_those_of_all_elements(seed: int, count: int) -> None:
@@ -120,7 +118,7 @@ def test_two_parts_cover_together_what_neither_does() -> None:
     line = Intervals((200, 200), lo, lo + 9, {})
     parts = [both(line, [reads.Erase((200, 200), ((1, 100, offset, 1),))])[0] for offset in (0, 100)]
 
-    assert all(isinstance(part, Folded) for part in parts)
+    assert all(part.places is not None for part in parts)
     assert [lines.covers(part, 10) for part in parts] == [False, False]
     assert [lines.covers(merging.union(parts), extent) for extent in (10, 11)] == [True, False]
 
@@ -131,19 +129,18 @@ def test_sizes_are_clipped_where_no_pattern_is_known_although_all_see_the_same()
         both(Intervals((200, 200), lo, -lo, {}), [reads.Erase((200, 200), ((1, 100, at, 1),))])[0] for at in (0, 100)
     ]
     every = merging.union(parts)
-    assert isinstance(every, Folded)
+    assert every.places is not None
 
     assert (every.extents, np.unique(every.lo).tolist()) == ((1, 200), [-3])
     assert span_of(merging.kinds((every,)), 9) == 4  # 0 to 3, and not -3 to 3
 
 
-@pytest.mark.usefixtures("everything_is_large")
 def test_what_is_placed_whole_repeats_as_before() -> None:
     lo = 2 * np.arange(4, dtype=np.int64).reshape(1, 4, 1)
     own = Intervals((3, 4, 5), lo, lo, {1: even(4, 2)})
     halves = [both(own, [reads.Erase((3, 4, 5), ((2, size, at, 1),))]) for size, at in ((2, 0), (3, 2))]
     whole = merging.union([made for made, _ in halves])
-    assert isinstance(whole, Folded)
+    assert whole.places is not None
 
     made, expected = both(whole, [reads.Place(1, 4, 0, 4)])
 
@@ -167,8 +164,14 @@ def graph_of(side: int) -> LayerGraph:
 
 def test_scores_that_are_written_in_part_make_no_arrays_of_all_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = graph_of(32)
-    unfold, asked = Folded.__getattr__, set()
-    monkeypatch.setattr(Folded, "__getattr__", lambda own, name: asked.add(own.extents) or unfold(own, name))
+    opened, asked = Intervals.opened, set()
+
+    def noted(own: Intervals, *axes: Sequence[int]) -> Intervals:
+        made = opened(own, *axes)
+        asked.add(made.extents)
+        return made
+
+    monkeypatch.setattr(Intervals, "opened", noted)
     assert len(Analysis(graph).layers) > 1
     assert all(sorted(extents)[:-1] == [1, 1] for extents in asked)  # those of one axis are lines
     tracemalloc.start()
@@ -182,6 +185,6 @@ def test_scores_that_are_written_in_part_make_no_arrays_of_all_scores(monkeypatc
 def test_scores_that_are_written_in_part_are_seen_alike_however_they_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = graph_of(6)
     kept = Analysis(graph).to_dict()
-    monkeypatch.setattr(folded, "LARGE", 1)
+    monkeypatch.setattr(intervals, "LARGE", 1)
 
     assert Analysis(graph).to_dict() == kept
