@@ -220,9 +220,9 @@ def swept(script: str, wanted: Sequence[Case], seconds: int) -> Iterator[dict[st
                 process.stdin.write(f"{entry.kind} {entry.role} {entry.architecture} {seconds}\n")
                 process.stdin.flush()
                 line = process.stdout.readline()
-                if not line:  # the process has ended: by a signal, or by the alarm's
+                if not line:  # the process has ended: by a signal, or by the timer's
                     process.wait()
-                    slow = process.returncode == -signal.SIGALRM
+                    slow = process.returncode == -signal.SIGPROF
                     words = f"more than {seconds} s" if slow else f"the process ended with {process.returncode}"
                     said = {"kind": entry.kind, "role": entry.role, "architecture": entry.architecture}
                     yield said | {"outcome": "slow" if slow else "crash", "words": words}
@@ -242,9 +242,9 @@ def serve(find: Callable[[str, str, str], Case]) -> None:
     os.dup2(2, 1)  # what models print is no answer
     for line in sys.stdin:
         kind, role, architecture, seconds = line.split()
-        signal.alarm(int(seconds))
+        signal.setitimer(signal.ITIMER_PROF, int(seconds))  # of work: others may want the machine, too
         row = examined(find(kind, role, architecture))
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         out.write(json.dumps(row) + "\n")
         out.flush()
         gc.collect()
