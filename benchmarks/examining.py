@@ -48,7 +48,7 @@ class Case(Protocol):
 
     def build(self) -> nn.Module: ...
 
-    def inputs(self, model: nn.Module) -> Iterator[dict[str, torch.Tensor]]: ...
+    def inputs(self, model: nn.Module) -> Iterator[dict[str, Any]]: ...
 
 
 OUTCOMES = {
@@ -82,7 +82,7 @@ def examined(entry: Case) -> dict[str, Any]:
     for inputs in proposed:
         witness = run_by_torch(entry, model, inputs)
         if "words" not in witness:
-            found["inputs"] = {name: list(tensor.shape) for name, tensor in inputs.items()}
+            found["inputs"] = {name: _told(value) for name, value in inputs.items()}
             found["torch"] = witness
             said = analysed(model, inputs, witness)
             if said["outcome"] == "wrong" and witness["on"] == "cpu":
@@ -103,7 +103,7 @@ def _built(entry: Case) -> nn.Module:
         return entry.build()
 
 
-def run_by_torch(entry: Case, model: nn.Module, inputs: dict[str, torch.Tensor]) -> dict[str, Any]:
+def run_by_torch(entry: Case, model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
     """What torch's counter says: on the meta device, or else on the CPU.
 
     A mask of ones masks nothing; where its numbers are asked for, the meta device does without it.
@@ -127,7 +127,7 @@ def run_by_torch(entry: Case, model: nn.Module, inputs: dict[str, torch.Tensor])
         gc.collect()
 
 
-def _by_data(entry: Case, model: nn.Module, inputs: dict[str, torch.Tensor], witness: dict[str, Any]) -> dict[str, Any]:
+def _by_data(entry: Case, model: nn.Module, inputs: dict[str, Any], witness: dict[str, Any]) -> dict[str, Any]:
     """Whether torch itself counts otherwise with other weights, as where predicted lengths decide the work."""
     again = {run_by_torch(entry, model, inputs).get("macs") for _ in range(3)}
     if again == {witness["macs"]}:
@@ -136,21 +136,25 @@ def _by_data(entry: Case, model: nn.Module, inputs: dict[str, torch.Tensor], wit
     return {"outcome": "data", "words": f"torch counts {counts[0]:,} to {counts[-1]:,}"}
 
 
-def _counted(model: nn.Module, inputs: dict[str, torch.Tensor]) -> int:
+def _counted(model: nn.Module, inputs: dict[str, Any]) -> int:
     torch.backends.mha.set_fastpath_enabled(False)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(**inputs)
     return int(counter.get_total_flops()) // 2
 
 
-def _on(inputs: dict[str, torch.Tensor], device: str) -> dict[str, torch.Tensor]:
-    return {name: tensor.to(device) for name, tensor in inputs.items()}
+def _on(inputs: dict[str, Any], device: str) -> dict[str, Any]:
+    return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in inputs.items()}
+
+
+def _told(value: Any) -> Any:
+    return list(value.shape) if isinstance(value, torch.Tensor) else value
 
 
 _RECURRENT = {"torch.lstm", "torch.gru", "torch.rnn_tanh", "torch.rnn_relu"}
 
 
-def analysed(model: nn.Module, inputs: dict[str, torch.Tensor], witness: dict[str, Any]) -> dict[str, Any]:
+def analysed(model: nn.Module, inputs: dict[str, Any], witness: dict[str, Any]) -> dict[str, Any]:
     """What rfcalc says, and how that compares."""
     start = time.perf_counter()
     try:
