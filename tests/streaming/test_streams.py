@@ -71,6 +71,10 @@ def test_masks(fused: bool, ahead: int, last: int | None, expected: tuple[Any, .
         (nets.Padded(5, 0, 4), [("conv", 4, "no padding before its kernel, which spans 5")]),
         (nets.Padded(5, 4, 0, "reflect"), [("reflection_pad1d", 4, "reflect padding at the start")]),
         (nn.Sequential(nn.Conv1d(1, 1, 5, padding=2), nn.Conv1d(1, 1, 3, padding=1)), [("0", 2, ""), ("1", 1, "")]),
+        (
+            nn.Sequential(nn.Conv1d(1, 1, 5, padding=2), nn.ZeroPad1d((2, 0)), nn.Conv1d(1, 1, 3)),
+            [("0", 2, "padding on both sides")],
+        ),
         (nets.Recurrent(bidirectional=True), [("rnn", None, "bidirectional recurrence")]),
         (nets.Recurrent(bidirectional=True, channels=4), []),
         (nn.GroupNorm(1, 1), [("group_norm", None, "normalisation over time")]),
