@@ -68,7 +68,7 @@ def _read(graph: LayerGraph, places: Places, ident: int, number: int) -> Iterato
 
 
 def _only_delays(graph: LayerGraph, places: Places, ident: int, number: int) -> bool:
-    """Whether an op does no more than pad: it belongs to the layer that reads it, and takes nothing back for another."""
+    """Whether an op only pads: it belongs to the layer that reads it, and takes nothing back for another."""
     record = graph[ident]
     if record.kind != "pad" or not record.inputs:
         return False
