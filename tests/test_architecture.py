@@ -36,7 +36,7 @@ ALLOWED = {
     "footprint": {"sources", "tracing", "checking", "analyses", "graph", "report", "errors", "uncollected"},
     "sweeping": {"api", "sources", "tracing", "analyses", "errors", "reading", "rfcalc"},
     "baseline": {"analyses", "graph", "errors", "reading", "rfcalc", "streaming", "writing"},
-    "conventions": {"graph", "errors"},
+    "conventions": {"analyses", "graph", "errors", "reads"},
     "pytest_plugin": {"api", "analyses", "baseline", "graph", "report", "errors"},
     "cli": {"api", "analyses", "baseline", "checking", "conventions", "effective", "graph", "graph_json", "ops"}
     | {"page", "plotting", "report", "sources", "sweeping", "writing", "zoo", "errors", "rfcalc"},

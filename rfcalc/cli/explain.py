@@ -19,9 +19,9 @@ multiply-adds is a table that adds up to the unit. What a tool gets wrong is nam
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of tools."""
-    from rfcalc.conventions import CONVENTIONS
+    from rfcalc.conventions import KNOWN
 
-    return [CompletionItem(name) for name in CONVENTIONS if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in KNOWN if name.startswith(incomplete)]
 
 
 @click.command("explain", help=HELP, short_help="Why other counters print other numbers.")

@@ -10,8 +10,10 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rfcalc.analyses.costs.parts import count_of_ids
 from rfcalc.conventions import dispatched, functionals, fvcore, keras, ptflops, thop, torchinfo, torchprofile
 from rfcalc.conventions.facts import Facts
+from rfcalc.conventions.formulas import FORMULAS, Formula, tally
 from rfcalc.conventions.records import Explanation, Part, Tally, Term
 from rfcalc.conventions.rules import Convention, apply
 from rfcalc.errors import UsageError
@@ -37,12 +39,16 @@ CONVENTIONS: dict[str, Convention] = {
 }
 
 
-def lookup(tool: str) -> Convention:
-    """The convention of a tool. Raises `UsageError` with the nearest names for an unknown one."""
-    if tool in CONVENTIONS:
-        return CONVENTIONS[tool]
-    near = difflib.get_close_matches(tool, CONVENTIONS, 3, 0.5)
-    hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(CONVENTIONS)}"
+#: Every tool and formula by its name.
+KNOWN: dict[str, Convention | Formula] = {**CONVENTIONS, **FORMULAS}
+
+
+def lookup(tool: str) -> Convention | Formula:
+    """The convention of a tool, or a formula. Raises `UsageError` with the nearest names for an unknown one."""
+    if tool in KNOWN:
+        return KNOWN[tool]
+    near = difflib.get_close_matches(tool, KNOWN, 3, 0.5)
+    hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(KNOWN)}"
     raise UsageError(f"unknown tool {tool!r}; {hint}")
 
 
@@ -51,20 +57,27 @@ def count(graph: Graph, tool: str) -> Tally:
 
     Raises `UsageError` for an unknown tool, and for a `networkx.DiGraph` that rfcalc did not make.
     """
-    return apply(lookup(tool), Facts(_records(graph)))
+    return _tally(lookup(tool), Facts(_records(graph)))
+
+
+def _tally(chosen: Convention | Formula, facts: Facts) -> Tally:
+    return tally(chosen, facts.graph) if isinstance(chosen, Formula) else apply(chosen, facts)
 
 
 def explain(graph: Graph, tools: Sequence[str] = ()) -> Explanation:
-    """The numbers of several tools, of all without ``tools``; errors are those of `count`."""
-    chosen = [lookup(tool) for tool in tools] or list(CONVENTIONS.values())
+    """The numbers of several tools, of all without ``tools``; errors are those of `count`.
+
+    All are the tools, and the formulas for language models where token ids come in.
+    """
     graph = _records(graph)
+    chosen = [lookup(tool) for tool in tools] or list((KNOWN if count_of_ids(graph) else CONVENTIONS).values())
     facts = Facts(graph)
     return Explanation(
         model=facts.model,
         inputs={item.name: item.shape for item in graph.inputs},
         macs=sum(node.macs or 0 for node in graph),
         params=sum(param.numel for param in graph.params if not param.shared_with),
-        tallies=tuple(apply(convention, facts) for convention in chosen),
+        tallies=tuple(_tally(convention, facts) for convention in chosen),
         unknown_ops=tuple(dict.fromkeys(node.op for node in facts.nodes.values() if node.macs is None)),
         notices=_notices(graph.meta),
     )
@@ -83,4 +96,5 @@ def _notices(meta: Mapping[str, Any]) -> tuple[str, ...]:
     return (*found, training) if meta.get("training") else found
 
 
-__all__ = ["CONVENTIONS", "Convention", "Explanation", "Part", "Tally", "Term", "count", "explain", "lookup"]
+__all__ = ["CONVENTIONS", "FORMULAS", "KNOWN", "Convention", "Explanation", "Part", "Tally", "Term", "count", "explain"]
+__all__ += ["lookup"]

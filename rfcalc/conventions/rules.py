@@ -125,7 +125,7 @@ _COMPLEX = "products of complex numbers: 1 multiply-add each, not the 4 of real 
 
 def apply(convention: Convention, facts: Facts) -> Tally:
     """The tool's number for the graph, as rfcalc's and the terms between the two."""
-    ledger = _Ledger()
+    ledger = Ledger()
     for group in convention.passes:
         _apply(convention, group, facts, ledger)
     multiply_adds = sum(node.macs or 0 for node in facts.graph)
@@ -160,7 +160,7 @@ def _miss(convention: Convention, facts: Facts, site: OpSite) -> Miss:
     return convention.misses.get(kind) or convention.misses[""]
 
 
-class _Ledger:
+class Ledger:
     """Terms under construction."""
 
     def __init__(self) -> None:
@@ -198,7 +198,7 @@ class _Ledger:
         )
 
 
-def _apply(convention: Convention, group: Pass, facts: Facts, ledger: _Ledger) -> None:
+def _apply(convention: Convention, group: Pass, facts: Facts, ledger: Ledger) -> None:
     table: dict[str, list[Rule]] = {}
     for rule in group.rules:
         for key in rule.keys:
@@ -236,5 +236,5 @@ def _sites(facts: Facts, over: Over) -> Iterator[tuple[tuple[str, ...], Site]]:
     return (((site.node.op, site.node.op.removesuffix("_")), site) for site in facts.ops())
 
 
-__all__ = ["CallSite", "Convention", "Facts", "Miss", "OpSite", "Pass", "Rule", "Site", "apply", "extra", "missing"]
-__all__ += ["copies", "counted", "ours", "products"]
+__all__ = ["CallSite", "Convention", "Facts", "Ledger", "Miss", "OpSite", "Pass", "Rule", "Site", "apply", "copies"]
+__all__ += ["counted", "extra", "missing", "ours", "products"]

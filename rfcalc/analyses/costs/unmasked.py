@@ -80,6 +80,18 @@ def _of_data(graph: LayerGraph) -> Iterator[tuple[int, str]]:
                 yield from ((ident, REASONS[why]) for ident in (*scores, *_ahead(graph, record)))
 
 
+def softmax_products(graph: LayerGraph) -> tuple[set[int], set[int]]:
+    """Of attention that is written out: the products that a softmax is of, and those that weigh by it."""
+    scores, values = set[int](), set[int]()
+    for record in graph:
+        if record.flops.get("softmax") and (not record.macs or record.op == _OF_SCORES):
+            before = _behind(graph, record, lambda ref: False)[0]
+            if before:
+                scores.update(before)
+                values.update(_ahead(graph, record))
+    return scores, values
+
+
 def _behind(graph: LayerGraph, softmax: Node, is_mask: Callable[[Ref], bool]) -> tuple[list[int], str]:
     """The products that a softmax is of, and why data may mask it, "" where it may not."""
     first = softmax.inputs[:1] if softmax.op == _OF_SCORES else softmax.inputs
@@ -321,4 +333,4 @@ def _reshaped(part: Array, shape: Sequence[int], target: Sequence[int]) -> Array
     return np.broadcast_to(part, wide).reshape(extents)
 
 
-__all__ = ["REASONS", "Closed", "closed"]
+__all__ = ["REASONS", "Closed", "closed", "softmax_products"]
