@@ -282,11 +282,11 @@ class _Claims:
                 self._note("scores and weighted values: left out", core.name, -self.step.operations(record))
             return
         full = sum(self._full(record) for record in core.records)
-        sizes = {
-            "own": core.query_size + core.value_size,
-            "queries": 2 * core.query_size,
-            "model": Fraction(2 * self.step.width, max(1, core.heads)),
-        }[self.formula.sizes]
+        sizes = Fraction(core.query_size + core.value_size)
+        if self.formula.sizes != "own":
+            sizes = Fraction(2 * core.query_size)
+        if self.formula.sizes == "model":
+            sizes = Fraction(2 * self.step.width, max(1, core.heads))
         each = 2 * (1 + self.formula.backward)  # operations a pair and size, with those of the backward pass
         now = Fraction(full)
         for label, amount in (

@@ -100,7 +100,7 @@ class Step:
         products = [record for record in self.sorting.products if self.sorting.part_of(record) == "projections"]
         chosen = ("aten.topk", "aten.sort")
         return frozenset(
-            record.id for record in products if any(other.op in chosen for other in self._after(record, lambda _: True))
+            record.id for record in products if any(other.op in chosen for other in self._after(record))
         )
 
     @cached_property
@@ -110,25 +110,23 @@ class Step:
         homes = {self.graph[ident].scope.rpartition(".")[0] for ident in self._routers}
         return frozenset(home for home in homes if home and any(f"{name}.".startswith(f"{home}.") for name in experts))
 
-    def _after(self, record: Node, passes: Callable[[Node], bool]) -> Iterator[Node]:
+    def _after(self, record: Node) -> Iterator[Node]:
         """The ops that read an op's result, up to products and sums of branches."""
-        return self._reached(self.graph.readers[record.id], self.graph.readers.__getitem__, passes)
+        return self._reached(record, lambda ident: self.graph.readers[ident])
 
-    def _before(self, record: Node, passes: Callable[[Node], bool]) -> Iterator[Node]:
-        inputs = lambda ident: [ref.node for ref in self.graph[ident].inputs]  # noqa: E731
-        return self._reached(inputs(record.id), inputs, passes)
+    def _before(self, record: Node) -> Iterator[Node]:
+        """The ops that an op's inputs come from, up to products and sums of branches."""
+        return self._reached(record, lambda ident: [ref.node for ref in self.graph[ident].inputs])
 
-    def _reached(
-        self, start: Sequence[int], step: Callable[[int], Sequence[int]], passes: Callable[[Node], bool]
-    ) -> Iterator[Node]:
-        front, seen = list(start), set[int]()
+    def _reached(self, start: Node, step: Callable[[int], Sequence[int]]) -> Iterator[Node]:
+        front, seen = list(step(start.id)), set[int]()
         while front:
             record = self.graph[front.pop()]
             if record.id in seen:
                 continue
             seen.add(record.id)
             yield record
-            if not record.macs and record.kind != "merge" and passes(record):
+            if not record.macs and record.kind != "merge":
                 front += step(record.id)
 
     # --- parameters that are no matrices of products ------------------------------------------------------------------
@@ -163,14 +161,14 @@ class Step:
     @cached_property
     def latent_norms(self) -> tuple[Param, ...]:
         """The scales of norms between two projections, as of multi-head latent attention."""
-        found = {}
+        found: dict[str, Param] = {}
         for record in self.graph:
             names = [name for name in self.sorting.names(record) if len(self.sorting.weights[name].shape) == 1]
             if not names or record.macs:
                 continue
             ends = [
                 [other for other in reached if other.macs]
-                for reached in (self._before(record, lambda _: True), self._after(record, lambda _: True))
+                for reached in (self._before(record), self._after(record))
             ]
             if all(ends) and all(self._is_projection(other) for end in ends for other in end):
                 found.update((name, self.sorting.weights[name]) for name in names)
@@ -202,12 +200,12 @@ class Step:
         _, keys = extents
         if len(records) == 2:
             pairs = prod(score.shape)
-            sizes = tuple((record.macs or 0) // pairs for record in records)
+            query, value = ((record.macs or 0) // pairs for record in records)
         else:
-            sizes = score.attrs["head_dim"], score.shape[-1]
-            pairs = (score.macs or 0) // sum(sizes)
+            query, value = int(score.attrs["head_dim"]), score.shape[-1]
+            pairs = (score.macs or 0) // (query + value)
         heads = pairs // max(1, self.tokens * keys)
-        return Core(records, pairs, keys, heads, *sizes, self._longest(records[-1], keys))
+        return Core(records, pairs, keys, heads, query, value, self._longest(records[-1], keys))
 
     def _longest(self, record: Node, keys: int) -> int:
         """The most keys that the mask leaves any query."""
