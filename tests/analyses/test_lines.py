@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rfcalc import reads
-from rfcalc.analyses.field import arrays, intervals, lines, merging, stepping
+from rfcalc.analyses.field import arrays, intervals, joins, lines, merging, stepping
 from rfcalc.analyses.field.intervals import Intervals
 from rfcalc.analyses.field.lines import Even, Lined, covers, largest_region, lined, sees_nothing, source_line
 from rfcalc.analyses.field.motion import Digit, even
@@ -119,10 +119,10 @@ def test_concatenations_and_unions_of_branches(data, branches, free):
             quick, slow = applied(quick, step, free=free), arrays.apply(slow, step, {}, free=free)
         made.append((stepping.broadcast(quick, shape), intervals.broadcast(slow, shape)))
     quicks, slows = zip(*made, strict=True)
-    assert_same(merging.combined(lines.merge(quicks)), merging.combined(merging.merge(slows)))
+    assert_same(merging.combined(joins.merge(quicks)), merging.combined(merging.merge(slows)))
     whole = (3 * len(made), 6, 3)
     places = [reads.Place(0, 3, 3 * at, whole[0]) for at in range(len(made))]
-    quick = lines.concatenate(list(zip(quicks, places, strict=True)), whole, 0)
+    quick = joins.concatenate(list(zip(quicks, places, strict=True)), whole, 0)
     slow = merging.concatenate(list(zip(slows, places, strict=True)), whole, 0)
     assert_same(quick, slow)
     after(data.draw, quick, slow, free, 3)
@@ -153,7 +153,7 @@ def test_runs_of_channels_become_one_where_they_see_the_same():
     wide = applied(lined(shape, 1, line), reads.Window(1, 3, 1, 1, 1, 5), free=True)
     same = lined(shape, 1, line), lined(shape, 1, source_line(5))
 
-    runs = lines.concatenate(
+    runs = joins.concatenate(
         [(same[0], reads.Place(0, 2, 0, 6)), (same[1], reads.Place(0, 2, 2, 6)), (wide, reads.Place(0, 2, 4, 6))],
         (6, 5),
         0,
@@ -179,7 +179,7 @@ def test_runs_that_a_gather_moves_unlike_have_no_pattern_in_common():
     whole, places = (4, 12), [reads.Place(0, 2, 0, 4), reads.Place(0, 2, 2, 4)]
     made = []
     for kind, start, apply in (
-        (lines, lined((2, 6), 1, source_line(6)), applied),
+        (joins, lined((2, 6), 1, source_line(6)), applied),
         (merging, intervals.source((2, 6), 1), partial(arrays.apply, masks={})),
     ):
         one = apply(start, doubled, free=True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rfcalc import reads
 from rfcalc.analyses.analysis import Analysis
-from rfcalc.analyses.field import arrays, intervals, lines, masked, merging
+from rfcalc.analyses.field import arrays, intervals, joins, masked, merging
 from rfcalc.analyses.field.intervals import NOTHING, Intervals
 from rfcalc.analyses.field.masked import Masked, Shades
 from rfcalc.analyses.field.motion import Motion, even, of_rate, unknown
@@ -189,11 +189,11 @@ def test_both_fields_are_merged_at_once_where_they_stay_alike() -> None:
     parts = tuple(Intervals(SHAPE, own.lo, own.hi, {axis: unknown(SHAPE[axis])}) for axis, own in spans)
     below = tuple(part for own in parts if (part := masked.apply(own, reads.Blocked(0), masks)) is not None)
 
-    full, local = lines.merge_both(parts, parts)
+    full, local = joins.merge_both(parts, parts)
     assert full is local
-    full, local = lines.merge_both(below, below)
+    full, local = joins.merge_both(below, below)
     assert (len(full), len(local)) == (1, 2)
-    assert lines.merge_both(below, below[:1])[1] == below[:1]
+    assert joins.merge_both(below, below[:1])[1] == below[:1]
 
 
 def test_the_union_of_scores_below_a_mask_reads_as_its_elements() -> None:

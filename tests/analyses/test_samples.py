@@ -157,6 +157,17 @@ def test_concatenated_channels_are_told_apart() -> None:
     assert check(halves) == 6  # -4 0 4 and one further
 
 
+def test_what_is_added_to_concatenated_channels_is_read_too() -> None:
+    joined = Net(
+        lambda m, x: m.last(torch.cat([m.near(x), m.far(x)], 1) + m.own(x)),
+        near=conv(3, padding=1),
+        far=conv(3, dilation=3, padding=3),
+        own=conv(1, 1, 2),
+        last=conv(1, 2, 1),
+    )
+    assert check(joined) == 5  # -3 -1 0 1 3
+
+
 # --- two axes ---------------------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from rfcalc import analyze, reads
 from rfcalc.analyses import receptive_field
-from rfcalc.analyses.field import lines
+from rfcalc.analyses.field import joins, lines
 from rfcalc.analyses.field.intervals import Intervals
 from rfcalc.analyses.field.merging import combined
 from rfcalc.analyses.field.samples import Pattern
@@ -139,7 +139,7 @@ def test_tensors_side_by_side_that_see_nothing_in_common_are_places(offset: int,
     fields = [lines.lined((2, 8), 1, lines.Even(8, Pattern(1, ((first, 1),)))) for first in (8, 8 + offset)]
     places = [reads.Place(0, 2, 0, 4), reads.Place(0, 2, 2, 4)]
 
-    made = lines.concatenate(list(zip(fields, places, strict=True)), (4, 8), 0)
+    made = joins.concatenate(list(zip(fields, places, strict=True)), (4, 8), 0)
 
     assert (0 in made.tags) is apart
     assert (window_of(made) is None) is apart

@@ -21,7 +21,6 @@ from rfcalc.analyses.field.masked import Masked
 from rfcalc.analyses.field.merging import Parts
 from rfcalc.analyses.field.motion import Motion, even
 from rfcalc.analyses.field.samples import Pattern, single
-from rfcalc.reads import Place
 
 T = TypeVar("T")
 
@@ -355,60 +354,6 @@ def _together(one: Line, other: Line) -> Line:
     return Line(one.shape[0], lo, hi, one.tags.get(0), pattern)
 
 
-def _common_axis(fields: Sequence[Intervals], across: int = -1) -> int | None:
-    """The axis that all fields are lines along, -1 where all are the same everywhere, None where there is no such.
-
-    Runs of channels may lie along ``across``.
-    """
-    axis = -1
-    for field in fields:
-        if not isinstance(field, Lined) or field.across not in (-1, across):
-            return None
-        if field.axis >= 0:
-            if axis not in (-1, field.axis):
-                return None
-            axis = field.axis
-    return axis
-
-
-def merge(parts: Parts, *, local: bool = False) -> Parts:
-    """As `merging.merge`."""
-    if len(parts) < 2:
-        return parts
-    axis = _common_axis(parts)
-    if axis is None:
-        return tuple(narrowed(part) for part in merging.merge(parts, local=local))
-    shape = parts[0].shape
-    extent = shape[axis] if axis >= 0 else 1
-    lines = [part.line.along(extent) if part.axis < 0 else part.line for part in parts if isinstance(part, Lined)]
-    return (lined(shape, axis, united(lines)),)
-
-
-def merge_both(full: Parts, local: Parts) -> tuple[Parts, Parts]:
-    """The parts of a full and of a local field merged, once where both are the same."""
-    own = merge(local, local=True)
-    if full != local:
-        return merge(full), own
-    alike = len(own) == 1 or all(merging.sees_everywhere(part) for part in own)
-    return (own if alike else merge(full)), own
-
-
-def united(lines: Sequence[Line]) -> Line:
-    """What lines over one extent see together."""
-    first, *others = dict.fromkeys(lines)
-    if not others:
-        return first
-    return first.remembered(("union", *others), lambda own: _union(own, others))
-
-
-def _union(first: Line, others: Sequence[Line]) -> Line:
-    pattern = samples.united([line.pattern for line in (first, *others)])
-    if pattern is not None and all(isinstance(line, Even) and line.tags == first.tags for line in (first, *others)):
-        return Even(first.shape[0], pattern)
-    made = merging.union((first, *others))
-    return Line(first.shape[0], made.lo, made.hi, made.tags.get(0), pattern)
-
-
 def kinds(parts: Parts) -> Intervals:
     """As `merging.kinds`."""
     if len(parts) == 1:
@@ -438,63 +383,9 @@ def are_in_step(fields: Sequence[Intervals]) -> bool:
     return len({(line.shift, line.first + line.last) if isinstance(line, Even) else line for line in found}) == 1
 
 
-def concatenate(fields: Sequence[tuple[Intervals, Place]], shape: tuple[int, ...], axis: int) -> Intervals:
-    """As `merging.concatenate`."""
-    made = _in_runs(fields, shape, axis)
-    return narrowed(merging.concatenate(fields, shape, axis)) if made is None else made
-
-
-def _in_runs(fields: Sequence[tuple[Intervals, Place]], shape: tuple[int, ...], across: int) -> Lined | None:
-    """The concatenation of lines as runs; None where fields or places are of another kind."""
-    moving = _common_axis([field for field, _ in fields], across)
-    if moving is None or moving == across or not _is_gapless([place for _, place in fields], shape[across]):
-        return None
-    if moving < 0:
-        same = [field.line for field, _ in fields if isinstance(field, Lined)]
-        return lined(shape, -1, same[0]) if all(line.sees_as(same[0]) for line in same) else None
-    runs: list[tuple[int, Line]] = []
-    for field, place in fields:
-        assert isinstance(field, Lined)
-        runs += field.runs if field.across >= 0 else ((place.size, field.runs[0][1]),)
-    if merging.lie_apart([span(line) for line in {line for _, line in runs}]):
-        return None
-    if len({(line.tag, line.length) for _, line in runs}) > 1:
-        runs = _of_one_kind(runs, merging.common_tags([field for field, _ in fields], shape).get(moving), shape[moving])
-    alike = joined(runs)
-    return Lined(shape, moving, across if len(alike) > 1 else -1, alike)
-
-
 def span(line: Line) -> merging.Span:
     """What all positions see together."""
     if isinstance(line, Even):
         ends = 0, line.shift * (line.shape[0] - 1)
         return line.first + min(ends), line.last + max(ends)
     return line.remembered("span all", merging.span)
-
-
-def _of_one_kind(runs: Sequence[tuple[int, Line]], tag: Motion | None, extent: int) -> list[tuple[int, Line]]:
-    """The runs with as many positions stored in each, and with one tag."""
-    wide = [(count, line.along(extent) if line.is_constant else line) for count, line in runs]
-    length = max([line.length for _, line in wide])
-    return [(count, line.stored(length, tag)) for count, line in wide]
-
-
-def _is_gapless(places: Sequence[Place], extent: int) -> bool:
-    end = 0
-    for place in places:
-        if place.offset != end or place.step != 1 or not place.size:
-            return False
-        end += place.size
-    return end == extent
-
-
-def joined(runs: Sequence[tuple[int, Line]]) -> Runs:
-    """The runs with equal neighbours as one."""
-    made = [runs[0]]
-    for count, line in runs[1:]:
-        before, last = made[-1]
-        if line.sees_as(last):
-            made[-1] = before + count, last
-        else:
-            made.append((count, line))
-    return tuple(made)

@@ -15,7 +15,8 @@ import numpy as np
 from rfcalc import reads
 from rfcalc.analyses.field import arrays, intervals, masked, samples
 from rfcalc.analyses.field.intervals import NOTHING, Array, Intervals
-from rfcalc.analyses.field.lines import Even, Line, Lined, Runs, hull, joined, line_of, narrowed
+from rfcalc.analyses.field.joins import joined
+from rfcalc.analyses.field.lines import Even, Line, Lined, Runs, hull, line_of, narrowed
 from rfcalc.analyses.field.masked import Masked, Shades
 from rfcalc.analyses.field.merging import Parts
 from rfcalc.analyses.field.motion import of_rate, rate_of, runs_of, strided

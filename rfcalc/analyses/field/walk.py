@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import TypeAlias
 
 from rfcalc import reads
-from rfcalc.analyses.field import intervals, lines, motion, stepping
+from rfcalc.analyses.field import intervals, joins, lines, motion, stepping
 from rfcalc.analyses.field.intervals import Intervals
 from rfcalc.analyses.field.lines import Lined
 from rfcalc.analyses.field.merging import Parts, whole
@@ -194,9 +194,9 @@ class _Axis:
         if any(len(state.full) > 1 or len(state.local) > 1 for state in arrived):
             return None
         pairs = list(zip(arrived, places, strict=True))
-        full = self._merged((lines.concatenate([(state.full[0], place) for state, place in pairs], shape, axis),))
+        full = self._merged((joins.concatenate([(state.full[0], place) for state, place in pairs], shape, axis),))
         own = [(state.local[0], place) for state, place in pairs if state.local]
-        local = (lines.concatenate(own, shape, axis),) if own else ()
+        local = (joins.concatenate(own, shape, axis),) if own else ()
         return self._flagged(record, arrived, Sight(full, local), _clash([state.sight for state in arrived]))
 
     def _through(self, record: Node, state: State, steps: reads.Steps, shape: tuple[int, ...], alone: bool) -> State:
@@ -253,7 +253,7 @@ class _Axis:
 
     def _merged(self, parts: Parts) -> Parts:
         """The parts of a full field, merged; one in which every unit sees the whole axis will not change any more."""
-        merged = lines.merge(parts) if len(parts) > 1 else parts
+        merged = joins.merge(parts) if len(parts) > 1 else parts
         for part in merged:
             if isinstance(part, Lined) and part.runs[0][1] is self.settled.everything:
                 return (part,)
@@ -294,7 +294,7 @@ class _Axis:
         """What is seen together, or the number of the oldest sight that has it all, and paces that differ."""
         every = lines.distinct(tuple([part for sight in sights for part in sight.full]))
         own = lines.distinct(tuple([part for sight in sights for part in sight.local]))
-        merged, local = lines.merge_both(every, own)
+        merged, local = joins.merge_both(every, own)
         full = self._merged(merged)
         alike = [number for number, sight in enumerate(sights) if sight.is_as(full, local)]
         made = min(alike, key=lambda number: sights[number].age) if alike else Sight(full, local)
