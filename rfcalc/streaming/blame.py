@@ -28,7 +28,7 @@ def breaks(graph: LayerGraph, places: Places, node: int, output: int) -> tuple[B
         own = _furthest(places[ident][number])
         if own <= 0:
             continue
-        sources = list(_read(graph, places, ident, number))
+        sources = _through_delays(graph, places, list(_read(graph, places, ident, number)))
         before = max([max(0, _furthest(places[ref[0]][ref[1]])) for ref in sources], default=0)
         if own > before and (endless or own < ENDLESS):  # of a bidirectional layer only one half may be read
             amount = None if own >= ENDLESS else own - before
@@ -38,6 +38,23 @@ def breaks(graph: LayerGraph, places: Places, node: int, output: int) -> tuple[B
                 done.add(ref)
                 ahead.append(ref)
     return tuple(found[ident] for ident in sorted(found))
+
+
+def _through_delays(graph: LayerGraph, places: Places, sources: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The tensors with those behind that they only delay: a padding before a kernel takes back what the kernel, which
+    then begins later, reads again, and neither adds what was there before."""
+    found = dict.fromkeys(sources)
+    ahead = list(sources)
+    while ahead:
+        ident, number = ahead.pop()
+        own = places[ident][number]
+        for ref in _read(graph, places, ident, number):
+            behind = places[ref[0]][ref[1]]
+            same = own is not None and behind is not None and own.hop == behind.hop
+            if same and ref not in found and _furthest(behind) > _furthest(own):
+                found[ref] = None
+                ahead.append(ref)
+    return list(found)
 
 
 def _furthest(place: Place | None) -> int:
@@ -86,7 +103,10 @@ def _reason(
     """Why a layer looks ahead, in words."""
     own = _BY_KIND.get(record.kind)
     text = own(graph, places, record, sources) if own is not None else ""
-    return text or _by_steps(record, places, sources) or f"{record.kind} ({record.op.rpartition('.')[2]}) reads ahead"
+    text = text or _by_steps(record, places, sources)
+    if not text and any(not _placed(places, ref.node, ref.output) for ref in record.inputs):
+        return "it reads whole frames, which reach beyond their hop"
+    return text or f"{record.kind} ({record.op.rpartition('.')[2]}) reads ahead"
 
 
 def _conv(graph: LayerGraph, places: Places, record: Node, sources: Sequence[tuple[int, int]]) -> str:

@@ -182,11 +182,14 @@ def _in_regions(view: View, axis: int, window: Window | None, extent: int, flags
     """Where no window slides (recurrences, masks): the regions of all units, and the pattern in which they follow."""
     first, last = along(view, axis)
     count = len(first)
-    ends = _unclipped(last, extent)
-    found = None if view.moving == () and window is None else _pattern(last, ends)
+    seeing = np.flatnonzero(first <= last)
+    lows, highs = first.copy(), last.copy()  # units of padding see nothing, as if they lay beyond the source
+    lows[: seeing[0]], highs[seeing[-1] + 1 :] = 0, extent - 1
+    ends = _unclipped(highs, extent)
+    found = None if view.moving == () and window is None else _pattern(highs, ends)
     if found is None and ends == 0:  # every unit sees the end of the source
         hop = window.stride if window is not None and window.shift > 0 else None
-        mirrored = extent - 1 - first[::-1]
+        mirrored = extent - 1 - lows[::-1]
         reverse = _pattern(mirrored, _unclipped(mirrored, extent))
         back = None
         if reverse is not None:

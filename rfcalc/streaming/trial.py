@@ -32,11 +32,12 @@ TINY = 1e-36
 #: How much a chunk may differ from the same part of the whole: sums are added up in another order.
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
 UNITS = 6  #: that are tried of each output
-#: Units tried for the first sample that they read where that is the first of all: a recurrence forgets it, little by
-#: little, until it is less than the last bit.
-EARLY = (0, 1, 2, 4)
-#: How much one sample is moved, by restart: what a dead unit or a maximum hides from one change shows to another.
-SIZES = (1.0, 30.0, 1.0, 1000.0, 0.1, 30.0)
+#: Units tried, from an end on, for the first or last sample that they read where that is the first or last of all: a
+#: recurrence forgets it, little by little, until it is less than the last bit.
+NEAR = (0, 1, 2, 4)
+#: How much one sample is moved, by restart: what a dead unit or a maximum hides from one change shows to another, and
+#: by many small weights little arrives.
+SIZES = (1.0, 30.0, 1e3, 1e6, 1e9, 1e12, 1e9, 1e6)
 
 
 @dataclass(frozen=True)
@@ -227,8 +228,9 @@ def _probes(runs: Runs, target: Target, found: Streaming, notes: list[str]) -> l
         if low > 0:
             moved = _moves(runs, target, runs.moved(0, low - 1, 1.0))
             before.note(_wrong(moved & (target.first >= low), f"samples up to {low - 1}"))
-    _single(runs, target, units, target.last, ends, notes)
-    early = [unit for unit in EARLY if unit < len(target.first) and target.first[unit] <= target.last[unit]]
+    seen = [int(unit) for unit in np.flatnonzero(target.first <= target.last)]
+    early, late = ([seen[at] for at in NEAR if at < len(seen)], [seen[-1 - at] for at in NEAR if at < len(seen)])
+    _single(runs, target, late if target.stream.look_ahead is None else units, target.last, ends, notes)
     _single(runs, target, early if target.stream.look_back is None else units, target.first, starts, notes)
     _streamed(runs, target, found, whole)
     tallies = [after, ends, before, starts, whole]
@@ -327,6 +329,9 @@ def _chunked(runs: Runs, target: Target, found: Streaming, notes: list[str]) -> 
         notes.append("on a part of the signal the output has another shape, so no chunk was compared")
         return tally
     count = min(count, whole.shape[target.axis] - first)
+    if count < 1:
+        notes.append("the output ends before a chunk with its halo does, so none was compared")
+        return tally
     one, two = part.narrow(target.axis, first - offset, count), whole.narrow(target.axis, first, count)
     if one.shape != two.shape:
         notes.append("on a part of the signal the output has another shape, so no chunk was compared")

@@ -91,6 +91,22 @@ class Gate(nn.Module):
         return x * x.mean(-1, keepdim=True).sigmoid()
 
 
+class Later(nn.Module):
+    """A recurrence over frames that overlap, a causal convolution, and one that reads ``ahead`` frames at the end."""
+
+    def __init__(self, ahead: int) -> None:
+        super().__init__()
+        self.enc = nn.Conv1d(1, 4, 8, 4)
+        self.rnn = nn.GRU(4, 4, batch_first=True)
+        self.mid = nn.Conv1d(4, 4, 3)
+        self.row = nn.Conv1d(4, 4, ahead + 1)
+        self.ahead = ahead
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.rnn(self.enc(x).transpose(1, 2))[0].transpose(1, 2)
+        return self.row(F.pad(self.mid(F.pad(y, (2, 0))), (0, self.ahead)))  # type: ignore[no-any-return]
+
+
 class Flip(nn.Module):
     """The end comes first."""
 

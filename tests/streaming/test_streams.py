@@ -42,6 +42,7 @@ def lengths(found: Stream) -> tuple[Any, ...]:
         (nets.Recurrent(bidirectional=True), (None, None, "None", None, False, None)),
         (nets.Recurrent(bidirectional=True, channels=4), (None, 0, "4", 4, True, 4)),
         (nets.Gate(), (None, None, "1", None, False, None)),
+        (nets.Later(3), (None, 16, "4", 20, False, None)),
     ],
 )
 def test_how_far_units_look(model: nn.Module, expected: tuple[Any, ...]) -> None:
@@ -81,6 +82,8 @@ def test_masks(fused: bool, ahead: int, last: int | None, expected: tuple[Any, .
         (nn.InstanceNorm1d(1), [("instance_norm", None, "normalisation over time")]),
         (nets.Gate(), [("mean", None, "mean over all positions")]),
         (nets.Flip(), [("flip", None, "turned round")]),
+        # the causal convolution has its padding before, and adds nothing to what the frames look ahead
+        (nets.Later(3), [("enc", 4, "no padding before its kernel"), ("row", 12, "no padding before its kernel")]),
         (nets.Late(2), []),
         (nets.Late(1), [("conv", 2, "padding on both sides")]),
         (nn.Sequential(nn.MaxPool1d(2), nn.Upsample(scale_factor=2)), [("1", 1, "upsampling")]),
