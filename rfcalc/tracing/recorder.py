@@ -18,7 +18,7 @@ from torch._ops import OpOverload
 from rfcalc import reads
 from rfcalc.graph import GIVEN, Read, Ref
 from rfcalc.ops import SPARSE, Arg, Call, Effect, Known, effect_of
-from rfcalc.tracing import buffers, kernels, nested
+from rfcalc.tracing import buffers, kernels, nested, operands
 from rfcalc.tracing.elements import learn, of_parts
 from rfcalc.tracing.frozen import frozen_weights
 from rfcalc.tracing.known import BY_INDEX, Numbers, copied, unnumbered, with_numbers
@@ -64,6 +64,7 @@ class Recorder(Numbers, DispatchMode):
         Numbers.__init__(self, meta=meta)
         DispatchMode.__init__(self)  # type: ignore[no-untyped-call]
         self.tape = Tape()
+        self.noted = operands.fresh()  #: what goes into ops beside the data, where somebody asks
         self.function: Any = None  #: torch's function under way that the model called
         self.higher: Callable[..., Any] | None = None  #: follows an op that has functions among its arguments
         self._stack = stack
@@ -163,6 +164,7 @@ class Recorder(Numbers, DispatchMode):
         )
         params = tuple(dict.fromkeys(names))
         infos = tuple(map(info, outs))
+        self.noted.node(self, effect, args, len(outs))
         effect.reads = ()  # the rows say it, without the arguments
         scope, function, spot = self._stack.current, name_of(self.function), self._stack.spot
         return self.add(Record(op, scope, effect, tuple(refs), infos, rows, params, known, depends, function, spot))
@@ -196,6 +198,7 @@ class Recorder(Numbers, DispatchMode):
             if not computed:
                 return [Value("param", None, params) for _ in outs]
         ref = self._node(op, effect, args, outs, known)
+        self.noted.call(ref.node, effect.kind, named)
         values = [Value(role, Ref(ref.node, number)) for number in range(len(outs))]
         if values:
             first = Known(effect.blocked, effect.zero, effect.true)

@@ -1,0 +1,201 @@
+"""Which layers make a tile differ from the whole, and what is left without them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rfcalc import reads
+from rfcalc.graph import Node, Ref
+from rfcalc.tiling.marks import Marks
+from rfcalc.tiling.walk import Arrival, Left, Traced, Walk
+
+#: Of the units of a tile that is much larger than what units see, most are computed as those of the whole are. Where
+#: fewer than this share are, after an op whose inputs are mostly right, the op is to blame.
+_FEW = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """A layer that makes a tile differ, and why."""
+
+    layer: str
+    why: str
+
+    @property
+    def text(self) -> str:
+        """In one line."""
+        return f"{self.layer}: {self.why}"
+
+
+@dataclass
+class Joint:
+    """A tile and the whole walked together; what is to blame is left out in both from there on."""
+
+    tile: Walk
+    whole: Walk
+    left: Left
+    blamed: dict[str, Blame] = field(default_factory=dict)
+
+
+def walk_together(
+    tile: Traced, whole: Traced, tile_pixels: Mapping[Ref, Marks], whole_pixels: Mapping[Ref, Marks], axis: str
+) -> Joint:
+    """Walk both graphs in step, by the names of their nodes."""
+    left = Left()
+    joint = Joint(Walk(tile, tile_pixels, left), Walk(whole, whole_pixels, left), left)
+    names = {record.name: record for record in tile.graph}
+    ahead = iter(tile.graph)
+    done: set[str] = set()
+    for record in whole.graph:
+        twin = names.get(record.name)
+        if twin is None or twin.name in done:
+            joint.whole.step(record)
+            continue
+        for other in ahead:
+            done.add(other.name)
+            if other is twin:
+                break
+            joint.tile.step(other)
+        for output in range(max(len(record.outputs), len(twin.outputs))):
+            _settle(joint, record, twin, output, axis)
+    for other in ahead:
+        joint.tile.step(other)
+    return joint
+
+
+def _settle(joint: Joint, record: Node, twin: Node, output: int, axis: str) -> None:
+    """One output of a node in both; parts that make it differ are left out."""
+    for _ in range(2 + len(record.inputs) + len(joint.whole.noted.tensors.get(record.id, ()))):
+        pair = _both(joint, record, twin, output)
+        if pair is None or share(*pair) >= _FEW:
+            return
+        why = _leave_out(joint, record, twin, output, axis)
+        if why is None:
+            return
+        joint.blamed.setdefault(record.name, Blame(record.name, why))
+        for walk, node in ((joint.whole, record), (joint.tile, twin)):
+            walk.states.pop(Ref(node.id, output), None)
+
+
+def _both(joint: Joint, record: Node, twin: Node, output: int) -> tuple[Marks, Marks] | None:
+    for walk, node in ((joint.whole, record), (joint.tile, twin)):
+        if output < len(node.outputs):
+            walk.settle(node, output, list(walk.arrivals(node, output)))
+    tile, whole = joint.tile.states.get(Ref(twin.id, output)), joint.whole.states.get(Ref(record.id, output))
+    return None if tile is None or whole is None else (tile, whole)
+
+
+def share(tile: Marks, whole: Marks) -> float:
+    """The part of a tile's marks that the whole has, too, in the channel where it is least; 1 where nothing is read."""
+    fine = np.isin(tile, whole) | (tile == 0)
+    if tile.ndim != whole.ndim:
+        return float(fine.mean())
+    moving = tuple(axis for axis in range(tile.ndim) if tile.shape[axis] != whole.shape[axis])
+    return float(fine.mean(axis=moving).min())
+
+
+def _leave_out(joint: Joint, record: Node, twin: Node, output: int, axis: str) -> str | None:
+    """Leave out a part of what an output is computed of, and say why it makes the tile differ."""
+    mine = {item.part: item for item in joint.whole.arrivals(record, output)}
+    other = {item.part: item for item in joint.tile.arrivals(twin, output)}
+    for part, item in mine.items():
+        against = other.get(part)
+        if against is None:
+            joint.left.out.add(part)
+            return f"is computed otherwise at other sizes along {axis}"
+        if item.before is not None and _differs(item, against):
+            return _of_read(joint, record, twin, item, against, axis)
+    number = (record.name, output, "number")
+    numbers = joint.whole.number(record), joint.tile.number(twin)
+    if numbers[0] != numbers[1] and number not in joint.left.out:
+        joint.left.out.add(number)
+        one, two = ((found or ("none",))[-1] for found in numbers)
+        return f"computes with a number that depends on the size along {axis} ({two} and {one})"
+    beside = [item for item in mine.values() if item.before is None and item.after is not None]
+    if beside:
+        joint.left.out.add(beside[0].part)
+        return _of_operand(joint, record, beside[0], axis)
+    if len(mine) > 1:
+        last = next(reversed(mine))
+        joint.left.out.add(last)
+        return f"joins what lies in other places of {axis} in a tile than in the whole"
+    return None
+
+
+def _differs(item: Arrival, against: Arrival) -> bool:
+    if item.after is None or against.after is None:
+        return item.after is not against.after
+    return share(against.after, item.after) < _FEW
+
+
+def _of_operand(joint: Joint, record: Node, item: Arrival, axis: str) -> str:
+    kind, _, number = item.part[2].partition(" ")
+    if kind == "beside":
+        name = joint.whole.noted.tensors[record.id][int(number)].name
+        if name:
+            return f"uses {name}, which differs from place to place along {axis}"
+        return f"uses numbers made in forward that differ from place to place along {axis}"
+    return f"uses parameters or inputs that differ from place to place along {axis}"
+
+
+def _of_read(joint: Joint, record: Node, twin: Node, item: Arrival, against: Arrival, axis: str) -> str:
+    """A read of the data that makes a tile differ."""
+    at = int(item.part[2].rpartition(" ")[2])
+    output = item.part[1]
+    read, other = record.reads[output][at], twin.reads[output][at]
+    spans = [step for step in read.steps if isinstance(step, reads.Spans)]
+    nominal = [step for step in other.steps if isinstance(step, reads.Spans)]
+    if spans and item.part not in joint.left.nominal:
+        joint.left.nominal.add(item.part)  # by its ratio alone, where the tile's is the same
+        ref, twin_ref = record.inputs[read.input], twin.inputs[other.input]
+        assert item.before is not None and against.before is not None
+        one = joint.whole.after(item.before, ref, read.steps, True)
+        two = joint.tile.after(against.before, twin_ref, other.steps, True)
+        if share(two, one) < _FEW:
+            joint.left.out.add(item.part)
+    else:
+        joint.left.out.add(item.part)
+    if spans:
+        return _of_spans(record, spans, nominal, axis)
+    return _WHY.get(_step_to_blame(read.steps), _OTHERWISE).format(axis=axis, **_terms(record))
+
+
+def _of_spans(record: Node, spans: Sequence[reads.Spans], other: Sequence[reads.Spans], axis: str) -> str:
+    if record.kind == "upsample":
+        how = " (align_corners)" if record.attrs.get("align_corners") else ""
+        return f"interpolates{how} with a scale or weights that depend on the size along {axis}"
+    return f"pools into cells that depend on the size along {axis}"
+
+
+#: What is said of a step that mixes.
+_WHY: Mapping[type, str] = {
+    reads.Reduce: "{reduces} {axis}",
+    reads.Prefix: "each position depends on all before it along {axis}",
+    reads.Contract: "attends to positions that depend on the size along {axis}",
+    reads.Blocked: "its mask depends on the size along {axis}",
+    reads.Take: "picks positions that depend on the size along {axis}",
+    reads.Window: "its windows depend on the size along {axis}",
+}
+_OTHERWISE = "reads other places of {axis} in a tile than in the whole"
+_ORDER = (reads.Reduce, reads.Prefix, reads.Contract, reads.Take, reads.Window, reads.Blocked)
+
+
+def _step_to_blame(steps: reads.Steps) -> type:
+    kinds = {type(step) for step in steps}
+    return next((kind for kind in _ORDER if kind in kinds), reads.Slice)
+
+
+def _terms(record: Node) -> dict[str, str]:
+    """What an op that reduces does."""
+    if record.inexact:
+        return {"reduces": f"may read anything ({record.inexact}) along"}
+    if record.kind == "norm":
+        return {"reduces": "its statistics are those of the whole"}
+    if record.kind in ("attention", "matmul"):
+        return {"reduces": "attends to the whole"}
+    if record.kind == "pool":
+        return {"reduces": "pools over the whole"}
+    return {"reduces": "reads the whole"}
