@@ -6,14 +6,14 @@ from typing import Any
 
 __version__ = "0.1.0"
 __all__ = [
-    *("Analysis", "Effect", "__version__", "analyze", "compare", "erf", "growth", "memory", "rule", "stream", "trace"),
-    "verify",
+    *("Analysis", "Effect", "__version__", "analyze", "compare", "erf", "growth", "memory", "rule", "stream"),
+    *("tile", "trace", "verify"),
 ]
 
 
 def __getattr__(name: str) -> Any:
     # Importing rfcalc stays free: the functions load what they need when they are asked for.
-    if name in ("analyze", "compare", "erf", "growth", "memory", "stream", "trace", "verify"):
+    if name in ("analyze", "compare", "erf", "growth", "memory", "stream", "tile", "trace", "verify"):
         from rfcalc import api
 
         return getattr(api, name)

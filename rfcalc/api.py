@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rfcalc.footprint import Memory
     from rfcalc.graph import LayerGraph
     from rfcalc.streaming import Streaming
+    from rfcalc.tiling.plan import Tiling
 
 
 def trace(
@@ -303,4 +304,42 @@ def footprint(
     return {"max_memory": peak, **({} if step is None else {"max_saved": step.saved_bytes})}
 
 
-__all__: Sequence[str] = ["analyze", "compare", "erf", "growth", "memory", "stream", "trace", "verify"]
+def tile(
+    model: Any,
+    inputs: Any = None,
+    *,
+    tile: int | Sequence[int] | Mapping[str, int] | None = None,
+    memory: int | None = None,
+    image: Sequence[int] | Mapping[str, int] | None = None,
+    layer: str | int | None = None,
+    verify: bool = False,
+    device: str = "auto",
+    seed: int = 0,
+    axes: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None = None,
+    training: bool = False,
+) -> Tiling:
+    """Whether a model can be run in tiles that give what the whole gives, and how; see `rfcalc.tiling.making.tile`.
+
+    ``tile`` is the length of a tile in pixels, one for all axes or one for each, ``memory`` a limit in bytes that chooses
+    it, ``image`` the size of the image. ``plan.run(model, x)`` runs the tiles, ``plan.slices()`` gives them.
+    """
+    from rfcalc.sources.guest import hosting
+    from rfcalc.tiling import making
+
+    with hosting(model):
+        return making.tile(
+            model,
+            inputs,
+            tile=tile,
+            memory=memory,
+            image=image,
+            layer=layer,
+            verify=verify,
+            device=device,
+            seed=seed,
+            axes=axes,
+            training=training,
+        )
+
+
+__all__: Sequence[str] = ["analyze", "compare", "erf", "growth", "memory", "stream", "tile", "trace", "verify"]

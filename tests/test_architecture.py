@@ -26,7 +26,8 @@ ALLOWED = {
     "zoo": set(),
     "tracing": {"ops", "graph", "reads", "errors", "uncollected"},
     "sources": {"tracing", "zoo", "graph", "graph_json", "errors", "reading", "writing"},
-    "api": {"sources", "analyses", "checking", "comparing", "effective", "footprint", "graph", "streaming"},
+    "api": {"sources", "analyses", "checking", "comparing", "effective", "footprint", "graph", "streaming"}
+    | {"tiling"},
     "plotting": {"analyses", "graph", "report", "streaming", "errors"},
     "page": {"analyses", "graph", "report", "rfcalc"},
     "comparing": {"sources", "analyses", "graph", "errors"},
@@ -34,6 +35,7 @@ ALLOWED = {
     "effective": {"sources", "tracing", "checking", "analyses", "graph", "report", "errors"},
     "streaming": {"sources", "tracing", "checking", "analyses", "graph", "reads", "errors"},
     "footprint": {"sources", "tracing", "checking", "analyses", "graph", "report", "errors", "uncollected"},
+    "tiling": {"sources", "tracing", "checking", "analyses", "footprint", "graph", "reads", "errors"},
     "sweeping": {"api", "sources", "tracing", "analyses", "errors", "reading", "rfcalc"},
     "baseline": {"analyses", "graph", "errors", "reading", "rfcalc", "streaming", "writing"},
     "conventions": {"analyses", "graph", "errors", "reads"},
@@ -50,7 +52,7 @@ SHOWS_ITSELF = {
     ("rfcalc.comparing.rows", "rfcalc.report.comparison"),
     ("rfcalc.streaming.results", "rfcalc.report.streaming"),
 }
-WITH_TORCH = {"zoo", "tracing", "sources", "checking", "effective", "footprint", "streaming"}
+WITH_TORCH = {"zoo", "tracing", "sources", "checking", "effective", "footprint", "streaming", "tiling"}
 
 
 def files() -> list[Path]:

@@ -20,6 +20,7 @@ COMMANDS = (
     "verify",
     "erf",
     "stream",
+    "tile",
     "explain",
     "memory",
     "sweep",

@@ -9,6 +9,7 @@ import numpy as np
 
 from rfcalc import reads
 from rfcalc.graph import Node, Ref
+from rfcalc.tiling import marks
 from rfcalc.tiling.marks import Marks
 from rfcalc.tiling.walk import Arrival, Left, Traced, Walk
 
@@ -89,12 +90,15 @@ def _both(joint: Joint, record: Node, twin: Node, output: int) -> tuple[Marks, M
 
 
 def share(tile: Marks, whole: Marks) -> float:
-    """The part of a tile's marks that the whole has, too, in the channel where it is least; 1 where nothing is read."""
+    """The part of a tile's places that the whole has, too, in all channels; 1 where nothing is read.
+
+    Places are told apart along the axes that are longer in the whole; what lies along others is put together.
+    """
+    if tile.ndim == whole.ndim:
+        still = tuple(axis for axis in range(tile.ndim) if tile.shape[axis] == whole.shape[axis])
+        tile, whole = marks.together(tile, still), marks.together(whole, still)
     fine = np.isin(tile, whole) | (tile == 0)
-    if tile.ndim != whole.ndim:
-        return float(fine.mean())
-    moving = tuple(axis for axis in range(tile.ndim) if tile.shape[axis] != whole.shape[axis])
-    return float(fine.mean(axis=moving).min())
+    return float(fine.mean())
 
 
 def _leave_out(joint: Joint, record: Node, twin: Node, output: int, axis: str) -> str | None:
@@ -151,7 +155,8 @@ def _of_read(joint: Joint, record: Node, twin: Node, item: Arrival, against: Arr
     if spans and item.part not in joint.left.nominal:
         joint.left.nominal.add(item.part)  # by its ratio alone, where the tile's is the same
         ref, twin_ref = record.inputs[read.input], twin.inputs[other.input]
-        assert item.before is not None and against.before is not None
+        assert item.before is not None
+        assert against.before is not None
         one = joint.whole.after(item.before, ref, read.steps, True)
         two = joint.tile.after(against.before, twin_ref, other.steps, True)
         if share(two, one) < _FEW:

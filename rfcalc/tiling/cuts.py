@@ -61,7 +61,9 @@ class Bench:
         """The tensor axis of each output that grows with the input, None where none or several do."""
         found = []
         for own, other in self.outputs:
-            pair = [one.graph[ref.node].outputs[ref.output].shape for one, ref in ((self.tile, own), (self.whole, other))]
+            pair = [
+                one.graph[ref.node].outputs[ref.output].shape for one, ref in ((self.tile, own), (self.whole, other))
+            ]
             grown = [at for at, (a, b) in enumerate(zip(*pair, strict=False)) if a != b]
             found.append(grown[0] if len(grown) == 1 and len(pair[0]) == len(pair[1]) else None)
         return tuple(found)
@@ -88,10 +90,14 @@ class Bench:
 
     def fits(self, offset: int) -> bool:
         """Whether all inputs can be cut there."""
-        return all((offset * ratios[self.axis]).denominator == 1 for ratios in self.sizes.ratios.values() if self.axis in ratios)
+        return all(
+            (offset * ratios[self.axis]).denominator == 1
+            for ratios in self.sizes.ratios.values()
+            if self.axis in ratios
+        )
 
     @cached_property
-    def _whole_lines(self) -> tuple[Marks | None, ...]:
+    def whole_lines(self) -> tuple[Marks | None, ...]:
         walk = Walk(self.whole, self.pixels(self.whole, 0, self.total), self.left).run()
         return self.lines(walk, 1)
 
@@ -100,17 +106,20 @@ class Bench:
         found = []
         for pair, axis in zip(self.outputs, self.moving, strict=True):
             state = walk.states.get(pair[which])
-            found.append(None if state is None or axis is None else line(state, axis, walk.graph, pair[which]))
+            found.append(None if state is None or axis is None else line(state, axis))
         return tuple(found)
 
     def matches(self, offset: int) -> tuple[Match | None, ...]:
         """For each output, where a tile cut at this pixel is as the whole; None where its middle is not."""
         if not self.fits(offset) or offset + self.length > self.total:
             return (None,) * len(self.outputs)
-        walk = Walk(self.tile, self.pixels(self.tile, offset, self.length), self.left).run()
-        pairs = zip(self.lines(walk, 0), self._whole_lines, strict=True)
+        pairs = zip(self.lines_at(offset), self.whole_lines, strict=True)
         share = Fraction(offset, self.total)
         return tuple(None if a is None or b is None else match(a, b, share) for a, b in pairs)
+
+    def lines_at(self, offset: int) -> tuple[Marks | None, ...]:
+        """The rows of a tile that is cut there."""
+        return self.lines(Walk(self.tile, self.pixels(self.tile, offset, self.length), self.left).run(), 0)
 
     def felt(self, spoiled: range) -> tuple[np.ndarray | None, ...]:
         """For each output, which units change where these pixels of the tile do."""
@@ -123,15 +132,9 @@ class Bench:
         return self.lines(Walk(self.tile, self.pixels(self.tile, 0, self.length), self.left).run(), 0)
 
 
-def line(state: Marks, axis: int, graph: object, ref: Ref) -> Marks:
+def line(state: Marks, axis: int) -> Marks:
     """Marks as one row along an axis: what differs along others is put together."""
-    with np.errstate(over="ignore"):
-        others = tuple(k for k in range(state.ndim) if k != axis)
-        if any(state.shape[k] > 1 for k in others):
-            extents = [1 if k == axis else extent for k, extent in enumerate(state.shape)]
-            state = marks.mixed(state * (marks.numbered("line", extents) | np.uint64(1)))
-        row: Marks = state.sum(axis=others, dtype=np.uint64)
-    return row
+    return marks.together(state, [k for k in range(state.ndim) if k != axis]).ravel()
 
 
 def match(tile: Marks, whole: Marks, share: Fraction) -> Match | None:

@@ -35,7 +35,8 @@ def mixed(marks: Marks) -> Marks:
     2014); 0 stays 0."""
     marks = (marks ^ (marks >> _SHIFTS[0])) * _FACTORS[0]
     marks = (marks ^ (marks >> _SHIFTS[1])) * _FACTORS[1]
-    return marks ^ (marks >> _SHIFTS[2])
+    found: Marks = marks ^ (marks >> _SHIFTS[2])
+    return found
 
 
 @lru_cache(maxsize=1 << 16)
@@ -75,6 +76,19 @@ def shrunk(marks: Marks) -> Marks:
             if (marks == first).all():
                 marks = first
     return marks
+
+
+def together(marks: Marks, axes: Sequence[int]) -> Marks:
+    """One mark for all that lies along these axes, which keep extent 1."""
+    wide = [axis for axis in axes if marks.shape[axis] > 1]
+    if not wide:
+        return marks
+    extents = [extent if axis in wide else 1 for axis, extent in enumerate(marks.shape)]
+    with np.errstate(over="ignore"):
+        made: Marks = mixed(marks * (numbered("together", extents) | _U(1))).sum(
+            axis=tuple(wide), keepdims=True, dtype=_U
+        )
+    return made
 
 
 # --- steps ------------------------------------------------------------------------------------------------------------
@@ -262,7 +276,11 @@ def _erase(marks: Marks, shape: Shape, step: reads.Erase) -> Marks:
 def _prefix(marks: Marks, shape: Shape, step: reads.Prefix) -> Marks:
     if marks.shape[step.axis] == 1:
         return marks
-    turn = _cut(step.axis, 0, shape[step.axis]) if not step.reverse else (*(slice(None),) * step.axis, slice(None, None, -1))
+    turn = (
+        _cut(step.axis, 0, shape[step.axis])
+        if not step.reverse
+        else (*(slice(None),) * step.axis, slice(None, None, -1))
+    )
     return mixed(np.cumsum(mixed(marks)[turn], axis=step.axis, dtype=_U)[turn])
 
 

@@ -82,7 +82,9 @@ class Sizes:
         """
         found = self.ratios[name][axis] * extent
         if found.denominator != 1 or found < 1:
-            raise TraceError(f"{axis} of {name} is {self.ratios[name][axis]} of that of {self.main.name}: {extent} fits none")
+            raise TraceError(
+                f"{axis} of {name} is {self.ratios[name][axis]} of that of {self.main.name}: {extent} fits none"
+            )
         return int(found)
 
     def shape(self, item: InputInfo, extents: Mapping[str, int]) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -13,6 +14,7 @@ import numpy as np
 from rfcalc.analyses.receptive_field import Source, analyse_source, reach_of, regions
 from rfcalc.errors import TraceError
 from rfcalc.graph import LayerGraph, Ref
+from rfcalc.tiling.alike import alike
 from rfcalc.tiling.cuts import Bench, Match, compare, divisors, outputs_of, steps_between
 from rfcalc.tiling.results import AxisTile, OutputTile, Sides, Witness
 from rfcalc.tiling.sizes import Sizes
@@ -37,7 +39,10 @@ class Found:
 def verdict(sizes: Sizes, layers: Sequence[str] | None = None) -> tuple[OutputTile, ...]:
     """The verdict of every output of the model, or of the layers of these names."""
     refs = _refs(sizes.base.graph, layers)
-    by_axis = {axis: _along(sizes, axis, layers, refs) for axis in sizes.axes}
+    by_axis: dict[str, list[Found]] = {}
+    for axis in sizes.axes:
+        like = next((other for other in by_axis if alike(sizes, other, axis)), None)
+        by_axis[axis] = _along(sizes, axis, layers, refs) if like is None else _turned(by_axis[like], sizes, like, axis)
     found = []
     for number, ref in enumerate(refs):
         record = sizes.base.graph[ref.node]
@@ -50,8 +55,28 @@ def verdict(sizes: Sizes, layers: Sequence[str] | None = None) -> tuple[OutputTi
         axes = {axis: item.axis for axis, item in own.items()}
         if reasons:
             axes = {axis: _local(item) for axis, item in axes.items()}
-        found.append(OutputTile(record.name, record.outputs[ref.output].shape, not reasons, tuple(reasons), axes, places))
+        found.append(
+            OutputTile(record.name, record.outputs[ref.output].shape, not reasons, tuple(reasons), axes, places)
+        )
     return tuple(found)
+
+
+def _turned(found: Sequence[Found], sizes: Sizes, axis: str, other: str) -> list[Found]:
+    """The same along an axis that is treated as another one is."""
+    shift = sizes.main.axes[other] - sizes.main.axes[axis]
+    return [
+        Found(
+            item.axis,
+            [_renamed(text, axis, other) for text in item.reasons],
+            None if item.place is None else item.place + shift,
+        )
+        for item in found
+    ]
+
+
+def _renamed(text: str, axis: str, other: str) -> str:
+    layer, colon, why = text.partition(": ")
+    return layer + colon + re.sub(rf"\b{re.escape(axis)}\b", other, why)
 
 
 def _local(item: AxisTile) -> AxisTile:
@@ -99,10 +124,7 @@ def _along(sizes: Sizes, axis: str, layers: Sequence[str] | None, refs: Sequence
         if not reasons:
             reasons = [f"{name}: {text}" for text in _at_ends(ends[0][number], ends[1][number], middle, axis)]
         tile = _measured(bench, number, grid, common, step, middle)
-        if reasons:
-            tile = _local(tile)
-        else:
-            tile = replace(tile, reach=_reach(sizes, bench, axis, refs[number], number, tile))
+        tile = _local(tile) if reasons else replace(tile, reach=_reach(sizes, bench, axis, refs[number], number, tile))
         found.append(Found(tile, reasons, bench.moving[number]))
     return found
 
@@ -145,8 +167,12 @@ def _measured(bench: Bench, number: int, grid: int, common: int, step: int, midd
     kept = floor((middle.stop / scale - before) / grid) * grid
     after = bench.length - before - kept
     cut = common * max(1, round(bench.length / 2 / common))
-    sides = (_halo(bench, number, cut, scale, before + grid, True), _halo(bench, number, cut, scale, after + grid, False))
-    halo, witnesses = [], []
+    sides = (
+        _halo(bench, number, cut, scale, before + grid, True),
+        _halo(bench, number, cut, scale, after + grid, False),
+    )
+    halo: list[int] = []
+    witnesses: list[Witness | None] = []
     slack = (bench.length - before) % grid  # of a tile that is no multiple of the grid
     for side, margin in zip(sides, (before, after), strict=True):
         least = margin - grid + 1 if margin else 0
@@ -187,7 +213,7 @@ def _halo(bench: Bench, number: int, cut: int, scale: Fraction, most: int, befor
         return np.flatnonzero(row[first:]) + first if before else np.flatnonzero(row[:first])
 
     def changed(halo: int) -> np.ndarray:
-        spoiled = range(0, cut - halo) if before else range(cut + halo, bench.length)
+        spoiled = range(cut - halo) if before else range(cut + halo, bench.length)
         return units(_felt(bench, spoiled))
 
     low, high = 0, min(most, cut if before else bench.length - cut)
@@ -224,7 +250,7 @@ def _reach(sizes: Sizes, bench: Bench, axis: str, ref: Ref, number: int, tile: A
     source = Source(sizes.main.name, Ref(sizes.main.node), dict(sizes.main.axes))
     keep = graph.ancestors([ref.node]) | {ref.node}
     field_ = analyse_source(graph, source, lambda record: record.id == ref.node, keep).field(ref.node)
-    found = field_.reach and field_.reach[list(source.axes).index(axis)]
+    found = None if field_.reach is None else field_.reach[list(source.axes).index(axis)]
     if found or tile.scale is None or tile.align is None:
         return found
     own = bench.outputs[number][0]
@@ -249,11 +275,9 @@ def _reach(sizes: Sizes, bench: Bench, axis: str, ref: Ref, number: int, tile: A
 # --- the bench --------------------------------------------------------------------------------------------------------
 
 
-def _bench(
-    sizes: Sizes, axis: str, layers: Sequence[str] | None, refs: Sequence[Ref]
-) -> tuple[Bench | None, int]:
+def _bench(sizes: Sizes, axis: str, layers: Sequence[str] | None, refs: Sequence[Ref]) -> tuple[Bench | None, int]:
     """A bench along an axis, and a number of pixels by which its cuts may move. Raises `TraceError` at a fixed size."""
-    others = _others(sizes, axis)
+    others = others_of(sizes, axis)
     extent = sizes.extents[axis]
     base = _tried(sizes, others, axis, [extent])
     other = _tried(sizes, others, axis, [2 * extent, *(extent + more for more in (256, 64, 32, 16, 8, 4, 2, 1))])
@@ -287,7 +311,7 @@ def _made(
     extent = sizes.extents[axis]
     shifted = extent + step * ceil((wanted - extent) / step)
     length, tile = _tried(sizes, others, axis, [length, shifted, length + step, shifted + step])
-    total, whole = _tried(sizes, others, axis, [length + 2 * step, length + 4 * step])
+    total, whole = _tried(sizes, others, axis, [length + 3 * step, length + 5 * step])  # no tile lies in its middle
     outputs = outputs_of(tile, whole, layers)
     return None if outputs is None else Bench(sizes, axis, tile, whole, length, total, outputs, Left())
 
@@ -306,7 +330,7 @@ def _tried(sizes: Sizes, others: Mapping[str, int], axis: str, extents: Sequence
     raise failure
 
 
-def _others(sizes: Sizes, axis: str) -> dict[str, int]:
+def others_of(sizes: Sizes, axis: str) -> dict[str, int]:
     """Small extents for the other axes."""
     found: dict[str, int] = {}
     for name, extent in sizes.extents.items():

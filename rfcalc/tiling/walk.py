@@ -52,7 +52,11 @@ class Walk:
     """A walk in execution order. ``states`` holds the marks of every output that depends on the pixels."""
 
     def __init__(
-        self, traced: Traced, sources: Mapping[Ref, Marks], left: Left | None = None, keep: Collection[int] | None = None
+        self,
+        traced: Traced,
+        sources: Mapping[Ref, Marks],
+        left: Left | None = None,
+        keep: Collection[int] | None = None,
     ) -> None:
         self.graph, self.noted = traced.graph, traced.noted
         self.states: dict[Ref, Marks] = dict(sources)
@@ -70,7 +74,7 @@ class Walk:
     def step(self, record: Node) -> None:
         """One node."""
         for output in range(len(record.outputs)):
-            self.settle(record, output, [item for item in self.arrivals(record, output)])
+            self.settle(record, output, list(self.arrivals(record, output)))
 
     def settle(self, record: Node, output: int, arrived: Sequence[Arrival]) -> None:
         """Put together what an output is computed of."""

@@ -1,0 +1,1 @@
+"""Exact tiled inference: the verdict, the plan, the run and the proof."""

@@ -1,0 +1,251 @@
+"""Grid, halo, margin, reach: against numbers derived by hand, and against real passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import rfcalc
+from tests.tiling.brute import felt, gap
+from tests.tiling.nets import Formula, Squeezed, UNet, Windowed, dac_decoder, taesd_decoder
+
+
+def axis_of(model: nn.Module, shape: tuple[int, ...], axis: str = "H", **settings: Any) -> Any:
+    """What is said of the first output along an axis."""
+    plan = rfcalc.tile(model, shape, axes={"H": 2} if len(shape) == 3 and axis == "H" else None, **settings)
+    assert plan.exact, plan.reasons
+    return plan.outputs[0].axes[axis]
+
+
+@pytest.mark.parametrize("strided", [False, True])
+@pytest.mark.parametrize(
+    ("depth", "reach", "align", "halo", "margin"),
+    [(2, 23, 4, 22, 24), (3, 51, 8, 46, 48), (4, 107, 16, 94, 96), (5, 219, 32, 190, 192)],
+)
+def test_u_nets(depth: int, reach: int, align: int, halo: int, margin: int, strided: bool) -> None:
+    """Depth 2: 4 pixels at full size on the way up, 4 at half, 4 at a quarter ... summed by hand in the issue's table;
+    each level doubles what is below it: reach(d + 1) = 2 reach(d) + 5, halo(d + 1) = 2 halo(d) + 2."""
+    found = axis_of(UNet(depth, strided), (1, 64, 64))
+
+    assert (found.reach, found.align) == ((reach, reach), align)
+    assert (found.halo, found.margin) == ((halo, halo), (margin, margin))
+    assert (found.scale, found.offset, found.min_tile) == (1, 0, 2 * margin + align)
+
+
+def test_taesd_decoder() -> None:
+    """In latents: (1 + 9) at 1, (1 + 9)/2 ..., so that 19 latents are seen on each side; 8 pixels a latent."""
+    found = axis_of(taesd_decoder(), (4, 16, 16))
+
+    assert (found.halo, found.align, found.scale) == ((19, 19), 1, 8)
+
+
+def test_dac_decoder() -> None:
+    """10 frames on each side; 512 samples a frame."""
+    plan = rfcalc.tile(dac_decoder(), (2, 32))
+    found = next(iter(plan.outputs[0].axes.values()))
+
+    assert plan.exact
+    assert (found.halo, found.align, found.scale) == ((10, 10), 1, 512)
+
+
+def test_the_witness_of_a_halo_is_real() -> None:
+    model = UNet(2)
+    found = axis_of(model, (1, 64, 64))
+    before, after = found.witnesses
+
+    assert (before.cut, before.unit, before.pixel) == (24, 24, 2)
+    assert (after.cut, after.pixel) == (4, 25)
+    assert felt(model, 96, before.cut, before.pixel, 1)[0]
+    assert not felt(model, 96, before.cut, before.pixel - 1, 1)[0]
+    assert felt(model, 96, after.cut, after.pixel, 1)[1]
+    assert not felt(model, 96, after.cut, after.pixel + 1, 1)[1]
+
+
+def test_a_stack_without_padding_reads_behind() -> None:
+    """Two 3x3 kernels without padding, the second of stride 2: unit u reads 2u to 2u + 4."""
+    found = axis_of(nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3, 2)), (1, 65, 65))
+
+    assert (found.align, found.halo, found.margin) == (2, (0, 3), (0, 4))
+    assert str(found.scale) == "1/2"
+
+
+def test_the_grid_is_found_where_the_window_hides_it() -> None:
+    """A 7x7 kernel spans all that the pooled branch reads, so that the window slides evenly; the grid is 2."""
+
+    def hidden(own: Any, x: torch.Tensor) -> torch.Tensor:
+        return own.a(own.b(own.a(x))) + F.interpolate(F.avg_pool2d(x, 2), scale_factor=2)
+
+    field = rfcalc.analyze(Formula(hidden), (2, 32, 32)).ops[-1].receptive_field
+    found = axis_of(Formula(hidden), (2, 32, 32))
+
+    assert field.period == (1, 1)
+    assert (found.align, found.halo, found.margin) == (2, (3, 3), (4, 4))
+
+
+def test_rows_that_are_cropped_and_padded_again() -> None:
+    """What is cut away and padded with zeros is not seen, and still a tile's border spoils it: the halo says so."""
+
+    def cropped(own: Any, x: torch.Tensor) -> torch.Tensor:
+        return own.b(own.a(x[:, :, 3:-3]))
+
+    model = Formula(cropped)
+    plan = rfcalc.tile(model, (2, 40, 40), tile=20)
+    found = plan.outputs[0].axes["H"]
+
+    assert found.halo == found.margin == (2, 8)
+    assert found.witnesses[0].border
+    assert gap(model, plan, (1, 2, 40, 40)) < 1e-12
+
+
+def test_windows_that_are_shifted() -> None:
+    """Windows of 4 patches of 2 pixels: the grid is 8."""
+    model = Windowed()
+    plan = rfcalc.tile(model, (1, 64, 64), tile=40)
+    found = plan.outputs[0].axes["H"]
+
+    assert plan.exact
+    assert found.align == 8
+    assert gap(model, plan, (1, 1, 64, 64)) < 1e-12
+
+
+_LOCAL: dict[str, tuple[Callable[[Any, torch.Tensor], torch.Tensor], str]] = {
+    "squeeze": (lambda own, x: own.a(x) * torch.sigmoid(x.mean((2, 3), keepdim=True)), "mean"),
+    "instance norm": (lambda own, x: own.b(F.instance_norm(own.a(x))), "norm"),
+    "align_corners": (
+        lambda own, x: own.b(F.interpolate(F.avg_pool2d(x, 2), scale_factor=2, mode="bilinear", align_corners=True)),
+        "align_corners",
+    ),
+    "adaptive": (
+        lambda own, x: own.a(x) + F.interpolate(F.adaptive_avg_pool2d(x, 6), size=x.shape[-2:]),
+        "cells",
+    ),
+    "a parameter for each row": (lambda own, x: own.b(own.a(x) + own.place[:, :, : x.shape[2]]), "place"),
+    "coordinates": (
+        lambda own, x: own.b(own.a(x) + torch.linspace(-1, 1, x.shape[2]).view(1, 1, -1, 1)),
+        "made in forward",
+    ),
+    "a number of the size": (lambda own, x: own.b(own.a(x) / x.shape[2]), "number"),
+    "goes round": (lambda own, x: own.a(torch.roll(x, 3, 2)), "beginning"),
+    "reversed": (lambda own, x: own.a(x) + own.b(x.flip(2)), "other places of H"),
+    "attention": (
+        lambda own, x: (own.a(x).flatten(2).softmax(-1) @ x.flatten(2).transpose(1, 2)).sum(1)[:, :, None, None] + x,
+        "whole",
+    ),
+    "cumulative": (lambda own, x: own.a(x.cumsum(2)), "before it"),
+}
+
+
+@pytest.mark.parametrize("name", _LOCAL)
+def test_what_cannot_be_cut_says_why(name: str) -> None:
+    formula, why = _LOCAL[name]
+    plan = rfcalc.tile(Formula(formula), (2, 32, 32))
+
+    assert not plan.exact
+    assert any(why in text for text in plan.reasons), plan.reasons
+    assert all(found.halo is None for found in plan.outputs[0].axes.values())
+
+
+def test_the_halo_without_the_layers_to_blame() -> None:
+    plan = rfcalc.tile(Squeezed(), (1, 32, 32))
+    found = plan.outputs[0].axes["H"]
+
+    assert not plan.exact
+    assert [text.split(":")[0] for text in plan.reasons][:2] == ["mean", "norm"]
+    assert (found.local_halo, found.halo) == ((2, 2), None)
+
+
+def test_constants_that_are_alike_everywhere_do_no_harm() -> None:
+    def zeros(own: Any, x: torch.Tensor) -> torch.Tensor:
+        return own.b(own.a(x) + torch.zeros(1, 2, *x.shape[2:]) + torch.ones(x.shape[2], 1))
+
+    assert rfcalc.tile(Formula(zeros), (2, 32, 32)).exact
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate"])
+def test_padding_that_copies_is_right_at_borders(mode: str) -> None:
+    def padded(own: Any, x: torch.Tensor) -> torch.Tensor:
+        for kernel in (own.a, own.b):
+            x = F.conv2d(F.pad(x, (1, 1, 1, 1), mode=mode), kernel.weight)
+        return x
+
+    model = Formula(padded)
+    plan = rfcalc.tile(model, (2, 30, 30), tile=12)
+
+    assert plan.outputs[0].axes["H"].halo == (2, 2)
+    assert gap(model, plan, (1, 2, 30, 30)) < 1e-12
+
+
+def test_training_statistics_are_those_of_the_whole() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2))
+
+    assert rfcalc.tile(model, (1, 32, 32)).exact
+    plan = rfcalc.tile(model, (2, 1, 32, 32), training=True)
+    assert not plan.exact
+    assert plan.reasons[0].startswith("1: its statistics")
+
+
+def test_an_inner_layer_can_be_asked() -> None:
+    plan = rfcalc.tile("vgg16", layer="conv2_2")
+    found = plan.outputs[0].axes["H"]
+
+    assert plan.exact
+    assert (found.halo, found.align, str(found.scale)) == ((6, 6), 2, "1/2")
+
+
+def test_several_outputs_have_verdicts_of_their_own() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Conv2d(1, 1, 3, padding=1)
+            self.b = nn.Conv2d(1, 1, 3, 2, padding=1)
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return self.a(x), self.b(x), x.mean((2, 3))
+
+    plan = rfcalc.tile(Two(), (1, 32, 32))
+
+    assert [item.exact for item in plan.outputs] == [True, True, False]
+    assert [plan.outputs[at].axes["H"].align for at in (0, 1)] == [1, 2]
+    assert not plan.exact
+
+
+def test_axes_treated_alike_are_looked_at_once_and_no_number_depends_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rfcalc.tiling import verdict
+
+    looked: list[str] = []
+    along = verdict._along
+
+    def counted(sizes: Any, axis: str, *rest: Any) -> Any:
+        looked.append(axis)
+        return along(sizes, axis, *rest)
+
+    monkeypatch.setattr(verdict, "_along", counted)
+    short = rfcalc.tile(UNet(2), (1, 64, 64))
+    assert looked == ["H"]
+    monkeypatch.setattr(verdict, "alike", lambda *_: False)
+    assert rfcalc.tile(UNet(2), (1, 64, 64)).to_dict() == short.to_dict()
+    assert looked == ["H", "H", "W"]
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        lambda own, x: own.a(x) / x.shape[3],
+        lambda own, x: own.a(x) * torch.arange(1, 1 + x.shape[3]),
+        lambda own, x: F.conv2d(own.a(x), own.b.weight[:, :, :, 1:], padding=(1, 0)),
+    ],
+)
+def test_axes_that_only_look_alike(formula: Any) -> None:
+    """What depends on the width alone says so of the width."""
+    plan = rfcalc.tile(Formula(formula), (2, 32, 32))
+    rows, columns = plan.outputs[0].axes.values()
+
+    if plan.exact:
+        assert (rows.halo, columns.halo) == ((2, 2), (1, 2))
+    else:
+        assert not any(text.endswith("H") for text in plan.reasons)
