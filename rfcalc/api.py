@@ -320,8 +320,8 @@ def tile(
 ) -> Tiling:
     """Whether a model can be run in tiles that give what the whole gives, and how; see `rfcalc.tiling.making.tile`.
 
-    ``tile`` is the length of a tile in pixels, one for all axes or one for each, ``memory`` a limit in bytes that chooses
-    it, ``image`` the size of the image. ``plan.run(model, x)`` runs the tiles, ``plan.slices()`` gives them.
+    ``tile`` is the length of a tile in pixels, one for all axes or one for each, ``memory`` a limit in bytes that
+    chooses it, ``image`` the size of the image. ``plan.run(model, x)`` runs the tiles, ``plan.slices()`` gives them.
     """
     from rfcalc.sources.guest import hosting
     from rfcalc.tiling import making

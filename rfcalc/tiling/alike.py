@@ -16,7 +16,7 @@ _ALONG = (reads.Window, reads.Transposed, reads.Spans, reads.Slice, reads.Pad, r
 
 
 def alike(sizes: Sizes, axis: str, other: str) -> bool:
-    """Whether every op reads along one axis as along the other, and computes with the same numbers, when either is long.
+    """Whether every op reads along one axis as along the other, and computes with the same numbers, if either is long.
 
     Says no where it is not plain to see: where axes are cut, joined or permuted, or where what comes in beside the data
     differs along one of them.

@@ -41,7 +41,7 @@ def tile(
     """Whether a model can be run in tiles with the result of a run on the whole, how, and the tiles of an image.
 
     ``model``, ``inputs`` and ``axes`` are as for `rfcalc.trace`; a saved graph has one size and cannot be asked.
-    ``tile`` is the length of a tile along each axis in pixels of the input, one for all or one for each axis; ``memory``
+    ``tile`` is the length of a tile along each axis in pixels of the input, one for all or one for each; ``memory``
     takes the largest that needs at most so many bytes. ``image`` is the size of the image along each axis, by default
     that of the input. ``layer`` asks about inner layers in place of the outputs. ``verify`` runs whole and tiles on
     ``device`` and compares them, as ``proof`` of the result (`rfcalc.tiling.proof.prove`).

@@ -133,8 +133,8 @@ class Tiling:
     def slices(self) -> Iterator[Tile]:
         """The tiles in order, as slices of the inputs, of a tile's outputs and of the whole outputs.
 
-        ``for tile in plan.slices(): y[tile.write] = model(x[tile.read])[tile.crop]``. Raises `UsageError` where there is
-        no plan.
+        ``for tile in plan.slices(): y[tile.write] = model(x[tile.read])[tile.crop]``. Raises `UsageError` where there
+        is no plan.
         """
         layout = self._planned()
         for number, row in enumerate(itertools.product(*layout.pieces.values())):
@@ -147,8 +147,8 @@ class Tiling:
         return run(self, model, *inputs, **settings)
 
     def bioimageio(self) -> dict[str, Any]:
-        """The fields of a bioimage.io model description (format 0.5): ``min`` and ``step`` of the input's sizes, and the
-        ``halo`` of the first output, which that format has the same on both sides."""
+        """The fields of a bioimage.io model description (format 0.5): ``min`` and ``step`` of the input's sizes, and
+        the ``halo`` of the first output, which that format has the same on both sides."""
         self._must_be_exact()
         first = self.outputs[0]
         inputs, outputs = [], []
