@@ -79,8 +79,7 @@ def _plan(layout: Layout) -> Iterator[Fact]:
     yield "multiply-adds", f"{text.count_and_short(costs.tile_macs)} a tile, {text.count_and_short(costs.macs)} in all"
     if costs.overhead is not None:
         yield "computed twice", f"{text.share(costs.overhead)} more than the whole at once"
-    if costs.peak is not None:
-        yield "memory", f"{text.count_and_short(costs.peak)} bytes for a tile at its peak, weights included"
+    yield "memory", f"{text.count_and_short(costs.peak)} bytes for a tile at its peak, weights included"
 
 
 def _pieces(layout: Layout) -> Table:

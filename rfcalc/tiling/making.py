@@ -14,8 +14,8 @@ import numpy as np
 from rfcalc.analyses import cost
 from rfcalc.analyses.analysis import Analysis
 from rfcalc.errors import UsageError
+from rfcalc.footprint.measure import memory as footprint
 from rfcalc.graph import LayerGraph
-from rfcalc.tiling.alive import peak_bytes
 from rfcalc.tiling.cuts import Bench, outputs_of
 from rfcalc.tiling.layout import Grid, Piece, grid_of, pieces
 from rfcalc.tiling.plan import Costs, Layout, Tiling
@@ -218,14 +218,13 @@ def with_layout(
     whole = sizes.at(extents)
     lengths = Counter(itertools.product(*[[piece.length for piece in row] for row in rows.values()]))
     macs: dict[tuple[int, ...], int] = {}
-    peak: int | None = 0
+    peak = 0
     complete = True
     for key in lengths:
-        graph = sizes.at(dict(zip(rows, key, strict=True))).graph
-        totals = cost.totals(graph)
+        size = dict(zip(rows, key, strict=True))
+        totals = cost.totals(sizes.at(size).graph)
         macs[key], complete = totals.macs, complete and totals.status == "complete"
-        own = peak_bytes(graph)
-        peak = None if own is None or peak is None else max(peak, own)
+        peak = max(peak, _peak(sizes, size))
     pairs = outputs_of(sizes.base, whole, layers)
     assert pairs is not None
     shapes = tuple(whole.graph[ref.node].outputs[ref.output].shape for _, ref in pairs)
@@ -241,18 +240,14 @@ def _within(sizes: Sizes, grids: Mapping[str, Grid], extents: Mapping[str, int],
     """
 
     def lengths(steps: int) -> dict[str, int]:
-        return {axis: min(extents[axis], grid.least + steps * _stride(grids)) for axis, grid in grids.items()}
+        found = {}
+        for axis, grid in grids.items():
+            longer = grid.least + steps * _stride(grids)
+            found[axis] = extents[axis] if longer >= extents[axis] else grid.near(longer)[0]
+        return found
 
     def bytes_at(steps: int) -> int:
-        found = lengths(steps)
-        peak = peak_bytes(
-            sizes.at(
-                {axis: grids[axis].near(one)[0] if one != extents[axis] else one for axis, one in found.items()}
-            ).graph
-        )
-        if peak is None:
-            raise UsageError("--memory: the bytes of a tile are not known, for a dtype without a size: give --tile")
-        return peak
+        return _peak(sizes, lengths(steps))
 
     if bytes_at(0) > memory:
         least = "x".join(map(str, lengths(0).values()))
@@ -265,7 +260,12 @@ def _within(sizes: Sizes, grids: Mapping[str, Grid], extents: Mapping[str, int],
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if bytes_at(middle) <= memory else (low, middle - 1)
-    return {axis: one if one == extents[axis] else grids[axis].near(one)[0] for axis, one in lengths(low).items()}
+    return lengths(low)
+
+
+def _peak(sizes: Sizes, extents: Mapping[str, int]) -> int:
+    """Bytes of the model at the peak of a pass on inputs of these sizes, as `rfcalc memory` counts them."""
+    return footprint(sizes.loaded_at(extents)).peak_bytes
 
 
 def _stride(grids: Mapping[str, Grid]) -> int:

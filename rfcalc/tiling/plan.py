@@ -49,13 +49,13 @@ class Tile:
 
 @dataclass(frozen=True)
 class Costs:
-    """What tiles cost: multiply-adds of the largest tile, of all tiles, and of the whole at once; bytes of the largest
-    tile at its peak, None where the size of a number is not known."""
+    """What tiles cost: multiply-adds of the largest tile, of all tiles, and of the whole at once; bytes at the
+    peak of the tile that needs most."""
 
     tile_macs: int
     macs: int
     whole_macs: int
-    peak: int | None
+    peak: int
     complete: bool = True
 
     @property

@@ -176,13 +176,7 @@ class _Passes:
 
     def __init__(self, sizes: Sizes, image: Mapping[str, int], device: torch.device, seed: int) -> None:
         graph = sizes.at(image).graph
-        infos = iter(sizes.base.graph.inputs)
-
-        def resized(tensor: torch.Tensor) -> Any:
-            shape = sizes.shape(next(infos), image)
-            return tensor if shape == tuple(tensor.shape) else torch.empty(shape, dtype=tensor.dtype, device="meta")
-
-        args, kwargs = map_tensors((sizes.args, dict(sizes.kwargs)), resized)
+        args, kwargs = sizes.call(image)
         loaded = replace(sizes.loaded, model=shaped(sizes.loaded.model, sizes.args, sizes.kwargs))
         self.subject = Subject(loaded, args, kwargs, graph, sizes.training)
         self.twins = Twins(self.subject, device, seed, wide=True, anew=False)

@@ -95,9 +95,8 @@ class Sizes:
                 shape[axis] = self.length(item.name, name, extents[name])
         return tuple(shape)
 
-    def _traced(self, extents: Mapping[str, int]) -> Traced:
-        if extents == self.extents:
-            return self.base
+    def call(self, extents: Mapping[str, int]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of forward for inputs of these sizes; what changes its size has no numbers."""
         infos = iter(self.base.graph.inputs)
 
         def resized(tensor: torch.Tensor) -> Any:
@@ -106,7 +105,16 @@ class Sizes:
             return tensor if shape == tuple(tensor.shape) else torch.empty(shape, dtype=tensor.dtype, device="meta")
 
         args, kwargs = map_tensors((self.args, dict(self.kwargs)), resized)
-        loaded = replace(self.loaded, example=(args, kwargs))
+        return args, kwargs
+
+    def loaded_at(self, extents: Mapping[str, int]) -> Loaded:
+        """The model with a call at these sizes."""
+        return replace(self.loaded, example=self.call({**self.extents, **extents}))
+
+    def _traced(self, extents: Mapping[str, int]) -> Traced:
+        if extents == self.extents:
+            return self.base
+        loaded = self.loaded_at(extents)
         axes = {item.name: dict(item.axes) for item in self.base.graph.inputs}
         return _trace(loaded, None, axes, self.training)[0]
 

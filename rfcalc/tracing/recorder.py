@@ -149,10 +149,9 @@ class Recorder(Numbers, DispatchMode):
         at: dict[int, int] = {}
         refs: list[Ref] = []
         names: list[str] = []
-        depends = False
+        depends = any(value.role == "data" for _, value in args)
         for arg, value in args:
             names += value.params
-            depends = depends or value.role == "data"
             if value.ref is not None:
                 at[id(arg)] = len(refs)
                 refs.append(value.ref)
@@ -162,8 +161,7 @@ class Recorder(Numbers, DispatchMode):
                 for number in range(len(outs))
             ]
         )
-        params = tuple(dict.fromkeys(names))
-        infos = tuple(map(info, outs))
+        params, infos = tuple(dict.fromkeys(names)), tuple(map(info, outs))
         self.noted.node(self, effect, args, len(outs))
         effect.reads = ()  # the rows say it, without the arguments
         scope, function, spot = self._stack.current, name_of(self.function), self._stack.spot
