@@ -1,4 +1,4 @@
-"""A model that is there already, as an object of torch's or of Keras's."""
+"""A model that is there already, as an object of torch's or of Keras's, or as an exported program."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from rfcalc.errors import LoadError
-from rfcalc.sources.loaded import Loaded
+from rfcalc.sources.loaded import Arguments, Loaded
 
 if TYPE_CHECKING:
     from rfcalc.tracing.construct import Constants
@@ -19,6 +19,11 @@ def from_object(model: Any, name: str = "", constants: Constants | None = None) 
     """
     from torch import nn
 
+    exports: Any = sys.modules.get("torch.export")
+    if exports is not None and isinstance(model, exports.ExportedProgram):
+        from rfcalc.sources import exported
+
+        return exported.of_program(model, name or "the exported program")
     if isinstance(model, nn.Module):
         model = _unwrapped(model, name)
         _check_initialised(model, name)
@@ -34,7 +39,23 @@ def from_object(model: Any, name: str = "", constants: Constants | None = None) 
                 f"{name or type(model).__name__} is a module of torch's with Keras layers inside ({inside.name}),"
                 " which are followed in a Keras model only: make it a keras.Model"
             )
-    return Loaded(model, name or type(model).__name__, constants=constants) if isinstance(model, nn.Module) else None
+    if not isinstance(model, nn.Module):
+        return None
+    return Loaded(model, name or type(model).__name__, example=_example(model), constants=constants)
+
+
+def _example(model: Any) -> Arguments | None:
+    """The call that a module of Lightning's says it can be made with; None without."""
+    from torch import Tensor
+
+    example = getattr(model, "example_input_array", None)
+    if isinstance(example, Tensor):
+        return (example,), {}
+    if isinstance(example, tuple | list) and example and all(isinstance(one, Tensor) for one in example):
+        return tuple(example), {}
+    if isinstance(example, dict) and example and all(isinstance(key, str) for key in example):
+        return (), dict(example)
+    return None
 
 
 def _unwrapped(model: Any, name: str) -> Any:

@@ -365,7 +365,7 @@ def safetensors(path: Path) -> None:
 
 
 CHECKPOINT = "it is a checkpoint (torch.save): weights by name, not the network that they are for; name the code"
-PICKLED = "it is a pickled torch.nn.modules.linear.Linear, and loading a pickle can run any code"
+PICKLED = "it holds a pickled torch.nn.modules.linear.Linear, and loading a pickle can run any code"
 
 CONTENTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "state dict": (lambda path: torch.save(nn.Linear(2, 2).state_dict(), path), CHECKPOINT),
@@ -380,7 +380,7 @@ CONTENTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda path: torch.save(nn.Linear(2, 2), path, _use_new_zipfile_serialization=False),
         PICKLED,
     ),
-    "TorchScript": (scripted, "it is a TorchScript program (torch.jit.save), without the model's own layers"),
+    "TorchScript": (scripted, "TorchScript program"),
     "safetensors": (safetensors, "it holds weights (safetensors), not the network that they are for"),
     "HDF5": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 100), "it is an HDF5 file"),
     "empty": (lambda path: path.touch(), "the file is empty; copy or save it again"),
@@ -414,4 +414,4 @@ def test_checkpoints_by_any_suffix(here: Path, suffix: str) -> None:
 def test_a_file_of_keras_before_version_3(here: Path) -> None:
     (here / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 100)
 
-    assert "model.h5 is no model: it is an HDF5 file; save the model in Keras's newer format" in refused(3, "model.h5")
+    assert "model.h5 is no whole HDF5 file: " in refused(3, "model.h5")

@@ -36,9 +36,14 @@ def load(spec: str) -> Loaded:
     if held.kind is not Kind.PROGRAM:
         raise LoadError(f"{spec} is no exported program: {held.text}; {held.advice}")
     exported_check.check(spec)
+    return of_program(_read(spec), spec)
+
+
+def of_program(program: ExportedProgram, spec: str) -> Loaded:
+    """A program that is there already. Raises `LoadError` for one that cannot be run here."""
     from rfcalc.sources.exported.program import module_of
 
-    model = module_of(_read(spec), spec)
+    model = module_of(program, spec)
     inputs = tuple(Expected(one.name, one.usual, str(one.dtype).removeprefix("torch.")) for one in model.takes)
     examples = tuple(one.example for one in model.takes if one.example is not None)
     return Loaded(model, spec, inputs, example=(examples, {}) if len(examples) == len(inputs) else None)

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +23,7 @@ class Kind(Enum):
     """What a file holds."""
 
     PROGRAM = auto()  #: what torch.export.save wrote
+    SCRIPT = auto()  #: what torch.jit.save wrote
     WEIGHTS = auto()  #: numbers by name, without a network
     OTHER = auto()
 
@@ -96,7 +98,7 @@ def _of_zip(file: IO[bytes]) -> Held:
             if any(map(is_description, archive.namelist())):
                 return _of_program(names)
             if any(name.startswith("code/") for name in names):
-                return Held(Kind.OTHER, "it is a TorchScript program (torch.jit.save), without the model's own layers")
+                return Held(Kind.SCRIPT, "it is a TorchScript program (torch.jit.save)")
             pickled = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
             if pickled is not None:
                 with archive.open(pickled) as data:
@@ -112,37 +114,63 @@ def _of_program(names: Sequence[str]) -> Held:
     return Held(Kind.PROGRAM)
 
 
+#: Steps of a pickle that are looked at.
+_STEPS = 200_000
+#: What a pickle of weights is made of: objects of these modules, or named so.
+_PLAIN = (
+    *("torch", "collections", "numpy", "_codecs", "builtins", "__builtin__", "copyreg", "copy_reg"),
+    *("datetime", "pathlib"),
+)
+_PLAIN_NAMES = ("argparse.Namespace", "types.SimpleNamespace", "typing.Any")
+_LIGHTNING = "pytorch-lightning_version"
+#: The modules of torch's in which the classes of layers are.
+_LAYERS = "torch.nn.modules."
+
+
 def _of_pickle(data: IO[bytes], skip: int = 0) -> Held:
-    """A pickled object: a dict or a state dict by its first step, otherwise an object of the first class named."""
+    """A pickled object, by the classes that it names: weights are made of tensors and of Python's own things alone."""
     strings: list[str] = []
+    named: list[str] = []
+    first = ""
     try:
         for _ in range(skip):
             for _ in pickletools.genops(data):
                 pass
-        for opcode, argument, _ in pickletools.genops(data):
-            if opcode.name in ("EMPTY_DICT", "DICT"):
-                return _weights()
+        for opcode, argument, _ in islice(pickletools.genops(data), _STEPS):
+            first = first or ("a dict" if opcode.name in ("EMPTY_DICT", "DICT") else "")
             if opcode.name == "GLOBAL":
-                return _object(str(argument).replace(" ", "."))
-            if opcode.name == "STACK_GLOBAL":
-                return _object(".".join(strings[-2:]))
-            if isinstance(argument, str):
+                named.append(str(argument).replace(" ", "."))
+            elif opcode.name == "STACK_GLOBAL":
+                named.append(".".join(strings[-2:]))
+            elif isinstance(argument, str):
                 strings.append(argument)
+            first = first or (named[0] if named else "")
     except (ValueError, EOFError, IndexError) as error:
         return Held(Kind.OTHER, f"the file is damaged ({error})", _AGAIN)
-    return Held(Kind.OTHER, "it is a pickle without a model")
+    if not first:
+        return Held(Kind.OTHER, "it is a pickle without a model")
+    foreign = [name for name in named if not _is_plain(name)]
+    if first == "a dict" or _is_plain(first):
+        modules = [name for name in foreign if name.partition(".")[0] != "pytorch_lightning"]
+        if modules and _LIGHTNING not in strings:
+            return _object(modules[0], "among other things " if first == "a dict" else "")
+        return _weights(_LIGHTNING in strings)
+    return _object(first)
 
 
-def _object(name: str) -> Held:
-    if name in ("collections.OrderedDict", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter"):
-        return _weights()
+def _is_plain(name: str) -> bool:
+    return name in _PLAIN_NAMES or (name.partition(".")[0] in _PLAIN and not name.startswith(_LAYERS))
+
+
+def _object(name: str, beside: str = "") -> Held:
+    load = "torch.load(file, weights_only=False)"
     return Held(
         Kind.OTHER,
-        f"it is a pickled {name}, and loading a pickle can run any code",
-        f"{_CODE}, or load it yourself and call rfcalc.analyze(model, ...)",
+        f"it holds {beside}a pickled {name}, and loading a pickle can run any code",
+        f"{_CODE}, which may {load} if you trust the file, or load it yourself and call rfcalc.analyze(model, ...)",
     )
 
 
-def _weights() -> Held:
-    text = "it is a checkpoint (torch.save): weights by name, not the network that they are for"
-    return Held(Kind.WEIGHTS, text, _CODE)
+def _weights(lightning: bool = False) -> Held:
+    kind = "a checkpoint of Lightning's" if lightning else "a checkpoint (torch.save)"
+    return Held(Kind.WEIGHTS, f"it is {kind}: weights by name, not the network that they are for", _CODE)

@@ -5,17 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from rfcalc.errors import LoadError, UsageError
-from rfcalc.sources import exported
+from rfcalc.sources import exported, torchscript
 from rfcalc.sources.files import archives
 from rfcalc.sources.files.archives import Kind
 from rfcalc.sources.loaded import Loaded
 
 #: Suffixes of files that people keep models in, and what to do with one where that is not what its content says.
 _ADVICE = dict.fromkeys(
-    (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pkl", ".pickle", ".npz", ".gguf", ".tar", ".zip"), ""
+    (
+        *(".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".pkl", ".pickle", ".npz", ".gguf", ".tar", ".zip"),
+        *(".torchscript", ".ts", ".ptl", ".jit"),
+    ),
+    "",
 ) | {
-    ".h5": "save the model in Keras's newer format: model.save('model.keras')",
-    ".hdf5": "save the model in Keras's newer format: model.save('model.keras')",
     ".pb": "save the Keras model that it was made from: model.save('model.keras')",
     ".tflite": "save the Keras model that it was made from: model.save('model.keras')",
 }
@@ -35,7 +37,7 @@ def matches(spec: str) -> bool:
 
 
 def load(spec: str) -> Loaded:
-    """The program, if torch.export saved one under another suffix.
+    """The program, if torch.export or torch.jit saved one under another suffix.
 
     Raises `UsageError` for a Python file without an attribute, `LoadError` for any other file.
     """
@@ -47,4 +49,6 @@ def load(spec: str) -> Loaded:
     held = archives.held(Path(spec), spec)
     if held.kind is Kind.PROGRAM:
         return exported.load(spec)
+    if held.kind is Kind.SCRIPT:
+        return torchscript.load(spec)
     raise LoadError(f"{spec} is no model: {held.text}; {_ADVICE.get(Path(spec).suffix.lower()) or held.advice}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from rfcalc.errors import LoadError, UsageError
 from rfcalc.reading import opened, read_part
-from rfcalc.sources.forms import form
+from rfcalc.sources.forms import form, missing
 from rfcalc.sources.loaded import Loaded
 from rfcalc.sources.naming.arguments import arguments, unknown
 
@@ -35,7 +35,9 @@ def load(spec: str) -> Loaded:
 
     Raises `UsageError` for an unknown name, `LoadError` for a file that is damaged or needs code that is not in it.
     """
-    return _application(spec) if spec.startswith(PREFIX) else _saved(spec)
+    if spec.startswith(PREFIX):
+        return _application(spec)
+    return of_config(_config_of_h5(spec) if spec.lower().endswith((".h5", ".hdf5")) else _config(spec), spec)
 
 
 def _application(spec: str) -> Loaded:
@@ -61,15 +63,15 @@ def _application(spec: str) -> Loaded:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-def _saved(spec: str) -> Loaded:
+def of_config(config: dict[str, Any], spec: str) -> Loaded:
+    """The model of a configuration, as a file of Keras's or ``model.to_json()`` has it. No code in it is run."""
     from rfcalc.sources.keras import modules as keras_modules
     from rfcalc.sources.keras.backend import keras_for, on_meta, rebuilt
     from rfcalc.tracing.construct import build_on_meta
 
-    config = _config(spec)
     keras_for(spec)
     try:
-        model, constants = build_on_meta(lambda: rebuilt(config), on_meta)
+        model, constants = build_on_meta(lambda: rebuilt({**config, "compile_config": None}), on_meta)
     except Exception as error:  # what a configuration makes Keras do is open
         raise LoadError(f"{spec}: {_reason(error)}") from error
     if not keras_modules.is_keras(model):
@@ -96,7 +98,34 @@ def _config(spec: str) -> dict[str, Any]:
         raise LoadError(f"{spec} is damaged: its config.json is not JSON ({_line(error)}); save it again") from error
     if not isinstance(config, dict):
         raise LoadError(f"{spec} is damaged: its config.json holds a {type(config).__name__}, expected an object")
-    return {**config, "compile_config": None}
+    return config
+
+
+def _config_of_h5(spec: str) -> dict[str, Any]:
+    """The same of a file in Keras's older format, HDF5; its weights are not read."""
+    try:
+        import h5py
+    except ImportError:
+        raise missing("keras", spec) from None
+    try:
+        opened(spec).close()
+        with h5py.File(spec, "r") as file:
+            text = file.attrs.get("model_config")
+    except FileNotFoundError:
+        raise LoadError(f"{spec}: there is no such file") from None
+    except IsADirectoryError:
+        raise LoadError(f"{spec} is a directory: name a file in it") from None
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise LoadError(f"{spec} is no whole HDF5 file: {_line(error)}; save the model again") from error
+    if text is None:
+        raise LoadError(f"{spec} is an HDF5 file of weights alone, without a configuration: model.save has both")
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise LoadError(f"{spec} is damaged: its model_config is not JSON ({_line(error)}); save it again") from error
+    if not isinstance(config, dict):
+        raise LoadError(f"{spec} is damaged: its model_config holds a {type(config).__name__}, expected an object")
+    return config
 
 
 def _reason(error: BaseException) -> str:

@@ -30,10 +30,7 @@ def keras_for(spec: str) -> Any:
             raise missing("keras", spec)
         try:
             keras = importlib.import_module("keras")
-        except Exception as error:  # of the backend that was chosen
-            chosen = os.environ[_VARIABLE]
-            if chosen != "torch":
-                raise LoadError(f"{spec}: {_wrong(chosen)}") from error
+        except Exception as error:
             raise LoadError(f"{spec} needs keras, which could not be imported: {error}") from error
     if int(str(keras.__version__).partition(".")[0]) < 3:
         raise LoadError(f"{spec} needs Keras 3, found keras {keras.__version__}: {INSTALL}")
@@ -43,15 +40,16 @@ def keras_for(spec: str) -> Any:
 
 @contextmanager
 def torch_by_default() -> Iterator[None]:
-    """Keras computes with torch if it is first imported in this block and nobody chose another backend."""
+    """Keras computes with torch if it is first imported in this block, whatever the environment says."""
     chosen = os.environ.get(_VARIABLE)
-    if chosen is None:
-        os.environ[_VARIABLE] = "torch"
+    os.environ[_VARIABLE] = "torch"
     try:
         yield
     finally:
         if chosen is None:
             os.environ.pop(_VARIABLE, None)
+        else:
+            os.environ[_VARIABLE] = chosen
 
 
 def loaded_keras() -> Any:
@@ -96,8 +94,15 @@ def on_meta() -> Iterator[None]:
 
 
 def rebuilt(config: dict[str, Any]) -> Any:
-    """The model of a saved configuration; code in it is not run."""
+    """The model of a saved configuration; code in it is not run.
+
+    One without a module was written in the older format, of Keras 2 or for HDF5.
+    """
     serialization = importlib.import_module("keras.src.saving.serialization_lib")
+    if "module" not in config and "registered_name" not in config:
+        legacy = importlib.import_module("keras.src.legacy.saving.saving_utils")
+        with serialization.SafeModeScope(True):
+            return legacy.model_from_config({key: config[key] for key in ("class_name", "config") if key in config})
     with serialization.ObjectSharingScope():
         return serialization.deserialize_keras_object(config, safe_mode=True)
 
