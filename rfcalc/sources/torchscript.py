@@ -40,7 +40,7 @@ def _read(spec: str) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that TorchScript is not developed any more
         try:
-            return torch.jit.load(spec, map_location="cpu")
+            model: nn.Module = torch.jit.load(spec, map_location="cpu")  # type: ignore[no-untyped-call]
         except Exception as error:
             text = " ".join(str(error).split())
             short = text if len(text) < _LONGEST else f"{text[:_LONGEST]}..."
@@ -48,3 +48,4 @@ def _read(spec: str) -> nn.Module:
                 f"{spec}: torch {torch.__version__} cannot load this TorchScript program: {short}; save it again with"
                 " torch.jit.save, or name the code that makes the model (file.py:attr)"
             ) from error
+    return model
