@@ -429,6 +429,20 @@ def test_a_module_that_is_called_twice(tmp_path: Path) -> None:
     assert a.totals.params == 216
 
 
+@pytest.mark.parametrize(
+    ("name", "params", "macs"), [("bvlc_alexnet", 60_965_224, None), ("vgg19", 143_667_240, 19_632_062_464)]
+)
+def test_files_whose_weights_are_filled_with_one_number(name: str, params: int, macs: int | None) -> None:
+    """Those that onnx ships for its tests; the numbers are the published ones."""
+    path = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / f"light_{name}.onnx"
+    if not path.exists():
+        pytest.skip("this onnx does not ship it")
+    totals = rfcalc.analyze(str(path)).totals
+
+    assert totals.params == params
+    assert macs is None or totals.macs == macs
+
+
 def test_weights_are_not_read(tmp_path: Path) -> None:
     """Their bytes are left out before the file is taken apart; what is left is small."""
     from rfcalc.sources.onnx.wire import without_numbers

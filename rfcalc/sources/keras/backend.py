@@ -99,7 +99,7 @@ def rebuilt(config: dict[str, Any]) -> Any:
     One without a module was written in the older format, of Keras 2 or for HDF5.
     """
     serialization = importlib.import_module("keras.src.saving.serialization_lib")
-    if "module" not in config and "registered_name" not in config:
+    if "class_name" in config and "module" not in config and "registered_name" not in config:
         legacy = importlib.import_module("keras.src.legacy.saving.saving_utils")
         with serialization.SafeModeScope(True):
             return legacy.model_from_config({key: config[key] for key in ("class_name", "config") if key in config})

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite, prod
 from typing import Any, TypeAlias
 
 from rfcalc.errors import LoadError
-from rfcalc.sources.onnx.dtypes import STRING
+from rfcalc.sources.onnx.dtypes import STRING, is_float
 from rfcalc.sources.onnx.files import ELSE, File
 from rfcalc.sources.onnx.rules import Op, Rule, find, runs_graphs
 from rfcalc.sources.onnx.scopes import ROOT, Place, place_of
@@ -15,6 +16,8 @@ from rfcalc.sources.onnx.scopes import ROOT, Place, place_of
 #: Ops whose results are sizes and constants: they run where they stand, in whichever module is under way.
 _SIZES = frozenset({"Shape", "Size", "Constant", "ConstantOfShape", "Range"})
 _DEEPEST = 40
+#: Numbers from here down, before a softmax, are a mask: exp of them is 0 in float32.
+BLOCKS = -88
 _SHOWN = 4  #: op types without a rule that an error names
 
 #: The tensors of a graph that are there before it runs, by name.
@@ -123,7 +126,7 @@ class Planner:
         takes = tuple(name for name in names if name not in held)
         steps: list[Step] = []
         for number, node in enumerate(graph.node):
-            constant = _constant(node)
+            constant = _constant(node) or self._stand_in(node, held)
             if constant is not None:
                 held[node.output[0]] = constant
             else:
@@ -140,6 +143,27 @@ class Planner:
         call = _calls(ordered, own)
         _connect(call, gives, own)
         return Body(takes, gives, call, tuple(ordered), outer)
+
+    def _stand_in(self, node: Any, held: Mapping[str, Any]) -> Any:
+        """The weight that a node fills with one number, as files for tests do to be small; None for any other node.
+
+        0, 1 and what blocks a softmax are constants of the network's.
+        """
+        if node.op_type != "ConstantOfShape" or _domain(node.domain) or node.input[0] not in held:
+            return None
+        value = next((attribute.t for attribute in node.attribute if attribute.name == "value"), None)
+        if value is None or not is_float(value.data_type):
+            return None
+        number, dims = self._file.numbers(value), self._file.numbers(held[node.input[0]])
+        if number is None or dims is None or number.tensor().numel() != 1:
+            return None
+        filled, shape = float(number.tensor().item()), dims.tensor().tolist()
+        if filled in (0.0, 1.0) or filled <= BLOCKS or prod(shape) < 2 or not isfinite(filled):
+            return None
+        made = type(value)()
+        made.name, made.data_type, made.data_location = node.output[0], value.data_type, 1
+        made.dims.extend(shape)
+        return made
 
     def _step(
         self, node: Any, number: int, bound: Mapping[str, Any], versions: Mapping[str, int], prefix: str

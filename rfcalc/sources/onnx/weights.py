@@ -17,7 +17,7 @@ import torch
 
 from rfcalc.sources.onnx.dtypes import TORCH, is_float
 from rfcalc.sources.onnx.files import LARGEST, File, shape_of
-from rfcalc.sources.onnx.graph import Body, Step
+from rfcalc.sources.onnx.graph import BLOCKS, Body, Step
 
 
 class Role(Enum):
@@ -36,8 +36,6 @@ class Use:
     at: int
 
 
-#: Numbers from here down, before a softmax, are a mask: exp of them is 0 in float32.
-_MASKED = -88
 _EVERY = frozenset(range(1, 12))
 #: Inputs that say how something is done.
 _SETTINGS: dict[str, frozenset[int]] = {
@@ -172,7 +170,7 @@ def _adds(use: Use) -> bool:
 
 def _is_mask(file: File, tensor: Any) -> bool:
     held = file.numbers(tensor)
-    return held is not None and bool((held.tensor() <= _MASKED).any())
+    return held is not None and bool((held.tensor() <= BLOCKS).any())
 
 
 def key_of(name: str, module: str, use: Use | None) -> str:
