@@ -112,3 +112,26 @@ class Flip(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.flip(-1)
+
+
+class Encodec(nn.Module):
+    """The encoder of EnCodec at 24 kHz (Defossez et al., 2022, section 3.1), all padding before and reflecting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start, self.end = nn.Conv1d(1, 2, 7), nn.Conv1d(2, 2, 7)
+        self.unit = nn.ModuleList([nn.Conv1d(2, 2, 3) for _ in range(4)])
+        self.down = nn.ModuleList([nn.Conv1d(2, 2, 2 * step, step) for step in (2, 4, 5, 8)])
+        self.rnn = nn.LSTM(2, 2, 2, batch_first=True)
+
+    def _padded(self, conv: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        assert isinstance(conv, nn.Conv1d)
+        before = conv.kernel_size[0] - conv.stride[0]
+        return conv(F.pad(x, (before, 0), mode="reflect"))  # type: ignore[no-any-return]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self._padded(self.start, x)
+        for unit, down in zip(self.unit, self.down, strict=True):
+            x = self._padded(down, F.elu(x + self._padded(unit, F.elu(x))))
+        x = x + self.rnn(x.transpose(1, 2))[0].transpose(1, 2)
+        return self._padded(self.end, F.elu(x))
