@@ -63,6 +63,8 @@ class OnlyAlike(TorchFunctionMode):
 class Hollow:
     """A world of ordinary tensors without numbers."""
 
+    home = torch.device("cpu")
+
     def __init__(self) -> None:
         self._bases: dict[tuple[int, torch.dtype], torch.Tensor] = {}
         self._kept: list[torch.Tensor] = []

@@ -27,8 +27,6 @@ from rfcalc.tracing.leaks import outside
 from rfcalc.tracing.modules import ModuleStack
 from rfcalc.tracing.placing import Placing
 
-_CPU = torch.device("cpu")
-
 
 class Observer(Protocol):
     """Who looks on at a pass."""
@@ -78,12 +76,12 @@ def run(setup: Setup, world: World, observer: Observer, where: list[ModuleStack]
         around.enter_context(outside(double.modules, observer.is_own))
         around.enter_context(_attention(setup.attention))
         around.enter_context(world.mode())
-        around.enter_context(Placing(_CPU))
+        around.enter_context(Placing(world.home))
         around.enter_context(observer.within())
         if training:
-            _train(setup, double.model, args, kwargs, observer)
+            _train(setup, double.model, args, kwargs, observer, world.home)
         else:
-            with _casting(setup):
+            with _casting(setup, world.home):
                 result = double.model(*args, **kwargs)
             observer.given(result)
             observer.forward_over(None)
@@ -110,12 +108,12 @@ def _declared(observer: Observer, double: Double, setup: Setup, world: World) ->
     return found  # type: ignore[no-any-return]
 
 
-def _casting(setup: Setup) -> AbstractContextManager[Any]:
-    return torch.autocast("cpu", setup.autocast) if setup.autocast is not None else nullcontext()
+def _casting(setup: Setup, home: torch.device) -> AbstractContextManager[Any]:
+    return torch.autocast(home.type, setup.autocast) if setup.autocast is not None else nullcontext()
 
 
-def _train(setup: Setup, model: nn.Module, args: Any, kwargs: Any, observer: Observer) -> None:
-    with _casting(setup), saved_tensors_hooks(observer.saved, lambda kept: kept):
+def _train(setup: Setup, model: nn.Module, args: Any, kwargs: Any, observer: Observer, home: torch.device) -> None:
+    with _casting(setup, home), saved_tensors_hooks(observer.saved, lambda kept: kept):
         loss = _loss(model(*args, **kwargs))
     if loss is None or not loss.requires_grad:
         raise UsageError(

@@ -1,7 +1,7 @@
 """The witness: the same pass on real tensors on the CPU, counted by other means.
 
-Storages are polled by weak references of torch's own after every op, what autograd saves is told apart by its address,
-and a run that nothing looks at is measured by the allocator. Nothing of the watch is used.
+Storages are polled by weak references of torch's own after every op, and what autograd saves is told apart by its
+address. Nothing of the watch is used. Where there is a CUDA device, its allocator's peak is stated beside.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from rfcalc.tracing.fallback import free_memory, gibibytes, weight
 from rfcalc.tracing.modes import DispatchMode
 from rfcalc.uncollected import uncollected
 
+_CPU = torch.device("cpu")
 _SHOWN = 20  #: differences that are listed
 
 
@@ -112,73 +113,17 @@ class Counter(DispatchMode):
         self.states = self._bytes_of(state for _, state in states)
 
 
-class Allocations:
-    """What the CPU's allocator gave and got back in each part of a pass that nothing else looks at."""
-
-    def __init__(self) -> None:
-        self.after: list[int] = []  #: bytes more than at the beginning, after each part
-        self.peak = 0
-        self._now = 0
-        self._profile: Any = None
-        self._kept = 0
-
-    def declare(self, tensor: torch.Tensor, role: str, name: str) -> None:
-        """Was there before."""
-
-    def within(self) -> AbstractContextManager[Any]:
-        self._start()
-        return nullcontext()
-
-    def saved(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor
-
-    def is_own(self, tensor: torch.Tensor) -> bool:
-        return False
-
-    def given(self, result: Any) -> None:
-        """Stays as it is."""
-
-    def forward_over(self, loss: torch.Tensor | None) -> None:
-        self._next()
-
-    def backward_over(self, trained: list[nn.Parameter]) -> None:
-        self._next()
-
-    def step_over(self, states: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-        self._next()
-
-    def _start(self) -> None:
-        self._profile = torch.profiler.profile(
-            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True
-        )
-        self._profile.__enter__()
-
-    def _next(self) -> None:
-        self._profile.__exit__(None, None, None)
-        results = self._profile.profiler.kineto_results
-        moments = [(event.start_ns(), event.nbytes()) for event in results.events() if event.name() == "[memory]"]
-        for _, change in sorted(moments, key=lambda moment: moment[0]):
-            self._now += change
-            self.peak = max(self.peak, self._now)
-        self.after.append(self._now)
-        self._start()
-
-    def close(self) -> None:
-        if self._profile is not None:
-            self._profile.__exit__(None, None, None)
-
-
 def verified(setup: Setup, inference: Course, trained: Course | None) -> Witnessed:
     """Both passes for real, beside what was said of them. Raises `TraceError` without room for them."""
     _room(setup, inference, trained)
     checks: list[Counted] = []
-    allocator: dict[str, int] = {}
+    allocator = on_cuda(setup, inference, trained) if torch.cuda.is_available() else {}
     for course, training in ((inference, False), (trained, True)):
         if course is None:
             continue
         word = "training" if training else "inference"
         counter = Counter()
-        _real(setup, counter, training=training)
+        real_pass(setup, counter, training=training)
         checks.append(_sequence(f"storages alive in {word}, op by op", course, counter))
         if training:
             checks.append(_saved(course, counter))
@@ -196,6 +141,68 @@ def verified(setup: Setup, inference: Course, trained: Course | None) -> Witness
     )
 
 
+class _Untouched:
+    """An observer that only looks at the CUDA allocator, at the end of each part of a pass."""
+
+    def __init__(self) -> None:
+        self.peaks: list[int] = []
+
+    def declare(self, tensor: torch.Tensor, role: str, name: str) -> None:
+        """Was there before."""
+
+    def within(self) -> AbstractContextManager[Any]:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        return nullcontext()
+
+    def saved(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor
+
+    def is_own(self, tensor: torch.Tensor) -> bool:
+        return False
+
+    def given(self, result: Any) -> None:
+        """Stays as it is."""
+
+    def forward_over(self, loss: torch.Tensor | None) -> None:
+        self._part()
+
+    def backward_over(self, trained: list[nn.Parameter]) -> None:
+        self._part()
+
+    def step_over(self, states: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        self._part()
+
+    def _part(self) -> None:
+        torch.cuda.synchronize()
+        self.peaks.append(torch.cuda.max_memory_allocated())
+
+
+def on_cuda(setup: Setup, inference: Course, trained: Course | None) -> dict[str, int]:
+    """What CUDA's allocator had given at its peak, beside the bytes of storages: nothing is demanded of either.
+
+    The allocator gives multiples of 512 bytes, and kernels take workspaces (cuBLAS's, cuDNN's) of it. This has not been
+    run on a device yet.
+    """
+    facts: dict[str, int] = {}
+    for course, training in ((inference, False), (trained, True)):
+        if course is None:
+            continue
+        word, looker = "training" if training else "inference", _Untouched()
+        real_pass(setup, looker, training=training, device=torch.device("cuda"))
+        facts[f"CUDA, most given in {word}"] = max(looker.peaks)
+        facts[f"CUDA, storages of 512 bytes and more in {word}"] = max(
+            sum(-(-block.nbytes // 512) * 512 for block in course.alive_after(number)) for number in _highest(course)
+        )
+    return facts
+
+
+def _highest(course: Course) -> list[int]:
+    """The ops after which most is alive."""
+    most = max(step.alive for step in course.steps)
+    return [number for number, step in enumerate(course.steps) if step.alive == most]
+
+
 def _room(setup: Setup, inference: Course, trained: Course | None) -> None:
     courses = [course for course in (inference, trained) if course is not None]
     need = max([step.alive for course in courses for step in course.steps], default=0)
@@ -206,10 +213,11 @@ def _room(setup: Setup, inference: Course, trained: Course | None) -> None:
         )
 
 
-def _real(setup: Setup, observer: Any, *, training: bool) -> None:
+def real_pass(setup: Setup, observer: Any, *, training: bool, device: torch.device = _CPU) -> None:
+    """A pass on real tensors that an observer looks at. Raises `TraceError` where it fails."""
     with undrawn(), uncollected():
         try:
-            run(setup, Real(setup.loaded.constants), observer, [], training=training)
+            run(setup, Real(setup.loaded.constants, device), observer, [], training=training)
         except RfcalcError:
             raise
         except Exception as error:
@@ -247,4 +255,4 @@ def _saved(course: Course, counter: Counter) -> Counted:
     )
 
 
-__all__ = ["Allocations", "Counter", "verified"]
+__all__ = ["Counter", "real_pass", "verified"]

@@ -20,9 +20,13 @@ from rfcalc.tracing.construct import Constants
 from rfcalc.tracing.fallback import as_real, real_twin
 from rfcalc.tracing.stored import dressed, inner_tensors
 
+_CPU = torch.device("cpu")
+
 
 class World(Protocol):
-    """What stands for the tensors of a model and its inputs."""
+    """What stands for the tensors of a model and its inputs, on the device that ``home`` names."""
+
+    home: torch.device
 
     def twin(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         """For a parameter or buffer."""
@@ -43,7 +47,7 @@ class World(Protocol):
 class Fake:
     """Tensors without storage. Those that share a storage share one here, as large as theirs."""
 
-    real = False
+    home = _CPU
 
     def __init__(self) -> None:
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -94,27 +98,32 @@ class Fake:
 class Real:
     """Tensors with numbers, on the CPU; made-up ones where there are none."""
 
-    real = True
-
-    def __init__(self, constants: Constants | None, seed: int = 0) -> None:
+    def __init__(self, constants: Constants | None, home: torch.device = _CPU, seed: int = 0) -> None:
         self._constants = constants
+        self.home = home
         self._numbers = torch.Generator().manual_seed(seed)
 
     def mode(self) -> AbstractContextManager[Any]:
         return nullcontext()
 
     def twin(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        return real_twin(name, tensor, self._known(tensor), self._numbers)
+        made = real_twin(name, tensor, self._known(tensor), self._numbers)
+        if self.home == _CPU:
+            return made
+        there = made.detach().to(self.home)
+        own = isinstance(tensor, nn.Parameter)
+        return dressed(nn.Parameter(there, requires_grad=tensor.requires_grad), tensor) if own else there
 
     def plain(self, tensor: torch.Tensor) -> torch.Tensor:
         if not tensor.is_meta:
             made = tensor.detach().clone()
         else:
             made = real_twin("", tensor.detach(), self._known(tensor), self._numbers)
+        made = made.to(self.home)
         return nn.Parameter(made, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
 
     def input(self, tensor: torch.Tensor) -> torch.Tensor:
-        return as_real(tensor, self._numbers)
+        return as_real(tensor, self._numbers).to(self.home)
 
     def forget(self) -> None:
         """Nothing is held."""

@@ -1,0 +1,342 @@
+"""What rfcalc says of memory, held against real runs, published activations and other tools' estimates.
+
+    python benchmarks/footprint.py witness [--only PATTERN] [--again]
+    python benchmarks/footprint.py activations [--timm FILE]
+    python benchmarks/footprint.py others
+
+``witness`` runs each model on the CPU in inference and in a step of training (SGD with momentum) and compares, op by op
+and to the byte, the storages that are alive, what autograd saves, gradients and states. ``activations`` counts outputs
+of convolutions and matrix products of models whose numbers are published: those of RegNet's paper (Radosavovic et al.,
+2020, arXiv:2003.13678) for RegNetX-200MF, RegNetY-16GF and ResNet-50, in millions, and the ``macts`` of timm's
+benchmark files (``--timm`` names a CSV of them). ``others`` puts estimates of other tools beside; it needs torchinfo
+and accelerate.
+
+Each writes ``benchmarks/results/footprint_NAME.json`` and ``.md``, and keeps what is there unless ``--again``. Exits
+with 1 if a real run differs.
+"""
+
+from __future__ import annotations
+
+import csv
+import fnmatch
+import gc
+import json
+import platform
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from tabulate import tabulate
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import rfcalc  # noqa: E402
+from rfcalc.analyses.memory import activations as counted  # noqa: E402
+from rfcalc.api import layer_graph  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results"
+
+#: Models that are run, by where they come from and the input that keeps the run short, "" for the model's own.
+GROUPS = {
+    ("", ""): """
+        lenet5 alexnet-single resnet18
+    """,
+    ("torchvision:", "2x3x64x64"): """
+        alexnet vgg11 vgg13_bn squeezenet1_0 squeezenet1_1 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large
+        mnasnet0_5 mnasnet1_0 shufflenet_v2_x0_5 shufflenet_v2_x1_0 shufflenet_v2_x2_0 resnet18 resnet34
+        resnet50 resnext50_32x4d wide_resnet50_2 resnet101 densenet121 densenet169 efficientnet_b0
+        efficientnet_b1 efficientnet_v2_s regnet_x_400mf regnet_y_400mf regnet_x_800mf regnet_y_800mf
+        regnet_x_1_6gf regnet_y_1_6gf convnext_tiny convnext_small swin_t swin_s swin_v2_t mnasnet0_75
+        mnasnet1_3 efficientnet_b2 fcn_resnet50 deeplabv3_resnet50 deeplabv3_mobilenet_v3_large
+        lraspp_mobilenet_v3_large
+    """,
+    ("torchvision:", ""): """
+        googlenet inception_v3 vit_b_32 maxvit_t
+    """,
+    ("torchvision:", "1x3x8x64x64"): """
+        r3d_18 mc3_18 r2plus1d_18 s3d
+    """,
+    ("timm:", "2x3x64x64"): """
+        resnet10t resnet14t resnet26 resnetv2_50 resnest14d seresnet18 skresnet18 dla34 dla46_c dpn48b
+        hrnet_w18_small res2net50_14w_8s repvgg_a0 selecsls42 cspresnet50 cspdarknet53 vovnet39a
+        ese_vovnet19b_dw efficientnet_lite0 tf_efficientnet_b0 mixnet_s fbnetc_100 spnasnet_100 mnasnet_100
+        mobilenetv2_035 mobilenetv3_small_050 lcnet_035 tinynet_e ghostnet_050 ghostnetv2_100 hardcorenas_a
+        rexnet_100 mobileone_s0 mobilenetv4_conv_small mobilenetv4_hybrid_medium regnetx_002 regnety_002
+        regnetz_005 nf_regnet_b0 nfnet_f0 dm_nfnet_f0 convnext_atto convnext_femto convnext_pico convnextv2_atto
+        inception_next_atto edgenext_xx_small fastvit_t8 repvit_m0_9 starnet_s1 poolformer_s12 poolformerv2_s12
+        metaformer_ppff_s12_224 caformer_s18 convformer_s18 pvt_v2_b0 mobilevit_xxs mobilevitv2_050
+        efficientformerv2_s0 levit_128s tiny_vit_5m_224 hgnet_tiny hgnetv2_b0 rdnet_tiny densenet121 xception41
+        inception_v4 focalnet_tiny_srf gernet_s eca_resnet33ts lambda_resnet26rpt_256 botnet26t_256 halonet26t
+        bat_resnext26ts resnet33ts efficientvit_b0 efficientvit_m0 mobilenet_edgetpu_v2_xs semnasnet_075
+        coatnext_nano_rw_224 ghostnetv3_100
+    """,
+    ("timm:", ""): """
+        vit_tiny_patch16_224 vit_small_patch32_224 deit_tiny_patch16_224 deit3_small_patch16_224 cait_xxs24_224
+        mixer_s32_224 resmlp_12_224 gmlp_ti16_224 gmixer_12_224 crossvit_tiny_240 xcit_nano_12_p16_224
+        pit_ti_224 convit_tiny coat_tiny twins_svt_small nest_tiny visformer_tiny swin_tiny_patch4_window7_224
+        maxvit_nano_rw_256 coatnet_nano_rw_224 crossformer_tiny eva02_tiny_patch14_224 beit_base_patch16_224
+        volo_d1_224 sequencer2d_s vit_relpos_small_patch16_224 tnt_s_legacy_patch16_224
+        vit_wee_patch16_reg1_gap_256
+    """,
+}
+WITNESSED = {f"{home}{name}": size or None for (home, size), names in GROUPS.items() for name in names.split()}
+
+#: RegNet's paper, in millions: what it prints, and what hooks on the outputs of convolutions count.
+REGNET = {"timm:regnetx_002": ("2.2", 2.164), "timm:regnety_160": ("23.0", 23.041), "timm:resnet50": ("11.1", 11.115)}
+
+
+def _read(name: str) -> dict[str, Any]:
+    path = RESULTS / f"footprint_{name}.json"
+    return json.loads(path.read_text()) if path.is_file() else {"rows": {}}
+
+
+def _write(name: str, document: dict[str, Any], text: str) -> None:
+    (RESULTS / f"footprint_{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+    (RESULTS / f"footprint_{name}.md").write_text(text)
+
+
+@click.group()
+def main() -> None:
+    """Memory against real runs, publications and other tools."""
+
+
+# --- real runs --------------------------------------------------------------------------------------------------------
+
+
+def witnessed(spec: Any, shape: str | None) -> dict[str, Any]:
+    """One model: what was compared, and whether all is equal."""
+    sizes = None if shape is None else tuple(int(part) for part in shape.split("x"))
+    started = time.perf_counter()
+    found = rfcalc.memory(spec, sizes, training=True, optimizer="momentum", verify=True)
+    assert found.witness is not None
+    assert found.training is not None
+    return {
+        "input": "x".join(map(str, found.inputs[0].shape)),
+        "params_bytes": found.params_bytes,
+        "peak_bytes": found.peak_bytes,
+        "saved_bytes": found.training.saved_bytes,
+        "training_peak_bytes": found.training.peak_bytes,
+        "compared": sum(one.compared for one in found.witness.checks),
+        "agree": found.agree,
+        "differences": [one.to_dict() for one in found.witness.checks if not one.agree],
+        "notices": [notice for notice in found.notices if "real CPU tensors" in notice],
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+@main.command()
+@click.option("--only", default="*", metavar="PATTERN")
+@click.option("--again", is_flag=True)
+def witness(only: str, again: bool) -> None:
+    """Real runs on the CPU."""
+    warnings.simplefilter("ignore")
+    document = _read("witness")
+    document["versions"] = {
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "rfcalc": rfcalc.__version__,
+    }
+    rows = document["rows"]
+    for spec, shape in [*_others(), *WITNESSED.items()]:
+        name = spec if isinstance(spec, str) else spec[0]
+        if not fnmatch.fnmatchcase(name, only) or (name in rows and "agree" in rows[name] and not again):
+            continue
+        try:
+            rows[name] = witnessed(spec if isinstance(spec, str) else spec[1](), shape)
+        except Exception as error:
+            rows[name] = {"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
+        print(name, rows[name].get("agree", rows[name].get("error")), rows[name].get("seconds"), flush=True)
+        _write("witness", document, _witness_text(document))
+        gc.collect()
+    sys.exit(any(row.get("agree") is False for row in rows.values()))
+
+
+def _others() -> list[tuple[Any, str | None]]:
+    """Small configurations of transformers, built here: name and a function that makes the model."""
+    from footprint_specs import TRANSFORMERS, UNETS
+
+    return [*(((name, make), shape) for name, (make, shape) in {**TRANSFORMERS, **UNETS}.items())]
+
+
+def _witness_text(document: dict[str, Any]) -> str:
+    rows = {name: row for name, row in document["rows"].items() if "agree" in row}
+    failed = {name: row["error"] for name, row in document["rows"].items() if "error" in row}
+    equal = sum(row["agree"] for row in rows.values())
+    table = tabulate(
+        [
+            (
+                *(name, row["input"], row["params_bytes"], row["peak_bytes"], row["saved_bytes"]),
+                *(row["training_peak_bytes"], row["compared"], "equal" if row["agree"] else "DIFFERS"),
+                "real tensors" if row["notices"] else "",
+            )
+            for name, row in rows.items()
+        ],
+        headers=("model", "input", "parameters", "peak", "saved", "peak in training", "compared", "", "run on"),
+        tablefmt="github",
+        intfmt=",",
+    )
+    lines = [
+        "# Memory against real runs",
+        "",
+        f"`python benchmarks/footprint.py witness`, torch {document['versions']['torch']}. Bytes; a step of training",
+        "with SGD and momentum. Compared are the storages that are alive after every op, all that autograd saves,",
+        "gradients, states and what is left.",
+        "",
+        f"{equal} of {len(rows)} models are equal in every number, to the byte.",
+        "",
+        table,
+    ]
+    lines += ["", *(f"- {name}: not run: {error}" for name, error in failed.items())] if failed else []
+    return "\n".join(lines) + "\n"
+
+
+# --- published activations --------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--timm", "file", metavar="FILE", help="A CSV with model, img_size, macts_M.")
+@click.option("--again", is_flag=True)
+def activations(file: str | None, again: bool) -> None:
+    """Outputs of convolutions and matrix products."""
+    warnings.simplefilter("ignore")
+    document = _read("activations")
+    document["regnet"] = {}
+    for name, (printed, hooked) in REGNET.items():
+        graph = layer_graph(name, (3, 224, 224))
+        elements, _ = counted(graph)
+        document["regnet"][name] = {"paper": printed, "hooks": hooked, "elements": elements}
+    rows = document["rows"]
+    published = list(csv.DictReader(Path(file).read_text().splitlines())) if file else []
+    for line in published:
+        name = line["model"]
+        if name in rows and not again:
+            continue
+        try:
+            size = int(line["img_size"])
+            graph = layer_graph(f"timm:{name}", (3, size, size))
+            rows[name] = {"size": size, "published": line["macts_M"], "elements": counted(graph)[0]}
+        except Exception as error:
+            rows[name] = {"error": str(error).splitlines()[0][:200]}
+        _write("activations", document, _activations_text(document))
+    _write("activations", document, _activations_text(document))
+
+
+def _activations_text(document: dict[str, Any]) -> str:
+    known = {name: row for name, row in document["rows"].items() if "elements" in row}
+    equal = [name for name, row in known.items() if f"{row['elements'] / 1e6:.2f}" == f"{float(row['published']):.2f}"]
+    apart = [
+        (name, row["size"], row["published"], f"{row['elements'] / 1e6:.2f}")
+        for name, row in known.items()
+        if name not in equal
+    ]
+    head = [
+        (name, row["paper"], row["hooks"], f"{row['elements'] / 1e6:.3f}") for name, row in document["regnet"].items()
+    ]
+    failed = [f"- {name}: {row['error']}" for name, row in document["rows"].items() if "error" in row]
+    return "\n".join(
+        [
+            "# Activations",
+            "",
+            "`python benchmarks/footprint.py activations`: millions of elements of the outputs of convolutions and",
+            "matrix products, beside RegNet's paper and the `macts` of timm's benchmark files.",
+            "",
+            tabulate(head, headers=("model", "paper", "hooks", "rfcalc"), tablefmt="github", disable_numparse=True),
+            "",
+            f"Of {len(known)} rows of timm's files {len(equal)} are equal to their two decimals. The others:",
+            "",
+            tabulate(apart, headers=("model", "size", "published", "rfcalc"), tablefmt="github", disable_numparse=True),
+            *(["", "Not traced:", "", *failed] if failed else []),
+            "",
+        ]
+    )
+
+
+# --- other tools ------------------------------------------------------------------------------------------------------
+
+BESIDE = ("resnet18", "resnet50", "vgg16", "alexnet-single", "torchvision:mobilenet_v2", "torchvision:densenet121")
+BESIDE += ("torchvision:vit_b_32", "torchvision:swin_t", "torchvision:convnext_tiny", "torchvision:efficientnet_b0")
+
+
+@main.command()
+@click.option("--again", is_flag=True)
+def others(again: bool) -> None:
+    """Estimates of other tools, of one image of 224x224 and a step with AdamW, in MiB."""
+    warnings.simplefilter("ignore")
+    document = _read("others")
+    for name in BESIDE:
+        if name not in document["rows"] or again:
+            document["rows"][name] = beside(name)
+            _write("others", document, _others_text(document))
+            gc.collect()
+    _write("others", document, _others_text(document))
+
+
+def beside(name: str) -> dict[str, Any]:
+    """What each tool says of a model, in bytes."""
+    import torchinfo
+    from accelerate.utils import calculate_maximum_sizes
+
+    from rfcalc.footprint.measure import prepared
+
+    found = rfcalc.memory(name, (3, 224, 224), training=True)
+    assert found.training is not None
+    setup, _ = prepared(name, (3, 224, 224))
+    assert setup.loaded.constants is not None
+    model = setup.loaded.constants.factory()
+    printed = torchinfo.summary(model, (1, 3, 224, 224), verbose=0)
+    total, _ = calculate_maximum_sizes(model)
+    return {
+        "inference": found.peak_bytes,
+        "saved": found.training.saved_bytes,
+        "training": found.training.peak_bytes,
+        "torchinfo pass": printed.total_output_bytes,
+        "torchinfo total": printed.total_input + printed.total_output_bytes + printed.total_param_bytes,
+        "accelerate": total,
+        "accelerate training": 4 * total,
+        "torch tracker": _tracked(model.train()),
+    }
+
+
+def _tracked(model: torch.nn.Module) -> int:
+    """The peak of a step as torch's own tracker sees it on real tensors."""
+    from torch.distributed._tools.mem_tracker import MemTracker
+
+    optimizer = torch.optim.AdamW(model.parameters())
+    image = torch.randn(1, 3, 224, 224)
+    tracker = MemTracker()
+    tracker.track_external(model, optimizer, image)
+    with tracker:
+        for _ in range(2):
+            model(image).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    return int(tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"])
+
+
+def _others_text(document: dict[str, Any]) -> str:
+    keys = ("inference", "torchinfo total", "accelerate", "saved", "torchinfo pass", "training", "torch tracker")
+    keys += ("accelerate training",)
+    rows = [(name, *(f"{row[key] / 2**20:.2f}" for key in keys)) for name, row in document["rows"].items()]
+    return "\n".join(
+        [
+            "# Beside other tools",
+            "",
+            "`python benchmarks/footprint.py others`: one image of 224x224, float32, a step with AdamW, MiB.",
+            "`inference`, `saved` and `training` are rfcalc's: the peak of inference, what is kept for backward, and",
+            "the peak of a step. `torchinfo total` is its total size, `torchinfo pass` its forward/backward pass",
+            "size; `accelerate` the size of the model, and four times that for training with Adam; `torch tracker` the",
+            "peak of `torch.distributed._tools.MemTracker` in the second of two real steps.",
+            "",
+            tabulate(rows, headers=("model", *keys), tablefmt="github", disable_numparse=True),
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
