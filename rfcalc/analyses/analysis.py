@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
     from rfcalc.analyses.costs.parts import Tokens
+    from rfcalc.analyses.costs.scans import Scan
 
 SCHEMA = "rfcalc/1"
 
@@ -190,6 +191,13 @@ class Analysis:
         """The layers with the patch of every earlier numbered layer that one of their interior units uses."""
         return tuple(replace(layer, reads=self._patches(layer)) for layer in layers)
 
+    @cached_property
+    def scans(self) -> tuple[Scan, ...]:
+        """Scans over a sequence: what they cost as they are written, and as the recurrence that they stand for."""
+        from rfcalc.analyses.costs.scans import scans
+
+        return scans(self.layer_graph)
+
     def per_token(self, tokens: int | None = None) -> Tokens:
         """What one token costs, by part, and the parameters that it meets; see `rfcalc.analyses.costs.parts`.
 
@@ -210,6 +218,7 @@ class Analysis:
             ],
             "totals": self.totals.to_dict(),
             "layers": [layer.to_dict() for layer in (self.layers if layers is None else layers)],
+            **({"scans": [scan.to_dict() for scan in self.scans]} if self.scans else {}),
         }
 
     def __repr__(self) -> str:

@@ -14,6 +14,7 @@ from rfcalc.report.records import layer_records
 
 if TYPE_CHECKING:
     from rfcalc.analyses.analysis import Analysis
+    from rfcalc.analyses.costs.scans import Scan
     from rfcalc.graph import InputInfo
 
 Cell = tuple[Column, Callable[[Layer], Any]]  #: a column, and what it takes from a layer
@@ -28,7 +29,7 @@ def overview(analysis: Analysis, layers: Sequence[Layer], *, backward: bool = Fa
     return Report(
         title(analysis.model, analysis.inputs),
         sections,
-        tuple(field_notes(layers)),
+        (*field_notes(layers), *scan_notes(analysis.scans)),
         analysis.to_dict(layers),
         layer_records(layers),
     )
@@ -180,6 +181,16 @@ def _status(totals: Totals) -> str:
     gaps = [f"no rule for {text.listed(calls, 8)}"] if calls else []
     gaps += [f"{name}: {why}" for name, why in list(totals.unknown_params.items())[:_NOTES]]
     return f"lower bound: {'; '.join(gaps)}"
+
+
+def scan_notes(scans: Sequence[Scan]) -> list[str]:
+    """What scans cost as they are written, and step by step."""
+    told = [
+        f"{scan.layer}: {text.count(scan.macs)} multiply-adds as written,"
+        f" {text.count(scan.recurrent_macs)} as a recurrence of {text.count(scan.length)} steps"
+        for scan in scans
+    ]
+    return _first("scan ", told)
 
 
 def field_notes(layers: Sequence[Layer]) -> list[str]:

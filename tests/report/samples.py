@@ -18,6 +18,7 @@ class FakeAnalysis:
     inputs: tuple[InputInfo, ...]
     totals: Totals
     layers: tuple[Layer, ...]
+    scans: tuple[Any, ...] = ()
 
     def to_dict(self, layers: Sequence[Layer] | None = None) -> dict[str, Any]:
         return {"schema": "rfcalc/1", "model": self.model, "layers": [layer.to_dict() for layer in layers or ()]}

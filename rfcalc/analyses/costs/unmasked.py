@@ -58,7 +58,7 @@ def closed(graph: LayerGraph) -> Closed:
 # --- masks that are data ----------------------------------------------------------------------------------------------
 
 #: Kinds of op between scores and their softmax, and between that and the product with values.
-_BETWEEN = frozenset(
+BETWEEN = frozenset(
     {"elementwise", "merge", "reshape", "cast", "copy", "dropout", "pad", "activation", "other", "upsample"}
 )
 _ADDS = frozenset(f"aten.{name}{end}" for name in ("add", "sub", "subtract", "rsub") for end in ("", "_"))
@@ -112,7 +112,7 @@ def _behind(graph: LayerGraph, softmax: Node, is_mask: Callable[[Ref], bool]) ->
             why = why or "added"
         if record.macs:
             found += [] if record.params else [record.id]
-        elif record.kind in _BETWEEN:
+        elif record.kind in BETWEEN:
             front += (ref.node for ref in record.inputs)
     return found, why
 
@@ -130,7 +130,7 @@ def _ahead(graph: LayerGraph, softmax: Node) -> Iterator[int]:
         seen.add(record.id)
         if record.macs:
             yield from () if record.params else (record.id,)
-        elif record.kind in _BETWEEN:
+        elif record.kind in BETWEEN:
             front += graph.readers[record.id]
 
 
@@ -333,4 +333,4 @@ def _reshaped(part: Array, shape: Sequence[int], target: Sequence[int]) -> Array
     return np.broadcast_to(part, wide).reshape(extents)
 
 
-__all__ = ["REASONS", "Closed", "closed", "softmax_products"]
+__all__ = ["BETWEEN", "REASONS", "Closed", "closed", "softmax_products"]
