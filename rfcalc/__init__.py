@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = [
-    *("Analysis", "Effect", "__version__", "analyze", "compare", "erf", "growth", "memory", "rule", "stream"),
-    *("tile", "trace", "verify"),
-]
+_FUNCTIONS = ("analyze", "compare", "erf", "growth", "memory", "stream", "summary", "tile", "trace", "verify")
+__all__ = ["Analysis", "Effect", "__version__", "analyze", "compare", "erf", "growth", "memory", "rule", "stream"]
+__all__ += ["summary", "tile", "trace", "verify"]
 
 
 def __getattr__(name: str) -> Any:
     # Importing rfcalc stays free: the functions load what they need when they are asked for.
-    if name in ("analyze", "compare", "erf", "growth", "memory", "stream", "tile", "trace", "verify"):
+    if name in _FUNCTIONS:
         from rfcalc import api
 
         return getattr(api, name)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rfcalc.analyses.analysis import Analysis
+from rfcalc.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rfcalc.effective import EffectiveField
     from rfcalc.footprint import Memory
     from rfcalc.graph import LayerGraph
+    from rfcalc.report.model_summary import ModelSummary
     from rfcalc.streaming import Streaming
     from rfcalc.tiling.plan import Tiling
 
@@ -29,18 +31,20 @@ def trace(
     *,
     axes: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None = None,
     training: bool = False,
+    dtype: str | None = None,
 ) -> nx.DiGraph[int]:
     """The layer graph of a model.
 
     ``model`` is a name or expression (``"vgg16"``, ``"torchvision:resnet50"``, ``"3x3 3x3"``), a ``torch.nn.Module``,
     or a graph. ``inputs`` is a shape without or with batch, ``(3, 224, 224)``; example tensors (one, a tuple, or a
     dict by name); a dict of shapes by input name; or None for the model's own default. ``axes`` names the axes of the
-    inputs along which fields are measured, ``{"H": 2, "W": 3}``, by input name where there are several.
+    inputs along which fields are measured, ``{"H": 2, "W": 3}``, by input name where there are several. ``dtype``,
+    "float16", "bfloat16", "float32" or "float64", is that of all floating-point tensors in the pass; None is their own.
 
     Raises `rfcalc.errors.RfcalcError`: `UsageError` for a request that makes no sense, `LoadError` for a model that
     cannot be had, `TraceError` for a forward pass that fails.
     """
-    return layer_graph(model, inputs, axes=axes, training=training).digraph
+    return layer_graph(model, inputs, axes=axes, training=training, dtype=dtype).digraph
 
 
 def layer_graph(
@@ -49,13 +53,14 @@ def layer_graph(
     *,
     axes: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None = None,
     training: bool = False,
+    dtype: str | None = None,
 ) -> LayerGraph:
     """What `trace` gives, as the records that the rest of rfcalc reads; arguments and errors are the same."""
     from rfcalc.sources import resolve
     from rfcalc.sources.guest import hosting
 
     with hosting(model):
-        return resolve(model, inputs, axes=axes, training=training)
+        return resolve(model, inputs, axes=axes, training=training, dtype=_dtype(dtype))
 
 
 def analyze(
@@ -65,17 +70,69 @@ def analyze(
     of: str | int | None = None,
     axes: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None = None,
     training: bool = False,
+    dtype: str | None = None,
 ) -> Analysis:
     """Costs and receptive fields of every layer of a model; arguments as for `trace`.
 
     ``of`` measures fields in an earlier layer instead of the inputs.
     """
-    found = Analysis(layer_graph(model, inputs, axes=axes, training=training))
-    return found if of is None else found.relative_to(str(of))
+    found = Analysis(layer_graph(model, inputs, axes=axes, training=training, dtype=dtype))
+    return found if of is None else found.relative_to(of)
+
+
+def summary(
+    model: Any,
+    input_size: Any = None,
+    input_data: Any = None,
+    *,
+    batch_dim: int | None = None,
+    col_names: Sequence[str] | None = None,
+    depth: int | None = None,
+    dtypes: Sequence[Any] | None = None,
+    mode: str = "eval",
+    verbose: int | None = None,
+    cache_forward_pass: bool | None = None,
+    col_width: int | None = None,
+    device: Any = None,
+    row_settings: Sequence[str] | None = None,
+    **forward: Any,
+) -> ModelSummary:
+    """The table of a model, printed and given back; takes what ``torchinfo.summary`` takes.
+
+    ``model`` is as for `trace`. ``input_size`` is a shape, or several, with the batch or without, or with a 1 put in at
+    ``batch_dim``; ``input_data`` are example tensors instead, and ``dtypes`` those of the inputs. Other keyword
+    arguments are inputs of forward by name. ``depth`` sums up modules below that depth in one row; None shows the
+    layers. ``col_names`` are columns, by torchinfo's names or those of `rfcalc.report.columns`. ``mode`` is "eval",
+    "train", or "same" for the mode that the model is in. ``verbose`` 0 prints nothing, which is also what notebooks do,
+    where the result draws itself. Nothing runs on a device, nothing is cached and columns are as wide as they need to
+    be, so ``device``, ``cache_forward_pass``, ``col_width`` and ``row_settings`` change nothing.
+
+    Raises what `trace` raises, and `UsageError` for a column, a depth or a mode that there is not.
+    """
+    from rfcalc.report.model_summary import prints, summarised
+    from rfcalc.sources.inputs.torchinfo import inputs_of, training_of
+
+    inputs = inputs_of(input_size, input_data, batch_dim, dtypes, forward)
+    found = summarised(analyze(model, inputs, training=training_of(model, mode)), col_names, depth)
+    if prints(verbose):
+        print(found)
+    return found
+
+
+def _dtype(name: Any) -> str | None:
+    """The name of a floating-point type of torch's, without the prefix. Raises `UsageError` for another."""
+    if name is None:
+        return None
+    found = {"half": "float16", "fp16": "float16", "bf16": "bfloat16", "float": "float32", "fp32": "float32"}
+    plain = str(name).removeprefix("torch.")
+    plain = found.get(plain, plain)
+    if plain not in ("float16", "bfloat16", "float32", "float64"):
+        raise UsageError(f"dtype {name}: one of float16, bfloat16, float32, float64")
+    return plain
 
 
 def compare(
-    models: Sequence[Any],
+    models: Sequence[Any] | Mapping[str, Any],
     inputs: Any = None,
     *,
     channels: int | str | None = None,
@@ -84,10 +141,12 @@ def compare(
     per_layer: bool = False,
     axes: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None = None,
     training: bool = False,
+    dtype: str | None = None,
 ) -> Comparison:
     """Models side by side, one row each, with ratios to the first one or to ``relative_to`` (a name, or its number).
 
-    ``models`` are as for `trace`, or analyses. Sizes may be symbols, and what costs then are formulas: among the
+    ``models`` are as for `trace`, or analyses; a mapping gives them names. Sizes may
+    be symbols, and what costs then are formulas: among the
     channels of a stack, ``"3x3:C-2C"``, in ``inputs``, ``(3, "H", "W")``, and in arguments, ``"net.py:Net(width=C)"``;
     ``symbols`` names axes of all inputs, ``"H,W"``, and gives sizes to start from where a model has no usual one,
     ``"S=224"``. ``channels``, a number or a symbol, go into stacks that leave theirs out. ``per_layer`` lays two models
@@ -106,6 +165,7 @@ def compare(
         per_layer=per_layer,
         axes=axes,
         training=training,
+        dtype=_dtype(dtype),
     )
 
 
@@ -342,4 +402,5 @@ def tile(
         )
 
 
-__all__: Sequence[str] = ["analyze", "compare", "erf", "growth", "memory", "stream", "tile", "trace", "verify"]
+__all__: Sequence[str] = ["analyze", "compare", "erf", "growth", "memory", "stream", "summary", "tile", "trace"]
+__all__ = [*__all__, "verify"]

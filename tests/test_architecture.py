@@ -22,12 +22,12 @@ ALLOWED = {
     "graph_json": {"graph", "reading", "reads", "errors", "writing"},
     "ops": {"graph", "reads", "errors"},
     "analyses": {"graph", "reads", "errors", "uncollected"},
-    "report": {"analyses"},
+    "report": {"analyses", "errors", "graph"},
     "zoo": set(),
     "tracing": {"ops", "graph", "reads", "errors", "uncollected"},
     "sources": {"tracing", "zoo", "graph", "graph_json", "errors", "reading", "writing"},
-    "api": {"sources", "analyses", "checking", "comparing", "effective", "footprint", "graph", "streaming"}
-    | {"tiling"},
+    "api": {"sources", "analyses", "checking", "comparing", "effective", "errors", "footprint", "graph", "report"}
+    | {"streaming", "tiling"},
     "plotting": {"analyses", "graph", "report", "streaming", "errors"},
     "page": {"analyses", "graph", "report", "rfcalc"},
     "comparing": {"sources", "analyses", "graph", "errors"},
@@ -47,7 +47,8 @@ ALLOWED = {
 }
 #: Imports against the direction, where a record shows itself in a notebook.
 SHOWS_ITSELF = {
-    ("rfcalc.analyses.analysis", "rfcalc.report"),
+    ("rfcalc.analyses.analysis", "rfcalc.report.records"),
+    ("rfcalc.analyses.results", "rfcalc.report.showing"),
     ("rfcalc.comparing.growth", "rfcalc.report.growth"),
     ("rfcalc.comparing.rows", "rfcalc.report.comparison"),
     ("rfcalc.streaming.results", "rfcalc.report.streaming"),

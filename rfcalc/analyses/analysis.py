@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import fnmatch
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from rfcalc.analyses import cost
+from rfcalc.analyses import cost, naming
 from rfcalc.analyses.receptive_field import (
     Source,
     SourceFields,
@@ -22,7 +20,7 @@ from rfcalc.analyses.receptive_field import (
     regions,
     unit_region,
 )
-from rfcalc.analyses.results import Layer, Patch, ReceptiveField, Totals
+from rfcalc.analyses.results import Layer, Layers, Patch, ReceptiveField, Shown, Totals
 from rfcalc.errors import UsageError
 from rfcalc.graph import InputInfo, LayerGraph, Node, Ref
 from rfcalc.uncollected import uncollected
@@ -37,12 +35,16 @@ SCHEMA = "rfcalc/1"
 
 
 @dataclass(frozen=True, eq=False)
-class Analysis:
+class Analysis(Shown):
     """Costs and receptive fields of one model on one input.
 
     ``layers`` are the numbered rows of the table, with the ops that fold into them summed in; ``ops`` gives every op a
-    row of its own. ``analysis["conv1_2"]`` and ``analysis[3]`` are layers by name and by number. ``of`` is the layer
-    that fields are measured in, None for the inputs.
+    row of its own. ``of`` is the layer that fields are measured in, None for the inputs.
+
+    It prints as the table, and is a sequence of its numbered layers: ``len`` counts them, iteration goes through them,
+    ``analysis["conv1_2"]`` and ``analysis[3]`` are layers by name and by number, ``analysis[3:6]`` those with the
+    numbers 3, 4 and 5, ``analysis[-1]`` the last one. A string is a name first: ``analysis["5"]`` is the layer called
+    5 where there is one.
     """
 
     layer_graph: LayerGraph
@@ -81,38 +83,94 @@ class Analysis:
         return cost.totals(self.layer_graph, self._beyond)
 
     @cached_property
-    def layers(self) -> tuple[Layer, ...]:
+    def layers(self) -> Layers:
         """The numbered layers in execution order; layer 1 is the input."""
         rows: dict[int, list[Node]] = defaultdict(list)
         with uncollected():
             for record in self._records:
                 rows[record.owner].append(record)
-            return tuple([self._row(self.layer_graph[owner], rows[owner]) for owner in sorted(rows) if owner >= 0])
+            return Layers([self.row(self.layer_graph[owner], rows[owner]) for owner in sorted(rows) if owner >= 0])
 
     @cached_property
-    def ops(self) -> tuple[Layer, ...]:
+    def ops(self) -> Layers:
         """Every op as a row of its own."""
         with uncollected():
-            return tuple([self._single(record) for record in self._records])
+            return Layers([self._single(record) for record in self._records])
 
-    def __getitem__(self, key: str | int) -> Layer:
-        """A layer by its number or its name (of any op). Raises KeyError with the nearest names."""
+    @cached_property
+    def outputs(self) -> Layers:
+        """What the model gives back where that is no layer's output: a row for each final crop, flip or reshape."""
+        free = [record for record in naming.beside_layers(self) if record.macs == 0 and not record.flops]
+        return Layers([replace(self._single(record), kind="output") for record in free])
+
+    def modules(self, depth: int = 1) -> Layers:
+        """One row for each module, or layer, with a name of ``depth`` parts or fewer; deeper ones are summed up in it.
+
+        Raises `UsageError` for a depth below 1.
+        """
+        from rfcalc.analyses.rollup import rolled_up
+
+        if depth < 1:
+            raise UsageError(f"modules to a depth of {depth}: names have at least 1 part")
+        return rolled_up(self, depth)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    def __contains__(self, key: object) -> bool:
+        if isinstance(key, Layer):
+            return key in self.layers or key in self.ops
+        if isinstance(key, str):
+            return any(record.name == key for record in self._records)
+        return isinstance(key, int) and 1 <= key <= len(self.layers)
+
+    @overload
+    def __getitem__(self, key: str | int) -> Layer: ...
+    @overload
+    def __getitem__(self, key: slice) -> Layers: ...
+    def __getitem__(self, key: str | int | slice) -> Layer | Layers:
+        """A layer by its number or its name (of any op), or those of a slice of numbers.
+
+        Raises KeyError with the nearest names, IndexError for a number that there is not.
+        """
+        if isinstance(key, slice):
+            return self._between(key)
+        if isinstance(key, int):
+            number = key + len(self.layers) + 1 if key < 0 else key
+            if not 1 <= number <= len(self.layers):
+                raise IndexError(f"there is no layer {key}: {self._numbers()}")
+            return self.layers[number - 1]
         try:
-            found = self.select(str(key))
+            found = self.select(key)
         except UsageError as error:
             raise KeyError(str(error)) from None
         if len(found) > 1:
             raise KeyError(f"{key!r} names {len(found)} layers: {', '.join(layer.name for layer in found)}")
         return found[0]
 
-    def select(self, text: str) -> tuple[Layer, ...]:
+    def select(self, key: str | int) -> Layers:
         """The layers meant by a number, a name, a module's name (its last op) or a glob over names.
 
-        Raises `UsageError` naming the range of numbers or the nearest names.
+        A string is a name first, and the number that it writes only where nothing is called so. Raises `UsageError`
+        naming the range of numbers or the nearest names.
         """
-        if text.isdecimal():
-            return (self._numbered(int(text)),)
-        return tuple(self._row_of(ident) for ident in self._idents(text))
+        if isinstance(key, int):
+            return Layers([self._numbered(key)])
+        if key.isdecimal() and key not in self._called:
+            return Layers([self._numbered(int(key))])
+        return Layers([self._row_of(ident) for ident in naming.idents(self, key)])
+
+    def to_dataframe(self, layers: Sequence[Layer] | None = None) -> Any:
+        """A `pandas.DataFrame` with the columns of the CSV output, a row for each numbered layer or each one given.
+
+        Raises `UsageError` where pandas is not installed.
+        """
+        from rfcalc.report.records import dataframe, layer_records
+
+        return dataframe(layer_records(self.layers if layers is None else layers))
 
     def receptive_field(
         self,
@@ -126,13 +184,13 @@ class Analysis:
 
         With several inputs, ``source`` names one. Raises `UsageError` for names and positions that do not exist.
         """
-        chosen = self if of is None else self.relative_to(str(of))
-        found = chosen.select(str(layer))[-1:]
+        chosen = self if of is None else self.relative_to(of)
+        found = chosen.select(layer)[-1]
         if at is not None:
-            found = chosen.with_region(found, at)
-        return found[0].receptive_fields[chosen._source(source).name]
+            (found,) = chosen.with_region((found,), at)
+        return found.receptive_fields[chosen._source(source).name]
 
-    def relative_to(self, of: str) -> Analysis:
+    def relative_to(self, of: str | int) -> Analysis:
         """The same analysis with fields measured in an earlier layer instead of the inputs."""
         found = self.select(of)
         if len(found) > 1:
@@ -150,7 +208,7 @@ class Analysis:
 
         A unit that sees nothing has first > last.
         """
-        ident = self.select(str(layer))[-1].face
+        ident = self.select(layer)[-1].face
         chosen = self._source(source)
         return tuple(regions(self.layer_graph, chosen, ident).values())
 
@@ -166,7 +224,7 @@ class Analysis:
         (first, last) along each axis of the layer that a position counts along, None where the pixel changes nothing.
         """
         chosen = self._source(source)
-        found = self.with_affects(self.select(str(layer))[-1:], at, source=chosen.name)[0]
+        found = self.with_affects(self.select(layer)[-1:], at, source=chosen.name)[0]
         return found.receptive_fields[chosen.name].affects or ()
 
     def with_affects(
@@ -228,10 +286,49 @@ class Analysis:
             f" {self.totals.macs:,} multiply-adds ({self.totals.status})>"
         )
 
-    def _repr_html_(self) -> str:
-        from rfcalc.report import analysis_html
+    def row(self, main: Node, records: Sequence[Node], face: Node | None = None) -> Layer:
+        """A row of several ops under the name of one: with its output, that of the given op, or that its module gives.
 
-        return analysis_html(self)
+        For those who make rows of their own, as of whole modules.
+        """
+        price = cost.row_cost(records, self._owned, self._beyond)
+        fields = self._fields_for(main)
+        if face is None:
+            face = main if main.face is None else self.layer_graph[main.face]
+        return Layer(
+            index=main.index,
+            name=main.name,
+            kind=main.kind,
+            op=main.op,
+            module=main.module,
+            inputs=self._input_names(main),
+            output_shape=face.shape,
+            params=price.params,
+            trainable_params=price.trainable,
+            macs=price.macs,
+            flops=price.flops,
+            flops_by=price.flops_by,
+            formula=main.formula,
+            attrs=main.attrs,
+            receptive_fields={item.source.name: item.field(face.id) for item in fields},
+            notes=main.notes,
+            folded=tuple([record.name for record in records if record is not main]),
+            node=main.id,
+            face=face.id,
+            closed_macs=price.closed,
+            unknown_mask=price.unknown_mask,
+            backward=price.backward,
+        )
+
+    @cached_property
+    def layers_by_node(self) -> Mapping[int, Layer]:
+        """The numbered layers by their nodes."""
+        return {layer.node: layer for layer in self.layers}
+
+    def records_of(self, layer: Layer) -> list[Node]:
+        """The ops whose parameters and costs are in a row, those of a module too."""
+        names = {layer.name, *layer.folded}
+        return [record for record in self._records if record.id == layer.node or record.name in names]
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
@@ -291,38 +388,7 @@ class Analysis:
 
     def _single(self, record: Node) -> Layer:
         """One op as a row of its own."""
-        return self._row(record, [record], record)
-
-    def _row(self, main: Node, records: Sequence[Node], face: Node | None = None) -> Layer:
-        """A row, with the output of the given op, or with the one that the layer's module gives back."""
-        price = cost.row_cost(records, self._owned, self._beyond)
-        fields = self._fields_for(main)
-        if face is None:
-            face = main if main.face is None else self.layer_graph[main.face]
-        return Layer(
-            index=main.index,
-            name=main.name,
-            kind=main.kind,
-            op=main.op,
-            module=main.module,
-            inputs=self._input_names(main),
-            output_shape=face.shape,
-            params=price.params,
-            trainable_params=price.trainable,
-            macs=price.macs,
-            flops=price.flops,
-            flops_by=price.flops_by,
-            formula=main.formula,
-            attrs=main.attrs,
-            receptive_fields={item.source.name: item.field(face.id) for item in fields},
-            notes=main.notes,
-            folded=tuple([record.name for record in records if record is not main]),
-            node=main.id,
-            face=face.id,
-            closed_macs=price.closed,
-            unknown_mask=price.unknown_mask,
-            backward=price.backward,
-        )
+        return self.row(record, [record], record)
 
     def _fields_for(self, record: Node) -> tuple[SourceFields, ...]:
         return self._fields if _is_numbered(record) else self._all_fields
@@ -334,36 +400,31 @@ class Analysis:
             found = [records[record.owner] for record in found if record.owner >= 0]
         return tuple(dict.fromkeys([record.name for record in found if record is not main]))
 
-    @cached_property
-    def _by_node(self) -> Mapping[int, Layer]:
-        return {layer.node: layer for layer in self.layers}
-
     def _row_of(self, ident: int) -> Layer:
         record = self.layer_graph[ident]
-        return self._by_node[ident] if ident in self._by_node else self._single(record)
+        return self.layers_by_node[ident] if ident in self.layers_by_node else self._single(record)
 
     def _numbered(self, number: int) -> Layer:
         if not 1 <= number <= len(self.layers):
-            raise UsageError(f"there is no layer {number}: {self.model} has layers 1 (the input) to {len(self.layers)}")
+            raise UsageError(f"there is no layer {number}: {self._numbers()}")
         return self.layers[number - 1]
 
-    def _idents(self, text: str) -> list[int]:
-        exact = [record.id for record in self._records if record.name == text]
-        if exact:
-            return exact
-        if any(mark in text for mark in "*?["):
-            numbered = [layer.node for layer in self.layers if fnmatch.fnmatchcase(layer.name, text)]
-            found = numbered or [record.id for record in self._records if fnmatch.fnmatchcase(record.name, text)]
-            if found:
-                return found
-        else:
-            inside = [record.id for record in self._records if record.name.startswith((f"{text}/", f"{text}."))]
-            if inside:
-                return inside[-1:]
-        names = [record.name for record in self._records]
-        near = [name for name in names if name.startswith(text)][:3] or difflib.get_close_matches(text, names, 3, 0.5)
-        hint = f"nearest: {', '.join(near)}" if near else f"numbers run from 1 to {len(self.layers)}"
-        raise UsageError(f"there is no layer {text!r} in {self.model}; {hint}")
+    def _numbers(self) -> str:
+        return f"{self.model} has layers 1 (the input) to {len(self.layers)}"
+
+    @cached_property
+    def _called(self) -> frozenset[str]:
+        """The names of all ops and modules."""
+        modules = [call.module for call in self.layer_graph.calls]
+        return frozenset([*(record.name for record in self._records), *modules])
+
+    def _between(self, key: slice) -> Layers:
+        """The layers from one number on and before another, as of a sequence that begins with 1."""
+        if key.start == 0 or key.stop == 0:
+            raise IndexError(f"layers are numbered from 1: {self._numbers()}")
+        numbers = range(1, len(self.layers) + 1)
+        start, stop = (end - 1 if end is not None and end > 0 else end for end in (key.start, key.stop))
+        return Layers([self.layers[number - 1] for number in numbers[start : stop : key.step]])
 
     def _at(self, layer: Layer, at: tuple[int, ...]) -> Layer:
         changed = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, TypeAlias
+from typing import Any, SupportsIndex, TypeAlias, overload
 
 from rfcalc.analyses.costs.backward import NOTHING, Backward
 
@@ -49,8 +49,24 @@ _FIELDS = (
 )
 
 
+class Shown:
+    """What prints as the table or the block of facts that the command line has for it, and draws so in notebooks."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        from rfcalc.report.showing import as_text
+
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        from rfcalc.report.showing import as_html
+
+        return as_html(self)
+
+
 @dataclass(frozen=True, slots=True)
-class ReceptiveField:
+class ReceptiveField(Shown):
     """The receptive field of one layer in one source, by source axis (DESIGN section 3); all lengths in source pixels.
 
     ``size`` and the like have one entry for each of ``axes``. ``stride``, ``start``, ``center`` and ``reach`` are None
@@ -112,7 +128,7 @@ class Patch:
 
 
 @dataclass(frozen=True)
-class Layer:
+class Layer(Shown):
     """One row of the table. ``macs`` is None where an op of the row has no rule.
 
     ``unmasked_macs`` are the multiply-adds without those for pairs of a query and a key that a mask closes; None where
@@ -194,8 +210,21 @@ class Layer:
         return row
 
 
+class Layers(Shown, tuple[Layer, ...]):
+    """Several layers, a tuple that prints and draws as a table."""
+
+    __slots__ = ()
+
+    @overload
+    def __getitem__(self, at: SupportsIndex) -> Layer: ...
+    @overload
+    def __getitem__(self, at: slice) -> Layers: ...
+    def __getitem__(self, at: SupportsIndex | slice) -> Layer | Layers:
+        return Layers(super().__getitem__(at)) if isinstance(at, slice) else super().__getitem__(at)
+
+
 @dataclass(frozen=True)
-class Totals:
+class Totals(Shown):
     """Sums over the whole model.
 
     ``status`` is "complete", or "lower_bound" when ``unknown_ops`` (name: calls) or ``unknown_params`` (name: why it is

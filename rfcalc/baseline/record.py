@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rfcalc.analyses.analysis import Analysis
     from rfcalc.analyses.results import Layer
     from rfcalc.baseline.streams import Flow
-    from rfcalc.graph import LayerGraph, Node
+    from rfcalc.graph import LayerGraph, Node, Place
 
 #: Version of what is counted and how (docs/definitions.md, docs/flops.md); to be raised when a count changes for a
 #: model that did not, so that a lock is not compared with numbers of another meaning.
@@ -112,6 +112,8 @@ class Entry:
     """One model in a lock. ``model`` is how it is named for tracing, None if a test of the user's traces it.
 
     ``spatial`` is the layer whose fields are the model's: the last whose units see different places, "" for none.
+    ``places`` are the lines of code that call its layers, which are known of a model that was just traced; no lock has
+    them.
     """
 
     name: str
@@ -121,6 +123,7 @@ class Entry:
     totals: Totals
     spatial: str
     layers: tuple[Row, ...]
+    places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
     flow: Flow | None = field(default=None, compare=False, repr=False)  #: while limits are held that need the graph
     footprint: Mapping[str, int] = field(default_factory=dict)  #: what limits ask beyond the graph; in no lock
 
@@ -152,6 +155,7 @@ def entry_of(graph: LayerGraph, name: str, model: str | None) -> Entry:
         ),
         spatial.name if spatial is not None else "",
         tuple(_rows(analysis)),
+        {layer.name: place for layer in analysis.layers if (place := graph[layer.node].place) is not None},
     )
 
 

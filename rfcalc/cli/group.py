@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ class State:
     commands: tuple[str, ...] = ()
     debug: bool = False
     guessed: str = ""  #: the first argument, if it was taken for a model because it is no command
+    words: tuple[str, ...] = ()  #: what was typed
 
 
 class RfcalcGroup(click.Group):
@@ -64,6 +66,8 @@ class RfcalcGroup(click.Group):
             if isinstance(ctx.obj, State):
                 ctx.obj.guessed = args[0]
             args = [DEFAULT, *args]
+        if isinstance(ctx.obj, State):
+            ctx.obj.words = tuple(args)
         return super().parse_args(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -92,7 +96,7 @@ def guarded(run: Callable[[], Any], state: State) -> int:
         status = run()
         return status if isinstance(status, int) else 0
     except click.ClickException as error:
-        return _fail(_click_message(error), USAGE, state)
+        return _fail(_click_message(error, state), USAGE, state)
     except RfcalcError as error:
         return _fail(_with_hint(error, state), error.exit_status, state)
     except (click.Abort, KeyboardInterrupt):
@@ -123,8 +127,21 @@ def _fail(message: str, status: int, state: State) -> int:
     return status
 
 
-def _click_message(error: click.ClickException) -> str:
+#: What a command with one MODEL says of a second one.
+_EXTRA = re.compile(r"Got unexpected extra arguments? \((.*)\)", re.DOTALL)
+
+
+def _click_message(error: click.ClickException, state: State) -> str:
     message = error.format_message().rstrip(".")
+    extra = _EXTRA.match(message)
+    if near := _meant(state):
+        return f"there is no command {state.guessed!r}; nearest: rfcalc {near}"
+    if extra is not None and state.words and state.words[0] in _ONE_MODEL:
+        name, *_ = [word for word in state.words[1:] if word not in extra[1].split()] or ["MODEL"]
+        return (
+            f"rfcalc {state.words[0]} takes one model, got {extra[1]} besides {name}; several side by side:"
+            f" rfcalc compare {name} {extra[1]}"
+        )
     if isinstance(error, click.UsageError) and error.ctx is not None:
         return f"{message}; see {error.ctx.command_path} --help"
     return message
@@ -132,5 +149,18 @@ def _click_message(error: click.ClickException) -> str:
 
 def _with_hint(error: RfcalcError, state: State) -> str:
     """The message; a mistyped command was taken for a model, so name the command that may have been meant."""
-    near = difflib.get_close_matches(state.guessed, state.commands, 1, 0.75) if state.guessed.isalpha() else []
-    return f"{error} (or the command rfcalc {near[0]}?)" if near else str(error)
+    near = _meant(state)
+    return f"{error} (or the command rfcalc {near}?)" if near else str(error)
+
+
+#: Commands that other programs have, and what does the same here.
+_ELSEWHERE = {"summary": "show", "info": "show", "help": "--help", "draw": "plot", "graph": "plot", "flops": "show"}
+_ONE_MODEL = frozenset({"show", "trace", "verify", "explain", "erf"})
+
+
+def _meant(state: State) -> str:
+    """The command that was meant by the first word, "" where it looks like none."""
+    if not state.guessed.isalpha():
+        return ""
+    near = difflib.get_close_matches(state.guessed.lower(), state.commands, 1, 0.75)
+    return near[0] if near else _ELSEWHERE.get(state.guessed.lower(), "")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from rfcalc.cli.complete import complete_model
+from rfcalc.cli.endings import format_of
 from rfcalc.cli.output import Output, Target
 from rfcalc.cli.parse import OpenInputs, numbers_only, parse_axes, parse_open_inputs
 from rfcalc.errors import LoadError
@@ -19,7 +20,6 @@ from rfcalc.report import FORMATS
 from rfcalc.sources.forms import help_lines
 
 if TYPE_CHECKING:
-
     from rfcalc.analyses.analysis import Analysis
     from rfcalc.graph import LayerGraph
 
@@ -44,20 +44,21 @@ class Request:
     axes: dict[str, int] | None = None
     training: bool = False
     fresh: bool = False
+    dtype: str | None = None
 
     def trace(self) -> LayerGraph:
         """The model's graph."""
         from rfcalc import api
 
         with guest(self.spec, self.fresh):
-            return api.layer_graph(self.spec, self.inputs, axes=self.axes, training=self.training)
+            return api.layer_graph(self.spec, self.inputs, axes=self.axes, training=self.training, dtype=self.dtype)
 
-    def analyze(self, of: str | None = None) -> Analysis:
+    def analyze(self, of: str | int | None = None) -> Analysis:
         """The model's analysis, with fields in the inputs or in the layer ``of``."""
         from rfcalc import api
 
         with guest(self.spec, self.fresh):
-            return api.analyze(self.spec, self.inputs, of=of, axes=self.axes, training=self.training)
+            return api.analyze(self.spec, self.inputs, of=of, axes=self.axes, training=self.training, dtype=self.dtype)
 
 
 @contextmanager
@@ -125,7 +126,14 @@ open_model_options = functools.partial(model_options, symbols=True)
 def target_option(command: Function) -> Function:
     """``-o``; the command gets ``target``."""
 
-    @click.option("-o", "--output", "path", metavar="FILE", help="Write to FILE instead of standard output.")
+    @click.option(
+        "-o",
+        "--output",
+        "path",
+        metavar="FILE",
+        type=click.Path(),
+        help="Write to FILE instead of standard output; its ending says in which format.",
+    )
     @functools.wraps(command)
     def wrapper(path: str | None, **rest: Any) -> Any:
         return command(target=Target(path), **rest)
@@ -133,16 +141,18 @@ def target_option(command: Function) -> Function:
     return wrapper
 
 
-def output_options(command: Function) -> Function:
-    """``--format`` and ``-o``; the command gets ``output``."""
+def output_options(command: Function, *, draws: bool = False, own: Sequence[str] = ()) -> Function:
+    """``--format`` and ``-o``; the command gets ``output``.
+
+    One that ``draws`` has its format ``svg``, ``png`` or ``pdf`` for a file that ends so. Endings of its ``own`` are
+    for the command to understand.
+    """
 
     @click.option(
         "--format",
         "format_name",
         type=click.Choice(tuple(FORMATS)),
-        default="table",
-        show_default=True,
-        help="How to print the result.",
+        help="How to print the result. Default: what the ending of -o says, or a table.",
     )
     @click.option(
         "--spreadsheet",
@@ -151,10 +161,16 @@ def output_options(command: Function) -> Function:
     )
     @target_option
     @functools.wraps(command)
-    def wrapper(format_name: str, spreadsheet: bool, target: Target, **rest: Any) -> Any:
-        return command(output=Output(format_name, target, spreadsheet), **rest)
+    def wrapper(format_name: str | None, spreadsheet: bool, target: Target, **rest: Any) -> Any:
+        ending = "" if target.to_file is None else target.to_file.suffix.lower()
+        path = None if ending in own else target.path
+        return command(output=Output(format_of(format_name, path, draws=draws), target, spreadsheet), **rest)
 
     return wrapper
+
+
+#: `output_options` for a command that draws pictures, too.
+drawing_output_options = functools.partial(output_options, draws=True)
 
 
 device_option = click.option(
@@ -163,6 +179,12 @@ device_option = click.option(
     show_default=True,
     metavar="DEVICE",
     help="auto, cuda, cuda:N, cpu or mps; auto takes the CPU where there is no CUDA device.",
+)
+
+dtype_option = click.option(
+    "--dtype",
+    type=click.Choice(("float16", "bfloat16", "float32", "float64")),
+    help="Run the model in this type: all floating-point parameters, buffers and inputs.",
 )
 
 strict_option = click.option(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from rfcalc.cli.endings import DRAWN
 from rfcalc.errors import UsageError
 from rfcalc.report import Report, Style, render
 
@@ -81,6 +82,11 @@ class Output:
         """Refuse a promise that another format does not keep."""
         if self.spreadsheet and self.format != "csv":
             raise UsageError(f"--spreadsheet is about CSV, got --format {self.format}: add --format csv")
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the file is to be a picture."""
+        return self.format in DRAWN.values()
 
     def emit(self, report: Report) -> None:
         """Render the report, then write it."""

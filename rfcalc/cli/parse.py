@@ -21,6 +21,8 @@ _SYMBOL = re.compile(r"[0-9]{0,9}[A-Z][A-Z0-9_]*")
 _CROSS = re.compile(r"x|(?<=[0-9])X(?=[0-9])")
 _INPUT_FORM = "write --input 3x224x224 (a batch may precede: 8x3x224x224), or NAME=SHAPE for one of several inputs"
 _AXES_FORM = "write --axes H=2,W=3 (a name and the axis of the input it stands for)"
+_RANGE = re.compile(r"([0-9]{1,6})(?:-|\.\.)([0-9]{1,6})")
+_LAYER_FORM = "a number, a name, a glob or a range, several with commas: 3,7-9,conv4_*"
 _AT_FORM = "Y,X (a position in the layer's output for each axis, counted from 0)"
 
 
@@ -103,6 +105,31 @@ def parse_axes(text: str | None) -> dict[str, int] | None:
             raise UsageError(f"--axes {quoted(text)}: {part.strip()} repeats a name or an axis; {_AXES_FORM}")
         axes[name] = int(place)
     return axes
+
+
+def layer_key(text: str) -> int | str:
+    """A layer as `Analysis.select` takes it: a text of digits is a number of the table, everything else a name."""
+    return int(text) if _EXTENT.fullmatch(text.strip()) else text
+
+
+def layer_keys(texts: Sequence[str]) -> list[int | str]:
+    """``3,7,conv4_*`` and ``3-7`` as numbers, names and globs, in order; a range counts up to its end.
+
+    Raises UsageError for a range that ends before it begins.
+    """
+    found: list[int | str] = []
+    for part in [part.strip() for text in texts for part in text.split(",")]:
+        span = _RANGE.fullmatch(part)
+        if not part:
+            raise UsageError(f"--layer {quoted(','.join(texts))}: a layer is missing; write {_LAYER_FORM}")
+        if span is None:
+            found.append(layer_key(part))
+            continue
+        first, last = int(span[1]), int(span[2])
+        if first > last:
+            raise UsageError(f"--layer {part}: the range ends before it begins; write {last}-{first}")
+        found += range(first, last + 1)
+    return list(dict.fromkeys(found))
 
 
 def parse_position(text: str | None, option: str = "--at") -> tuple[int, ...] | None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from rfcalc.cli.complete import complete_model
+from rfcalc.cli.complete import complete_layer, complete_model
+from rfcalc.cli.endings import DRAWN as PICTURES
+from rfcalc.cli.endings import format_of
 from rfcalc.cli.options import MODEL_HELP, Request, debug_option, target_option, trace_options
 from rfcalc.cli.output import Target, complain
-from rfcalc.cli.parse import parse_position
+from rfcalc.cli.parse import layer_key, layer_keys, parse_position
 from rfcalc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 KINDS = ("field", "growth", "cost", "compare", "graph", "stream")
 DRAWN, WRITTEN = ("svg", "png", "pdf"), ("dot", "mermaid")
-_SUFFIXES = {".svg": "svg", ".png": "png", ".pdf": "pdf", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid"}
+_SUFFIXES = {**PICTURES, ".dot": "dot", ".gv": "dot", ".mmd": "mermaid"}
 _SEVERAL = ("growth", "compare")  #: kinds that show several models
 
 HELP = f"""A picture of MODEL as SVG, PNG or PDF.
@@ -44,11 +45,18 @@ HELP = f"""A picture of MODEL as SVG, PNG or PDF.
 @click.command("plot", help=HELP, short_help="Pictures of fields, costs and architectures.")
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, shell_complete=complete_model)
 @click.option("--kind", type=click.Choice(KINDS), default="field", show_default=True, help="What to draw.")
-@click.option("--layer", "layers", metavar="L", multiple=True, help="Draw the field of layer L: number, name or glob.")
+@click.option(
+    "--layer",
+    "layers",
+    metavar="L",
+    multiple=True,
+    shell_complete=complete_layer,
+    help="Draw the field of layer L: number, name or glob; several: 3,7-9,conv4_*.",
+)
 @click.option("--of", metavar="L", help="Draw fields in the output of layer L instead of the input.")
 @click.option("--at", metavar="Y,X", help="The unit at this position of the deepest layer; else the one in the middle.")
 @click.option("--through", metavar="L", help="Draw earlier layers L beside the input, and what is used of each.")
-@click.option("--image", metavar="FILE", help="Draw over this picture, resized to the input.")
+@click.option("--image", metavar="FILE", type=click.Path(), help="Draw over this picture, resized to the input.")
 @click.option("--depth", type=click.IntRange(1), metavar="N", help="Fold layers whose names have more than N parts.")
 @click.option("--axis", metavar="T", help="The axis of the input that is time, for --kind stream.")
 @click.option("--format", "format_name", type=click.Choice((*DRAWN, *WRITTEN)), help="Else by the ending of -o.")
@@ -84,7 +92,8 @@ def command(
     if chosen in DRAWN:
         plotting.need_matplotlib()
     picture = None if image is None else plotting.open_picture(image)
-    analyses = [request(model).analyze(of) for model in models]
+    chosen_layers = layer_keys(layers)
+    analyses = [request(model).analyze(None if of is None else layer_key(of)) for model in models]
     for notice in [notice for analysis in analyses for notice in analysis.notices]:
         complain(f"note: {notice}")
     if chosen in WRITTEN:
@@ -92,13 +101,19 @@ def command(
         put(target, (plotting.dot if chosen == "dot" else plotting.mermaid)(boxes).encode())
         return
     if kind == "field" and through is None:
-        scene = plotting.field_scene(analyses[0], layers, position)
+        scene = plotting.field_scene(analyses[0], chosen_layers, position)
         if picture is not None:
             tell_of_resizing(picture, plotting.picture_extents(scene))
         figure = plotting.draw_scene(scene, picture)
     else:
-        chosen_parts = {"at": position, "through": through, "image": picture, "depth": depth, "axis": axis}
-        figure = plotting.draw(analyses, kind, layers=layers, **chosen_parts)  # type: ignore[arg-type]
+        chosen_parts = {
+            "at": position,
+            "through": None if through is None else layer_key(through),
+            "image": picture,
+            "depth": depth,
+            "axis": axis,
+        }
+        figure = plotting.draw(analyses, kind, layers=chosen_layers, **chosen_parts)  # type: ignore[arg-type]
     put(target, plotting.render(figure, chosen))
 
 
@@ -110,11 +125,10 @@ def refuse_others(kind: str, given: dict[str, object], own: str) -> None:
 
 def chosen_format(kind: str, name: str | None, target: Target) -> str:
     """The format asked for, or that of the file's ending. Raises UsageError for none, and for text of a picture."""
-    suffix = "" if target.to_file is None else Path(target.to_file).suffix.lower()
-    found = name or _SUFFIXES.get(suffix)
-    if found is None and target.to_file is None:
+    found = format_of(name, target.path, _SUFFIXES, draws=True, default="")
+    if not found and target.to_file is None:
         raise UsageError("a picture needs a file: name one, -o out.svg, or ask for --format svg on standard output")
-    if found is None:
+    if not found:
         endings = ", ".join(_SUFFIXES)
         raise UsageError(f"-o {target.path}: its ending names no format; end it in one of {endings}, or give --format")
     if found in WRITTEN and kind != "graph":

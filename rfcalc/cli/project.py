@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from rfcalc.cli.endings import TABLES, format_of
 from rfcalc.cli.options import Request, guest, target_option
 from rfcalc.cli.output import Target, complain
 from rfcalc.cli.parse import parse_axes, parse_inputs
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from rfcalc.baseline.check import Checked
     from rfcalc.baseline.lockfile import Lock
     from rfcalc.baseline.record import Entry
-    from rfcalc.graph import LayerGraph
+    from rfcalc.graph import LayerGraph, Place
 
 _ROWS = 20  #: consequences that a terminal is shown of each model
 
@@ -56,17 +57,17 @@ def check_output_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--format",
         "format_name",
         type=click.Choice(tuple(CHECK_FORMATS)),
-        default="table",
-        show_default=True,
-        help="How to print the result; github are annotations, benchmark is for github-action-benchmark.",
+        help="How to print the result; github are annotations, benchmark is for github-action-benchmark. Default: what"
+        " the ending of -o says, or a table.",
     )
     @target_option
     @click.option(
         "--also", multiple=True, metavar="FORMAT=FILE", help="Write the result in a further format; may be repeated."
     )
     @functools.wraps(command)
-    def wrapper(format_name: str, target: Target, also: Sequence[str], **rest: Any) -> Any:
-        return command(output=CheckOutput(((format_name, target), *map(_further, also))), **rest)
+    def wrapper(format_name: str | None, target: Target, also: Sequence[str], **rest: Any) -> Any:
+        chosen = format_of(format_name, target.path, {**TABLES, ".xml": "junit"})
+        return command(output=CheckOutput(((chosen, target), *map(_further, also))), **rest)
 
     return wrapper
 
@@ -106,7 +107,8 @@ def measuring(config: Config) -> Callable[[Watched], Entry]:
             graph = trace()
             with contextlib.chdir(config.folder):
                 footprint = _footprint(item, request)
-            entry = replace(entry_of(graph, item.name, item.model), footprint=footprint)
+            entry = entry_of(graph, item.name, item.model)
+            entry = replace(entry, footprint=footprint, places=_own_places(config.folder, entry.places))
             flows = any(limit.key in LIMITS for limit in item.limits)
             return replace(entry, flow=Flow(item, graph, trace)) if flows else entry
         except RfcalcError as error:
@@ -125,6 +127,12 @@ def _footprint(item: Watched, request: Request) -> dict[str, int]:
         return {}
     with guest(request.spec, request.fresh):
         return api.footprint(request.spec, request.inputs, wanted, axes=request.axes, training=request.training)
+
+
+def _own_places(folder: Path, places: Mapping[str, Place]) -> dict[str, Place]:
+    """The places in files of the project, as a CI system knows them."""
+    here = {name: (folder / place.file, place) for name, place in places.items()}
+    return {name: place._replace(file=shown(path)) for name, (path, place) in here.items() if path.is_file()}
 
 
 def existing(path: Path, *, anew: bool, partly: bool) -> Lock:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import click
 
 from rfcalc.cli.complete import complete_model
+from rfcalc.cli.endings import DRAWN, TABLES, format_of
 from rfcalc.cli.options import MODEL_HELP, Request, debug_option, target_option, trace_options
 from rfcalc.cli.output import Target, complain
 
 HELP = f"""One HTML page of one MODEL or several side by side: what every unit sees, the graph, and where the cost is.
 
 \b
+  rfcalc report resnet50                    writes resnet50.html
   rfcalc report resnet50 -o page.html
   rfcalc report vgg16 resnet50 -o page.html
 
@@ -28,10 +31,23 @@ The page is one file. It needs no network and sends nothing anywhere.
 @debug_option
 def command(models: Sequence[str], request: Callable[[str], Request], target: Target) -> None:
     """Analyze, build the page, write."""
+    format_of("html", target.path, {**TABLES, **DRAWN})
     from rfcalc.page import page
 
     analyses = [request(spec).analyze() for spec in models]
     for analysis in analyses:
         for notice in analysis.notices:
             complain(f"note: {analysis.model}: {notice}" if len(analyses) > 1 else f"note: {notice}")
-    target.write(page(analyses))
+    text = page(analyses)
+    if target.path is not None:
+        target.write(text)
+        return
+    made = Target(file_name([analysis.model for analysis in analyses]))
+    made.write(text)
+    complain(f"wrote {made.path}; open it in a browser, or name another file with -o")
+
+
+def file_name(models: Sequence[str]) -> str:
+    """What the page is called where no file was named: MODEL.html, with - for what no file name should have."""
+    text = "-".join(re.sub(r"[^\w.+-]+", "-", model).strip("-.") for model in models)
+    return f"{text[:100] or 'model'}.html"

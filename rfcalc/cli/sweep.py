@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rfcalc.cli.complete import complete_model
+from rfcalc.cli.endings import TABLES, format_of
 from rfcalc.cli.options import INCOMPLETE, debug_option, target_option
 from rfcalc.cli.output import Output, Target, complain
 from rfcalc.cli.parse import parse_inputs
@@ -135,7 +136,7 @@ def _format(name: str | None, target: Target) -> str:
     """The format meant; a file of rows is only ever added to."""
     path = target.to_file
     rows = path is not None and path.suffix == f".{LINES}"
-    chosen = name or (LINES if rows else "table")
+    chosen = format_of(name, target.path, {**TABLES, f".{LINES}": LINES} if name is None else TABLES)
     if path is not None and chosen != LINES:
         from rfcalc.sweeping.record import is_record
 

@@ -10,7 +10,7 @@ from rfcalc import sources
 from rfcalc.analyses.analysis import Analysis
 from rfcalc.comparing.fitting import Guess, Sizes
 from rfcalc.errors import TraceError
-from rfcalc.graph import InputInfo
+from rfcalc.graph import InputInfo, LayerGraph
 from rfcalc.sources import stack
 from rfcalc.sources.naming.symbols import Multiple, Size, with_arguments
 
@@ -36,6 +36,7 @@ class Family:
     given: Any = None
     axes: Any = None
     training: bool = False
+    dtype: str | None = None
     symbols: tuple[Symbol, ...] = ()
     inputs: tuple[InputInfo, ...] = ()
     shapes: Mapping[str, tuple[Size, ...]] = field(default_factory=dict)
@@ -49,9 +50,12 @@ class Family:
     def at(self, sizes: Sizes) -> Analysis:
         """The analysis at these sizes. Raises what tracing raises."""
         if not sizes and isinstance(self.spec, str):
-            return Analysis(sources.resolve(self.spec, self.given, axes=self.axes, training=self.training))
+            return Analysis(self._graph(self.spec, self.given))
         loaded = self.loaded(sizes)
-        return Analysis(sources.resolve(loaded, self._call(loaded, sizes), axes=self.axes, training=self.training))
+        return Analysis(self._graph(loaded, self._call(loaded, sizes)))
+
+    def _graph(self, model: Any, inputs: Any) -> LayerGraph:
+        return sources.resolve(model, inputs, axes=self.axes, training=self.training, dtype=self.dtype)
 
     def loaded(self, sizes: Sizes) -> Any:
         """The model, ready to be traced; kept for the next sizes, as loading may take longer than tracing."""

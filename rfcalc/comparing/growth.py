@@ -93,7 +93,7 @@ class Growth:
             found.append(Part(term, term.at(self.start) / whole, tuple(names)))
         return tuple(found)
 
-    def select(self, text: str) -> tuple[LayerGrowth, ...]:
+    def select(self, text: str | int) -> tuple[LayerGrowth, ...]:
         """The layers meant by a number, a name or a pattern. Raises `UsageError` where that is no numbered layer."""
         wanted = {layer.index for layer in self.analysis.select(text)} - {None}
         if not wanted:

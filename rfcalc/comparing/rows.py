@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rfcalc.analyses.analysis import Analysis
@@ -76,6 +76,7 @@ class Row:
     varying: tuple[str, ...] = ()
     irregular: tuple[Irregular, ...] = ()
     notes: tuple[str, ...] = ()
+    analyses: tuple[Analysis, ...] = field(default=(), repr=False, compare=False)  #: the model's, without symbols
 
     @property
     def fields(self) -> Mapping[str, ReceptiveField]:
@@ -165,6 +166,33 @@ class Comparison:
         data = {"schema": SCHEMA, "relative_to": self.reference.model, "rows": rows}
         return data if self.aligned is None else {**data, "layers": self.aligned.to_dict()}
 
+    def to_dataframe(self) -> Any:
+        """A `pandas.DataFrame` with the columns of the CSV output, a row for each model.
+
+        Raises `UsageError` where pandas is not installed.
+        """
+        from rfcalc.report.comparison import comparison_frame
+
+        return comparison_frame(self)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __getitem__(self, model: str | int) -> Row:
+        """A row by the model's name, or by its number from 1. Raises KeyError."""
+        for row in self.rows:
+            if model in (row.model, row.number):
+                return row
+        raise KeyError(f"there is no model {model!r}: {', '.join(row.model for row in self.rows)}")
+
+    def __str__(self) -> str:
+        from rfcalc.report.comparison import comparison_text
+
+        return comparison_text(self)
+
     def __repr__(self) -> str:
         return f"<Comparison of {', '.join(row.model for row in self.rows)}>"
 
@@ -175,7 +203,7 @@ class Comparison:
 
 
 def compare(
-    models: Sequence[Any],
+    models: Sequence[Any] | Mapping[str, Any],
     inputs: Any = None,
     *,
     channels: int | str | None = None,
@@ -184,19 +212,22 @@ def compare(
     per_layer: bool = False,
     axes: Any = None,
     training: bool = False,
+    dtype: str | None = None,
 ) -> Comparison:
     """One row for each model; see `rfcalc.compare`."""
     if not models:
         raise UsageError("nothing to compare: name models")
+    labels, models = _labelled(models)
     size = _channels(channels, models)
     names, starts = parse_symbols(symbols)
     asked = [name for name in names if name not in starts]
     made = [
-        _row(model, inputs, channels=size, starts=starts, asked=asked, axes=axes, training=training) for model in models
+        _row(model, inputs, channels=size, starts=starts, asked=asked, axes=axes, training=training, dtype=dtype)
+        for model in models
     ]
     found = [
         (replace(row, number=number, model=label), analysis)
-        for number, (label, (row, analysis)) in enumerate(zip(_labels(models), made, strict=True), 1)
+        for number, (label, (row, analysis)) in enumerate(zip(labels, made, strict=True), 1)
     ]
     rows = tuple(row for row, _ in found)
     for name in starts:
@@ -240,6 +271,7 @@ def numbers_row(analysis: Analysis) -> Row:
         whole=short.whole,
         terms=tuple(terms),
         notes=analysis.notices,
+        analyses=(analysis,),
     )
 
 
@@ -268,6 +300,7 @@ def formulas_row(found: Formulas) -> Row:
         varying=varying,
         irregular=found.irregular,
         notes=found.analysis.notices,
+        analyses=(),
     )
 
 
@@ -289,6 +322,13 @@ def _json_ratio(value: Ratio) -> Any:
 
 
 # --- what was asked ---------------------------------------------------------------------------------------------------
+
+
+def _labelled(models: Sequence[Any] | Mapping[str, Any]) -> tuple[list[str], list[Any]]:
+    """What models are to be called, and the models: by the keys of a mapping, or by what they are."""
+    if isinstance(models, Mapping):
+        return list(models), list(models.values())
+    return _labels(models), list(models)
 
 
 def _labels(models: Sequence[Any]) -> list[str]:

@@ -86,6 +86,7 @@ def family(
     asked: Sequence[str] = (),
     axes: Any = None,
     training: bool = False,
+    dtype: str | None = None,
 ) -> Family:
     """The model with its symbols.
 
@@ -101,7 +102,7 @@ def family(
         raise UsageError(f"--input {fixed}: its values fix its sizes, so no size among the inputs can be a symbol")
     if isinstance(model, str) and stack.matches(model):
         model, template = _stack(model, template, inputs, channels)
-    plain = Family(model, None if template else inputs, axes, training)
+    plain = Family(model, None if template else inputs, axes, training, dtype)
     written = _written(plain, template or {}, starts, asked)
     begin = {name: start for name, (_, start) in written.items()}
     if template:

@@ -72,7 +72,7 @@ def _layer(analysis: Analysis, asked: str | int | None) -> Layer:
         if found is None:
             raise UsageError(f"every layer of {analysis.model} sees everything at once: name one with --layer")
         return found
-    chosen = analysis.select(str(asked))
+    chosen = analysis.select(asked)
     if len(chosen) > 1:
         names = ", ".join(layer.name for layer in chosen[:3])
         raise UsageError(f"--layer {asked!r} names {len(chosen)} layers ({names}, ...), it must name one")

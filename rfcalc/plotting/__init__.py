@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rfcalc.analyses.analysis import Analysis
@@ -27,7 +27,7 @@ KINDS = ("field", "growth", "cost", "compare", "graph", "stream")
 
 
 def draw(
-    model: Analysis | Sequence[Analysis],
+    model: Analysis | Sequence[Analysis] | Mapping[str, Analysis],
     kind: str = "field",
     *,
     layers: Sequence[str | int] = (),
@@ -39,6 +39,8 @@ def draw(
 ) -> Figure:
     """A matplotlib figure, in inches, of one analysis or, with ``growth`` and ``compare``, of several.
 
+    A mapping names several models for ``compare``.
+
     ``field``: what the unit ``at`` of the deepest of ``layers`` sees of each input, the other layers' fields nested in
     it; over ``image``, a file; or, with ``through``, by way of earlier layers. ``growth``: fields against depth.
     ``cost``: parameters and multiply-adds along the layers. ``compare``: a bubble for each model. ``graph``: the layers
@@ -47,19 +49,20 @@ def draw(
 
     Raises `UsageError` where matplotlib is missing, and for a drawing that makes no sense.
     """
-    analyses = [model] if isinstance(model, Analysis) else list(model)
+    analyses = [model] if isinstance(model, Analysis) else list(model.values() if isinstance(model, Mapping) else model)
+    names = list(model) if isinstance(model, Mapping) else [analysis.model for analysis in analyses]
     if kind not in KINDS:
         raise UsageError(f"there is no kind {kind!r} of picture: ask one of {', '.join(KINDS)}")
     if not analyses or (len(analyses) > 1 and kind not in ("growth", "compare")):
         raise UsageError(f"a picture of kind {kind} shows one model, got {len(analyses)}")
     if kind == "field" and through is None:
-        return draw_scene(field_scene(analyses[0], [str(layer) for layer in layers], at), image)
+        return draw_scene(field_scene(analyses[0], layers, at), image)
     with settings():
         if kind == "field":
             return _through(analyses[0], layers, through, at, image)
         if kind == "stream":
             return _stream(analyses[0], layers, axis)
-        return _chart(analyses, kind, depth)
+        return _chart(analyses, names, kind, depth)
 
 
 def draw_scene(scene: Scene, image: str | Picture | None = None) -> Figure:
@@ -93,7 +96,7 @@ def _through(
         raise UsageError("a picture lies under the input, not under the layers on the way: leave image or through out")
     if len(layers) != 1:
         raise UsageError(f"a drawing through layers is that of one layer, got {len(layers)}: name it with --layer")
-    return draw_through(through_scene(analysis, str(layers[0]), str(through), at))
+    return draw_through(through_scene(analysis, layers[0], through, at))
 
 
 def _stream(analysis: Analysis, layers: Sequence[str | int], axis: str | None) -> Figure:
@@ -101,10 +104,10 @@ def _stream(analysis: Analysis, layers: Sequence[str | int], axis: str | None) -
 
     if len(layers) > 1:
         raise UsageError(f"a picture of a stream shows one layer, got {len(layers)}: name one with --layer")
-    return draw_dependence(dependence(analysis, str(layers[0]) if layers else None, axis))
+    return draw_dependence(dependence(analysis, layers[0] if layers else None, axis))
 
 
-def _chart(analyses: Sequence[Analysis], kind: str, depth: int | None) -> Figure:
+def _chart(analyses: Sequence[Analysis], names: Sequence[str], kind: str, depth: int | None) -> Figure:
     from rfcalc.plotting import draw_network, draw_series
 
     if kind == "growth":
@@ -112,7 +115,7 @@ def _chart(analyses: Sequence[Analysis], kind: str, depth: int | None) -> Figure
     if kind == "cost":
         return draw_series.draw_costs(cost_series(analyses[0]))
     if kind == "compare":
-        return draw_series.draw_bubbles(bubbles(analyses))
+        return draw_series.draw_bubbles(bubbles(analyses, names))
     return draw_network.draw_network(diagram(analyses[0], depth))
 
 

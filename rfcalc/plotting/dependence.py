@@ -44,7 +44,7 @@ class Dependence:
         return all(unit.last <= unit.end for unit in self.units)
 
 
-def dependence(analysis: Analysis, layer: str | None = None, axis: str | None = None) -> Dependence:
+def dependence(analysis: Analysis, layer: str | int | None = None, axis: str | None = None) -> Dependence:
     """What each unit of a layer, by default of the first output, reads along time.
 
     Raises `UsageError` for a layer that is not one, and for one whose units follow no order in time.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -11,10 +10,10 @@ import networkx as nx
 
 from rfcalc.analyses.analysis import Analysis
 from rfcalc.analyses.results import Layer
+from rfcalc.analyses.rollup import fold
 from rfcalc.report import text
 
 _PASSING = 0.25  #: columns that an arrow takes on its way past a row
-_PART = re.compile(r"[^./]+[./]?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +86,6 @@ def diagram(analysis: Analysis, depth: int | None = None) -> Diagram:
         tuple(_item(at, name, layers) for at, ((_, name), layers) in enumerate(groups.items())),
         tuple(Arrow(tail, head, tail > head) for tail, head in sorted(pairs) if tail != head),
     )
-
-
-def fold(name: str, depth: int | None) -> str:
-    """The first parts of a name, ``layer1.0`` of ``layer1.0.conv1`` to a depth of 2."""
-    parts = _PART.findall(name)
-    return name if depth is None or len(parts) <= depth else "".join(parts[:depth]).rstrip("./")
 
 
 def _item(ident: int, name: str, layers: Sequence[Layer]) -> Item:

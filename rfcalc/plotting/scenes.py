@@ -106,7 +106,7 @@ class Scene:
     legend: tuple[tuple[int, str], ...]
 
 
-def field_scene(analysis: Analysis, layers: Sequence[str] = (), at: Sequence[int] | None = None) -> Scene:
+def field_scene(analysis: Analysis, layers: Sequence[str | int] = (), at: Sequence[int] | None = None) -> Scene:
     """The fields of one unit of each layer in every source.
 
     ``layers`` are numbers, names or globs; without any it is the last layer whose units see different places. ``at`` is
@@ -131,15 +131,15 @@ def field_scene(analysis: Analysis, layers: Sequence[str] = (), at: Sequence[int
     return Scene(title, tuple(panels), tuple(legend))
 
 
-def choose(analysis: Analysis, layers: Sequence[str]) -> list[Layer]:
+def choose(analysis: Analysis, layers: Sequence[str | int]) -> list[Layer]:
     """The layers asked for in execution order. Raises `UsageError` for too many of them."""
     if not layers:
         return [last_spatial_layer(analysis.layers) or analysis.layers[-1]]
     found = {layer.node: layer for name in layers for layer in analysis.select(name)}
     if len(found) > MOST_LAYERS:
         raise UsageError(
-            f"--layer {' '.join(layers)} names {len(found)} layers, and a drawing shows {MOST_LAYERS} at most:"
-            " name fewer"
+            f"--layer {','.join(map(str, layers))} names {len(found)} layers, and a drawing shows {MOST_LAYERS} at"
+            " most: name fewer"
         )
     return [found[ident] for ident in sorted(found)]
 

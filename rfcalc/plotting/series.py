@@ -147,17 +147,18 @@ def cost_series(analysis: Analysis) -> Costs:
     return Costs(text.clean(analysis.model), rows, totals.params, totals.macs, totals.status == "complete")
 
 
-def bubbles(analyses: Sequence[Analysis]) -> tuple[Bubble, ...]:
-    """Each model's costs and field."""
-    return tuple(_bubble(analysis) for analysis in analyses)
+def bubbles(analyses: Sequence[Analysis], names: Sequence[str] = ()) -> tuple[Bubble, ...]:
+    """Each model's costs and field, under its name."""
+    called = names or [analysis.model for analysis in analyses]
+    return tuple(_bubble(analysis, name) for analysis, name in zip(analyses, called, strict=True))
 
 
-def _bubble(analysis: Analysis) -> Bubble:
+def _bubble(analysis: Analysis, name: str) -> Bubble:
     found = summary(analysis)
     field = _only(found.spatial)
     sides = () if field is None else (field.local_size or ()) if text.has_local(field) else field.size
     words = "no window" if field is None else text.size(field)
-    model = text.clean(found.model)
+    model = text.clean(name)
     return Bubble(model, found.params, found.macs, max(sides, default=0), words, found.status == "complete")
 
 

@@ -34,7 +34,7 @@ class Through:
     links: tuple[Link, ...]
 
 
-def through_scene(analysis: Analysis, layer: str, through: str, at: Sequence[int] | None = None) -> Through:
+def through_scene(analysis: Analysis, layer: str | int, through: str | int, at: Sequence[int] | None = None) -> Through:
     """The layers on the way from a source to one layer, and which units of each of them one of its units uses.
 
     ``through`` is a number, a name or a glob of earlier layers; ``at`` a position in the layer, else its middle.
@@ -71,7 +71,7 @@ def _stage_of(analysis: Analysis, source: Source) -> Layer:
     return numbered[0] if numbered else next(row for row in analysis.ops if row.node == source.ref.node)
 
 
-def _between(analysis: Analysis, source: Source, last: Layer, through: str) -> list[Layer]:
+def _between(analysis: Analysis, source: Source, last: Layer, through: str | int) -> list[Layer]:
     """The layers asked for that lie between the source and the last one."""
     before = analysis.layer_graph.ancestors([last.node])
     asked = analysis.select(through)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rfcalc.baseline.causes import Cause
     from rfcalc.baseline.check import Checked, Held
     from rfcalc.baseline.differences import Change, RowChange
+    from rfcalc.graph import Place
 
 SCHEMA = "rfcalc-check/1"
 
@@ -38,6 +39,7 @@ _LABELS = {
 #: What a table tells of a layer if it changed, and only else the rest.
 _FIRST = ("params", "macs", "size", "local_size")
 _METRICS = ("params", "macs", "activation_bytes")
+_LINES = 10  #: lines of code that are annotated for one model
 _NAMES = 8  #: renamed layers that are named
 _LONG = 15  #: rows from which on a table is folded
 _VERDICTS = {
@@ -292,11 +294,31 @@ def _findings(model: Checked, lock: str) -> Iterator[Finding]:
     if model.error:
         yield Finding(model.file, model.line, f"{model.name} {_verdict(model)}", model.error)
     elif model.differs:
-        yield Finding(model.file or lock, model.line, f"{model.name} {_verdict(model)}", summary(model))
+        yield from _where_it_changed(model, lock)
     for item in model.held:
         if item.ok is not True:
             verdict = "is over budget" if item.ok is False else "has a limit that cannot be told"
             yield Finding(item.limit.file, item.limit.line, f"{model.name} {verdict}", limit_text(item))
+
+
+def _where_it_changed(model: Checked, lock: str) -> Iterator[Finding]:
+    """One finding for each line of the model's code whose layers changed of themselves, else one for the whole model.
+
+    The first one has the whole story.
+    """
+    title = f"{model.name} {_verdict(model)}"
+    places = model.new.places if model.new is not None else {}
+    lines: dict[Place, list[str]] = {}
+    for row in _acting(model):
+        if row.name in places:
+            lines.setdefault(places[row.name], []).append(_line(*next(_lines(row))))
+    if not lines:
+        yield Finding(model.file or lock, model.line, title, summary(model))
+        return
+    first, *others = list(lines)[:_LINES]
+    yield Finding(first.file, first.line, title, summary(model))
+    for place in others:
+        yield Finding(place.file, place.line, title, "\n".join(lines[place]))
 
 
 def summary(model: Checked, most: int = 10) -> str:

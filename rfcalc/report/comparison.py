@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,9 @@ from rfcalc.analyses.results import Layer, ReceptiveField
 from rfcalc.report import formula, text
 from rfcalc.report.detail import product
 from rfcalc.report.document import Column, Report, Section, Table
-from rfcalc.report.formats import html
+from rfcalc.report.formats import html, render
 from rfcalc.report.layers import field_notes
+from rfcalc.report.records import dataframe
 
 if TYPE_CHECKING:
     from rfcalc.comparing.aligned import AlignedLayer, Alignment
@@ -89,9 +90,16 @@ DEFAULT = ("layers", "depth", "field", "stride", "at", "params", "params_ratio",
 FIELD_COLUMNS = frozenset(name for name, cell in COLUMNS.items() if cell.fields)
 
 
-def comparison_report(found: Comparison, columns: Sequence[str] | None = None) -> Report:
-    """A comparison in every format; ``columns`` are names of `COLUMNS`, for tables and CSV."""
-    sections = [Section(table=_table(found, columns or _default(found)))]
+def comparison_report(
+    found: Comparison, columns: Sequence[str] | None = None, decimals: int | None = None
+) -> Report:
+    """A comparison in every format; ``columns`` are names of `COLUMNS`, for tables and CSV.
+
+    With ``decimals`` these have counts in thousands, millions, ... with so many of them.
+    """
+    names = columns or _default(found)
+    units = {} if decimals is None else {name: _unit(found, name) for name in names if name in _SCALED}
+    sections = [Section(table=_table(found, names, units, decimals or 0))]
     if 1 < len(found.rows) <= _FEW:
         facts = [(row.model, _words(found, row)) for row in found.rows if row is not found.reference]
         sections.append(Section(f"against {found.reference.model}", tuple(fact for fact in facts if fact[1])))
@@ -102,8 +110,18 @@ def comparison_report(found: Comparison, columns: Sequence[str] | None = None) -
             sections.append(Section(f"{title}, layer by layer", tuple(sums)))
     if found.aligned is not None:
         sections.append(_side_by_side(found.aligned))
-    records = [_record(found, row, columns) for row in found.rows]
+    records = [_record(found, row, columns or (names if units else None), units, decimals or 0) for row in found.rows]
     return Report(_title(found), tuple(sections), tuple(_notes(found)), found.to_dict(), records)
+
+
+def comparison_text(found: Comparison) -> str:
+    """The report as text for people, without a line break at its end."""
+    return render(comparison_report(found)).strip("\n")
+
+
+def comparison_frame(found: Comparison) -> Any:
+    """The rows of CSV as a `pandas.DataFrame`."""
+    return dataframe([_record(found, row, None, {}, 0) for row in found.rows])
 
 
 def comparison_html(found: Comparison) -> str:
@@ -141,12 +159,42 @@ def _default(found: Comparison) -> list[str]:
     return [*([] if same else ["input"]), *(name for name in names if not (alone and name.endswith("_ratio")))]
 
 
-def _table(found: Comparison, names: Sequence[str]) -> Table:
-    cells = [COLUMNS[name] for name in names]
-    asked = [replace(cell.column, title=cell.column.title.format(found.reference.number)) for cell in cells]
+def _table(found: Comparison, names: Sequence[str], units: Mapping[str, str], decimals: int) -> Table:
+    asked = []
+    for name in names:
+        column = COLUMNS[name].column
+        title = column.title.format(found.reference.number)
+        asked.append(replace(column, title=f"{title} ({units[name]})" if units.get(name) else title))
     columns = (Column("#", right=True), Column("model", shorten=3), *asked)
-    rows = [(row.number, row.model, *(cell.value(found, row) for cell in cells)) for row in found.rows]
+    rows = [
+        (row.number, row.model, *(_cell(found, row, name, units, decimals) for name in names)) for row in found.rows
+    ]
     return Table(columns, tuple(rows))
+
+
+def _cell(found: Comparison, row: Row, name: str, units: Mapping[str, str], decimals: int) -> Any:
+    value = getattr(row, name) if name in units else None
+    if isinstance(value, int) and units[name]:
+        bound = ">=" if name in ("macs", "flops") and row.status != "complete" else ""
+        return bound + text.decimal(value, text.SCALES[units[name]], decimals)
+    return COLUMNS[name].value(found, row)
+
+
+#: The columns whose counts may be in thousands, millions, ...
+_SCALED = frozenset({"params", "trainable_params", "param_bytes", "buffers", "macs", "flops"})
+
+
+def _unit(found: Comparison, name: str) -> str:
+    """The unit of a column: the largest in which the smallest of its counts that are any is 1 or more."""
+    counts = [value for row in found.rows if isinstance(value := getattr(row, name), int) and value > 0]
+    fitting = [unit for unit, scale in text.SCALES.items() if counts and min(counts) >= scale]
+    return fitting[-1] if fitting else ""
+
+
+def for_paper(report: Report) -> Report:
+    """The table alone, as a paper takes it; what else there is to say stands in comments, where a format has them."""
+    tables = tuple(Section(table=section.table) for section in report.sections if section.table is not None)
+    return replace(report, title="", sections=tables, notes=(), comments=(report.title, *report.notes))
 
 
 def _bounded(row: Row, name: str) -> Any:
@@ -164,7 +212,9 @@ def _each(row: Row, show: Callable[[ReceptiveField | None], str]) -> str:
     return ", ".join(f"{name} {show(field)}" for name, field in fields.items() if any(field.size))
 
 
-def _record(found: Comparison, row: Row, columns: Sequence[str] | None) -> dict[str, Any]:
+def _record(
+    found: Comparison, row: Row, columns: Sequence[str] | None, units: Mapping[str, str], decimals: int
+) -> dict[str, Any]:
     """A row of CSV: exact numbers, formulas as in JSON."""
     data = row.to_dict()
     values: dict[str, Any] = {"number": row.number, "model": row.model}
@@ -172,6 +222,8 @@ def _record(found: Comparison, row: Row, columns: Sequence[str] | None) -> dict[
         if name.endswith("_ratio"):
             ratio = found.ratio(row, name.removesuffix("_ratio"))
             values[name] = None if ratio is None else str(ratio)
+        elif units.get(name):
+            values[f"{name}_{units[name]}"] = _cell(found, row, name, units, decimals).replace(",", "")
         elif name in _NAMES:
             values[name] = data["formula"].get(name, data[name])
         else:

@@ -66,7 +66,7 @@ def field_facts(name: str, field: ReceptiveField, at: Sequence[int] | None = Non
     facts.append(("status", _status(field)))
     if field.context:
         facts.append(("whole axis by", text.listed(field.context, 8)))
-    facts += [("not aligned", text.misaligned(item)) for item in field.misaligned]
+    facts += [("not aligned", text.misaligned(item)) for item in text.apart(field)]
     if field.masked:
         facts.append(("masked", "reads that a mask blocks are left out"))
     if field.leans:

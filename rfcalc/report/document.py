@@ -75,3 +75,4 @@ class Report:
     notes: tuple[str, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
     records: Sequence[Mapping[str, Any]] = ()
+    comments: tuple[str, ...] = ()  #: what only a format with comments says

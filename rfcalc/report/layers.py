@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rfcalc.analyses.results import Layer, ReceptiveField, Totals
 from rfcalc.report import text
+from rfcalc.report.columns import ASKED, DEFAULT, record_of, table_columns
 from rfcalc.report.detail import backward_facts, block
-from rfcalc.report.document import Column, Fact, Report, Section, Table
+from rfcalc.report.document import Fact, Report, Section, Table
 from rfcalc.report.records import layer_records
 
 if TYPE_CHECKING:
@@ -17,21 +17,27 @@ if TYPE_CHECKING:
     from rfcalc.analyses.costs.scans import Scan
     from rfcalc.graph import InputInfo
 
-Cell = tuple[Column, Callable[[Layer], Any]]  #: a column, and what it takes from a layer
-
 _NOTES = 4  #: how many notes of one sort before the rest is only counted
 
 
-def overview(analysis: Analysis, layers: Sequence[Layer], *, backward: bool = False) -> Report:
-    """One table row for each layer, and the model's totals; with ``backward`` those of the backward pass too."""
-    table = layer_table(layers, analysis.totals.macs, backward=backward)
+def overview(
+    analysis: Analysis, layers: Sequence[Layer], columns: Sequence[str] | None = None, *, backward: bool = False
+) -> Report:
+    """One table row for each layer, and the model's totals; with ``backward`` those of the backward pass too.
+
+    ``columns`` are names of `rfcalc.report.columns`.
+    """
+    table = layer_table(layers, analysis, columns, backward=backward)
     sections = (Section(table=table), Section(facts=totals_facts(analysis.totals, backward=backward)))
+    records = layer_records(layers)
+    if columns is not None:
+        records = [record_of(columns, analysis, layer, full) for layer, full in zip(layers, records, strict=True)]
     return Report(
         title(analysis.model, analysis.inputs),
         sections,
-        (*field_notes(layers), *scan_notes(analysis.scans)),
+        (*_axes_note(analysis), *layer_notes(layers), *scan_notes(analysis.scans)),
         analysis.to_dict(layers),
-        layer_records(layers),
+        records,
     )
 
 
@@ -52,10 +58,9 @@ def details(
 
 def analysis_html(analysis: Analysis) -> str:
     """The overview of all layers as an HTML fragment with a picture of their fields, for notebooks."""
-    from rfcalc.report.fields import field_picture
-    from rfcalc.report.formats import html
+    from rfcalc.report.showing import as_html
 
-    return field_picture(analysis) + html.fragment(overview(analysis, analysis.layers))
+    return as_html(analysis)
 
 
 def title(model: str, inputs: Sequence[InputInfo]) -> str:
@@ -72,56 +77,38 @@ def sources(layers: Iterable[Layer]) -> list[str]:
     return list(dict.fromkeys(name for layer in layers for name in layer.receptive_fields))
 
 
-def layer_table(layers: Sequence[Layer], total_macs: int, *, backward: bool = False) -> Table:
-    """The table of layers: number, name, kind, shape, one field for each source, parameters and multiply-adds."""
-    names = sources(layers)
-    fields = [field for layer in layers for field in layer.receptive_fields.values()]
-    extra: list[tuple[str, Callable[[ReceptiveField | None], str]]] = []
-    if any(field.region is not None for field in fields):
-        extra.append(("region", text.region))
-    if any(field.affects is not None for field in fields):
-        extra.append(("affected", text.affects))
-    cells: list[Cell] = [
-        (Column("#", _index, right=True), lambda layer: layer.index),
-        (Column("layer", shorten=4), lambda layer: layer.name),
-        (Column("kind", drop=3), lambda layer: layer.kind),
-        (Column("output", text.cross, drop=6), lambda layer: layer.output_shape),
-        *(cell for name in names for cell in _field_cells(name, f" in {name}" if len(names) > 1 else "", extra)),
-        (Column("params", text.count, right=True, drop=7), lambda layer: layer.params),
-        (Column("multiply-adds", text.count, right=True, drop=8), lambda layer: layer.macs),
-        *_unmasked_cells(layers),
-        *([(Column("backward", text.count, right=True), lambda layer: layer.backward_macs)] if backward else []),
-        (Column("share", text.share, right=True, drop=2), lambda layer: _share(layer, total_macs)),
-    ]
-    rows = tuple(tuple(value(layer) for _, value in cells) for layer in layers)
+def layer_table(
+    layers: Sequence[Layer],
+    analysis: Analysis | None = None,
+    columns: Sequence[str] | None = None,
+    *,
+    backward: bool = False,
+) -> Table:
+    """The table of layers: number, name, kind, shape, one field for each source, parameters and multiply-adds.
+
+    ``columns`` asks for others. Without an analysis there are no shares of the whole.
+    """
+    names = _usual(layers, analysis, backward) if columns is None else columns
+    cells = table_columns(names, sources(layers))
+    rows = tuple(tuple(value(analysis, layer) for _, value in cells) for layer in layers)
     return Table(tuple(column for column, _ in cells), rows)
 
 
-def _unmasked_cells(layers: Sequence[Layer]) -> list[Cell]:
-    """A column of multiply-adds without those that masks close, where there are any, or where it is not known."""
-    if not any(layer.closed_macs or layer.unknown_mask for layer in layers):
-        return []
-    return [(Column("unmasked", text.count, right=True, drop=4), lambda layer: layer.unmasked_macs)]
+def _usual(layers: Sequence[Layer], analysis: Analysis | None, backward: bool) -> list[str]:
+    """The default columns.
 
-
-def _field_cells(
-    name: str, suffix: str, extra: Sequence[tuple[str, Callable[[ReceptiveField | None], str]]]
-) -> list[Cell]:
-    columns = [
-        Column(f"field{suffix}", text.size, right=True),
-        Column(f"stride{suffix}", text.stride, right=True, drop=5),
-        Column(f"start{suffix}", text.start, right=True, drop=1),
-    ]
-    columns += [Column(f"{title}{suffix}", show, right=True) for title, show in extra]
-    return [(column, lambda layer: layer.receptive_fields.get(name)) for column in columns]
-
-
-def _index(index: int | None) -> str:
-    return "" if index is None else str(index)
-
-
-def _share(layer: Layer, total: int) -> Fraction | None:
-    return None if layer.macs is None or total == 0 else Fraction(layer.macs, total)
+    With answers for single units after the fields where they were asked for, and after the multiply-adds those that no
+    mask closes, where masks are, and those of the backward pass.
+    """
+    fields = [field for layer in layers for field in layer.receptive_fields.values()]
+    asked = [name for name in ASKED if any(getattr(field, name) is not None for field in fields)]
+    more = ["unmasked_macs"] if any(layer.closed_macs or layer.unknown_mask for layer in layers) else []
+    more += ["backward_macs"] if backward else []
+    names = []
+    for name in DEFAULT:
+        names.append(name)
+        names += asked if name == "start" else more if name == "macs" else []
+    return names if analysis is not None else [name for name in names if name != "share"]
 
 
 #: Bytes of a parameter where nothing is said of them.
@@ -193,6 +180,23 @@ def scan_notes(scans: Sequence[Scan]) -> list[str]:
     return _first("scan ", told)
 
 
+def _axes_note(analysis: Analysis) -> list[str]:
+    """That there are no fields, where no input has an axis to measure them along."""
+    if not analysis.inputs or any(info.axes for info in analysis.inputs) or analysis.of is not None:
+        return []
+    shapes = " and ".join(f"{info.name} {text.cross(info.shape)}" for info in analysis.inputs)
+    first = len(analysis.inputs[0].shape) - 1
+    return [
+        f"no axis of {shapes} was found to count positions, so there are no receptive fields: name the axes, as in"
+        f" --axes L={max(first, 1)}"
+    ]
+
+
+def layer_notes(layers: Sequence[Layer]) -> list[str]:
+    """What a table of layers needs said."""
+    return field_notes(layers)
+
+
 def field_notes(layers: Sequence[Layer]) -> list[str]:
     """What the fields of the table need said: contexts, bounds and their reasons, branches not aligned, masks."""
     fields = [field for layer in layers for field in layer.receptive_fields.values()]
@@ -201,6 +205,7 @@ def field_notes(layers: Sequence[Layer]) -> list[str]:
         *_context_note(fields),
         *_bound_notes(fields),
         *_misaligned_notes(fields),
+        *_causal_note(fields),
         *_masked_note(layers),
         *_leaning_note(layers),
     ]
@@ -225,8 +230,16 @@ def _bound_notes(fields: Sequence[ReceptiveField]) -> list[str]:
 
 
 def _misaligned_notes(fields: Sequence[ReceptiveField]) -> list[str]:
-    items = list(dict.fromkeys(item for field in fields for item in field.misaligned))
+    items = list(dict.fromkeys(item for field in fields for item in text.apart(field)))
     return _first("branches not aligned at ", [text.misaligned(item) for item in items])
+
+
+def _causal_note(fields: Sequence[ReceptiveField]) -> list[str]:
+    """That branches of a causal model end at one index, which is what aligns them, and begin at several."""
+    told = {item for field in fields for item in text.apart(field)}
+    joins = {item.layer for field in fields for item in field.misaligned if item not in told}
+    where = text.plural(len(joins), "layer")
+    return [f"causal: the branches that meet in {where} end at the same index"] if joins else []
 
 
 def _masked_note(layers: Sequence[Layer]) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rfcalc.analyses.results import Layer, ReceptiveField, plain
+from rfcalc.errors import UsageError
 
 _PER_AXIS = ("size", "size_min", "stride", "start", "center", "samples", "local_size", "period")
 
@@ -20,6 +21,15 @@ def layer_records(layers: Sequence[Layer]) -> list[dict[str, Any]]:
     spans = [name for name in ("region", "affects") if any(getattr(field, name) is not None for field in fields)]
     patches = any(layer.reads is not None for layer in layers)
     return [_record(layer, axes, spans, patches) for layer in layers]
+
+
+def dataframe(records: Sequence[Mapping[str, Any]]) -> Any:
+    """The records as a `pandas.DataFrame`. Raises `UsageError` where pandas is not installed."""
+    try:
+        import pandas
+    except ImportError:
+        raise UsageError("to_dataframe needs pandas, which is not installed: pip install pandas") from None
+    return pandas.DataFrame([dict(record) for record in records])
 
 
 def _record(layer: Layer, axes: Mapping[str, tuple[str, ...]], spans: Sequence[str], patches: bool) -> dict[str, Any]:

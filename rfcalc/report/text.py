@@ -19,6 +19,17 @@ def count(value: int | None) -> str:
     return UNKNOWN if value is None else f"{value:,}"
 
 
+#: Units of counts by their signs.
+SCALES = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def decimal(value: int, scale: int, decimals: int) -> str:
+    """A count in units of ``scale``, rounded to so many decimals, exactly: ``25.56``."""
+    number = round(Fraction(value * 10**decimals, scale))
+    whole, rest = divmod(number, 10**decimals)
+    return f"{whole:,}.{rest:0{decimals}d}" if decimals else f"{whole:,}"
+
+
 def short(value: int) -> str:
     """A large count in two decimals, ``15.47 G``; "" below a million, where the exact number is short enough."""
     if value < 10**6:
@@ -143,6 +154,22 @@ def intervals(spans: Sequence[Region] | None) -> str:
 
 def _interval(interval: Region) -> str:
     return "nothing" if interval is None else f"{interval[0]}..{interval[1]}"
+
+
+def apart(field: ReceptiveField) -> list[Misalignment]:
+    """The joins whose branches are not aligned, without those of a causal model.
+
+    Where no unit sees anything behind its own place, branches of one stride all end there: their centres differ only as
+    far as they look back.
+    """
+    found = []
+    for item in field.misaligned:
+        at = field.axes.index(item.axis) if item.axis in field.axes else -1
+        reach = field.reach[at] if field.reach is not None and 0 <= at < len(field.reach) else None
+        one_stride = len({stride for stride, _ in item.branches}) == 1
+        if reach is None or reach[1] > 0 or not one_stride:
+            found.append(item)
+    return found
 
 
 def misaligned(item: Misalignment) -> str:

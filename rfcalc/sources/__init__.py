@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, cast
 
-from rfcalc.errors import TraceError, UsageError
+from rfcalc.errors import LoadError, TraceError, UsageError
 from rfcalc.graph import LayerGraph, layered
 from rfcalc.sources import forms, stored
 from rfcalc.sources.given import from_object
@@ -29,15 +31,37 @@ def load(spec: str) -> Loaded | LayerGraph:
     if not spec.strip():
         raise UsageError("no model is named: see `rfcalc list` for names, and rfcalc --help for what else can be named")
     shown = spec if len(spec) < 80 else f"{spec[:60]}..."
+    same = _called_so(shown, list(CATALOG))
+    if same:
+        raise UsageError(f"unknown model {shown!r}; did you mean {' or '.join(same)}?")
     near = difflib.get_close_matches(shown, list(CATALOG), 3, 0.5)
     hint = f"nearest: {', '.join(near)}" if near else "see `rfcalc list` for names"
     raise UsageError(f"unknown model {shown!r}; {hint} (or {forms.hint()})")
 
 
-def resolve(model: Any, inputs: Any, *, axes: Any, training: bool) -> LayerGraph:
+def _called_so(text: str, own: list[str]) -> list[str]:
+    """What has this name but for capitals, dashes and dots: one of rfcalc's own, or one of an installed library."""
+    plain = _plain(text)
+    found = [name for name in own if _plain(name) == plain]
+    if found or not plain or difflib.get_close_matches(text, own, 1, 0.8):
+        return found
+    for prefix, form in forms.listed().items():
+        with suppress(LoadError):  # it is not installed
+            names = form.names() if prefix and form.kept else []
+            found += [f"{prefix}:{name}" for name in names if _plain(name) == plain]
+        if found:
+            break
+    return found
+
+
+def _plain(name: str) -> str:
+    return "".join(char for char in name.lower() if char.isalnum())
+
+
+def resolve(model: Any, inputs: Any, *, axes: Any, training: bool, dtype: str | None = None) -> LayerGraph:
     """The graph of whatever `rfcalc.trace` was given."""
-    if not isinstance(model, str):
-        return _graph(model, inputs, axes, training)
+    if not isinstance(model, str) or dtype is not None:
+        return _graph(load(model) if isinstance(model, str) else model, inputs, axes, training, dtype)
     wanted = stored.Wanted(model, inputs, axes, training)
     found = stored.find(wanted)
     if found is None:
@@ -46,9 +70,11 @@ def resolve(model: Any, inputs: Any, *, axes: Any, training: bool) -> LayerGraph
     return found
 
 
-def _graph(model: Any, inputs: Any, axes: Any, training: bool) -> LayerGraph:
+def _graph(model: Any, inputs: Any, axes: Any, training: bool, dtype: str | None = None) -> LayerGraph:
     graph = layered(model)
     if graph is not None:
+        if dtype is not None:
+            raise UsageError("a saved graph has its dtypes fixed: trace the model again with --dtype")
         if inputs is not None:
             raise UsageError("a saved graph has its input fixed: trace the model again for another input")
         return graph
@@ -57,7 +83,7 @@ def _graph(model: Any, inputs: Any, axes: Any, training: bool) -> LayerGraph:
         raise UsageError(
             f"cannot analyse a {type(model).__name__}: expected a name, a torch.nn.Module, a Keras model or a graph"
         )
-    graph, _, _ = traced(known, inputs, axes=axes, training=training)
+    graph, _, _ = traced(known, inputs, axes=axes, training=training, dtype=dtype)
     return graph
 
 
@@ -70,10 +96,28 @@ def _axes(axes: Any) -> Mapping[str, Mapping[str, int]]:
 
 
 def traced(
-    loaded: Loaded, inputs: Any, *, axes: Any, training: bool
+    loaded: Loaded, inputs: Any, *, axes: Any, training: bool, dtype: str | None = None
 ) -> tuple[LayerGraph, tuple[Any, ...], dict[str, Any]]:
     """The graph of a loaded model, and the arguments of its forward that were meant by ``inputs``."""
-    from rfcalc.sources.inputs.calls import candidates
+    from rfcalc.sources.inputs.fitting import fitting
+
+    try:
+        return _first_call(loaded, inputs, axes, training, dtype)
+    except TraceError as refused:
+        usual = ", ".join(expected.text for expected in loaded.inputs)
+        if usual and inputs is not None and "?" not in usual:
+            raise TraceError(f"{refused}; the usual input of {loaded.name} is {usual}") from refused
+        fits = fitting(loaded.model, inputs, lambda shape: _first_call(loaded, shape, None, training, dtype))
+        if fits:
+            raise TraceError(f"{refused}{fits}") from refused
+        raise
+
+
+def _first_call(
+    loaded: Loaded, inputs: Any, axes: Any, training: bool, dtype: str | None
+) -> tuple[LayerGraph, tuple[Any, ...], dict[str, Any]]:
+    """The graph of the first way to read the inputs that runs, and its arguments. Raises what the likeliest raises."""
+    from rfcalc.sources.inputs.calls import added_batch, candidates
     from rfcalc.tracing.forward import trace_module
 
     refused: TraceError | None = None
@@ -87,15 +131,15 @@ def traced(
                 names=call.names,
                 batched=all(expected.batched for expected in loaded.inputs),
                 training=training,
+                dtype=dtype,
                 axes=_axes(axes),
                 constants=loaded.constants,
                 separator=loaded.separator,
             )
-            return graph, call.args, call.kwargs
         except TraceError as error:
             refused = refused or error
+            continue
+        told = [*graph.meta["notices"], *added_batch(loaded, inputs, call)]
+        return replace(graph, meta={**graph.meta, "notices": told}), call.args, call.kwargs
     assert refused is not None
-    usual = ", ".join(expected.text for expected in loaded.inputs)
-    if usual and inputs is not None and "?" not in usual:
-        raise TraceError(f"{refused}; the usual input of {loaded.name} is {usual}") from refused
     raise refused

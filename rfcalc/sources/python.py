@@ -6,13 +6,14 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from rfcalc.errors import LoadError, UsageError
+from rfcalc.sources.files.code import notebook, relative_levels
 from rfcalc.sources.given import from_object
 from rfcalc.sources.loaded import Loaded
 from rfcalc.sources.naming.arguments import arguments, place
@@ -101,6 +102,8 @@ def _check_arguments(target: Any, given: Mapping[str, Any], place: str, spec: st
 def import_home(where: str, spec: str) -> ModuleType:
     """The module that ``where``, a file or a dotted name, stands for. Raises `LoadError` that begins with ``spec``."""
     path = Path(where)
+    if where.endswith(".ipynb"):
+        raise UsageError(notebook(where, spec))
     if where.endswith(".py"):
         if not path.is_file():
             raise LoadError(f"{spec}: {f'{where} is a directory' if path.is_dir() else f'there is no file {where}'}")
@@ -109,15 +112,39 @@ def import_home(where: str, spec: str) -> ModuleType:
             f"{spec}: {where} is no name of a module and no .py file; write package.module:attr or file.py:attr"
         )
     try:
-        return _import_file(path) if where.endswith(".py") else _import_module(where)
+        with _own_words(where):
+            return _import_file(path) if where.endswith(".py") else _import_module(where)
     except (LoadError, KeyboardInterrupt):
         raise
+    except SystemExit as error:
+        raise LoadError(f"{spec}: importing {where} ended the program ({_ended(error)})") from error
     except ModuleNotFoundError as error:
         missing = error.name == where.partition(".")[0] or ":" not in spec
         hint = f"; is it installed, or is {where.replace('.', '/')}.py meant?" if missing else ""
         raise LoadError(f"{spec}: importing {where} failed: {_line(error)}{hint}") from error
     except BaseException as error:
         raise LoadError(f"{spec}: importing {where} failed: {_line(error)}") from error
+
+
+@contextmanager
+def _own_words(where: str) -> Iterator[None]:
+    """While code is imported, the words of the command line are those of a program called without any."""
+    before = sys.argv
+    sys.argv = [where]
+    try:
+        yield
+    finally:
+        sys.argv = before
+
+
+def _ended(error: SystemExit) -> str:
+    """What ended the program, and what to do about it."""
+    at = error.__traceback__
+    while at is not None:
+        if at.tb_frame.f_globals.get("__name__") == "argparse":
+            return "it reads a command line of its own: put parse_args() under if __name__ == '__main__':"
+        at = at.tb_next
+    return f"sys.exit({error.code!r}): put what is to run under if __name__ == '__main__':"
 
 
 def _import_module(name: str) -> ModuleType:
@@ -130,6 +157,51 @@ def _import_module(name: str) -> ModuleType:
 
 
 def _import_file(path: Path) -> ModuleType:
+    package = _package_of(path)
+    return _import_alone(path) if package is None else _import_inside(path, *package)
+
+
+def _package_of(path: Path) -> tuple[str, Path] | None:
+    """For a file with relative imports: its dotted name in the outermost package around it, and the folder of that.
+
+    A folder is a package where it has an ``__init__.py``, and as far up as the imports reach.
+    """
+    levels = relative_levels(path)
+    if not levels:
+        return None
+    folder, parts = path.resolve().parent, [path.stem]
+    while len(parts) <= levels or (folder / "__init__.py").is_file():
+        if folder.parent == folder:
+            return None
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    return (".".join(parts), folder) if all(part.isidentifier() for part in parts) else None
+
+
+def _import_inside(path: Path, name: str, folder: Path) -> ModuleType:
+    """The file as a module of its package."""
+    top = name.partition(".")[0]
+    others = sys.modules.get(top)
+    if others is not None and not _is_in(others, folder / top):
+        raise LoadError(
+            f"{path} has relative imports, and its package {top} has the name of a module that is imported already:"
+            f" run from {folder} and name it package.module:attr, or rename the package"
+        )
+    sys.path.insert(0, str(folder))
+    try:
+        importlib.invalidate_caches()
+        return importlib.import_module(name)
+    finally:
+        with suppress(ValueError):
+            sys.path.remove(str(folder))
+
+
+def _is_in(module: ModuleType, folder: Path) -> bool:
+    places = [*getattr(module, "__path__", ()), *filter(None, [getattr(module, "__file__", None)])]
+    return any(Path(place).resolve().is_relative_to(folder) for place in places)
+
+
+def _import_alone(path: Path) -> ModuleType:
     details = importlib.util.spec_from_file_location(path.stem, path)
     if details is None or details.loader is None:
         raise LoadError(f"{path} cannot be imported as a Python file")

@@ -157,7 +157,7 @@ def _place(wanted: Wanted) -> _Place | None:
     home, request = folder(), wanted.texts
     if home is None or request is None:
         return None
-    releases = [_release(name) for name in (library, "torch")]
+    releases = [release(name) for name in (library, "torch")]
     if None in releases:
         return None
     from hashlib import sha256
@@ -167,7 +167,7 @@ def _place(wanted: Wanted) -> _Place | None:
     return _Place(key, home / "graphs" / f"{digest[:40]}.json.gz")
 
 
-def _release(package: str) -> list[Any] | None:
+def release(package: str) -> list[Any] | None:
     """What tells one installation of a package from another; None where its code may change without a new version.
 
     That is so for a checkout, be it installed as such or found first on the path.

@@ -67,7 +67,7 @@ def stream(
         raise UsageError(f"a chunk holds at least 1 position, got {chunk}")
     line = timeline(graph, axis, source)
     analysis = Analysis(graph)
-    chosen = analysis.layers if layer is None else analysis.select(str(layer))
+    chosen = analysis.layers if layer is None else analysis.select(layer)
     walked = walk(graph, line)
     rows = [_stream(graph, walked, graph[item.face], 0, item.name, item.index) for item in chosen]
     outputs = {

@@ -14,7 +14,7 @@ from torch import nn
 
 from rfcalc import graph as graphs
 from rfcalc.errors import TraceError
-from rfcalc.graph import LayerGraph, Ref
+from rfcalc.graph import LayerGraph, Param, Ref
 from rfcalc.ops import plugins
 from rfcalc.tracing.arguments import Inputs, input_info, tensors_in
 from rfcalc.tracing.buffers import attributes, found
@@ -52,6 +52,7 @@ def trace_module(
     axes: Mapping[str, Mapping[str, int]] | None = None,
     constants: Constants | None = None,
     separator: str = ".",
+    dtype: str | None = None,
 ) -> LayerGraph:
     """The graph of one forward pass of the model on inputs of these shapes.
 
@@ -59,14 +60,16 @@ def trace_module(
     Whole numbers and truth values that come with values are known, wherever the model asks for them or what is computed
     from them: in control flow, sizes, indices and masks. All other values count for nothing. ``names`` are
     those of the tensors in order; without, an input is called after its parameter of forward. ``batched`` is False
-    where each tensor is one sample. The model is as before afterwards, also when its forward raises. Raises
-    `TraceError` naming the layer that failed, what it received and what it needed.
+    where each tensor is one sample. ``dtype`` is torch's name of the type that all floating-point parameters, buffers
+    and inputs have in the pass, None for their own. The model is as before afterwards, also when its forward raises.
+    Raises `TraceError` naming the layer that failed, what it received and what it needed.
     """
     with ExitStack() as light:
         light.enter_context(uncollected())
         model = shaped(model, args, kwargs or {})
         run = _Run(model, tuple(args), dict(kwargs or {}), name or type(model).__name__, names, training, constants)
         run.batched = batched
+        run.dtype = getattr(torch, dtype) if dtype is not None else None
         graph = _traced(run, light, axes or {}, separator)
         del run  # what has no cycles is gone before the next collection, which then has less to go through
         return graph
@@ -114,6 +117,7 @@ class _Run:
         self.model, self.args, self.kwargs, self.name, self.training = model, args, kwargs, name, training
         self.names = names
         self.batched = True
+        self.dtype: torch.dtype | None = None  #: of all floating-point tensors, if one was asked for
         self.unvalued: set[str] = set()  #: inputs of whole numbers that were given without values
         self.gradients = False  #: whether the pass is one in which the model can differentiate
         self.constants = constants
@@ -151,11 +155,12 @@ class _Run:
                 made = real_twin(name, tensor, known, weights)
                 if known is None and tensor.is_meta and not tensor.is_floating_point():
                     self.made_up.append(name)  # of sizes and indices, zeros may be no example
+            made, known = self._cast(made), known if known is None else self._cast(known)
             packed = recorder.packing.names.get(id(tensor))
             if id(tensor) in recorder.packing.biases or (id(tensor) in parameters and packed is None):
                 recorder.bind(made, Value("param", params=(name,)))
             else:
-                real = known if tensor.is_meta else tensor.detach()
+                real = known if tensor.is_meta else self._cast(tensor.detach())
                 names = () if packed is None else (packed,)
                 recorder.bind(made, replace(found(name, real if meta else made), packed=names))
             return made
@@ -170,7 +175,7 @@ class _Run:
                 recorder.bind(tensor, Value("param", params=(name,)))
             if self.constants is not None and meta:
                 self.constants.hand_over(recorder)
-            inputs = Inputs(recorder, self.names, convert, double.of)
+            inputs = Inputs(recorder, self.names, lambda tensor: self._cast(convert(tensor)), double.of)
             self.inputs, self.unvalued = inputs.declared, inputs.unvalued
             args, kwargs = inputs.all(self.model, self.args, self.kwargs)
             self.given = len(recorder._slots)
@@ -192,6 +197,20 @@ class _Run:
                 f"the forward pass returned no tensor that was computed from its inputs, but {given}: what no op reads"
                 " stands for its results"
             )
+
+    def _cast(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor of the pass in the type that was asked for."""
+        if self.dtype is None or not tensor.is_floating_point() or tensor.dtype == self.dtype:
+            return tensor
+        if isinstance(tensor, nn.Parameter):
+            return nn.Parameter(tensor.detach().to(self.dtype), requires_grad=tensor.requires_grad)
+        return tensor.to(self.dtype)
+
+    def _typed(self, param: Param) -> Param:
+        """A parameter with the type that it had in the pass."""
+        own = getattr(torch, param.dtype, None) if self.dtype is not None and param.stored is None else None
+        is_cast = isinstance(own, torch.dtype) and own.is_floating_point
+        return replace(param, dtype=str(self.dtype).removeprefix("torch.")) if is_cast else param
 
     def finish(self) -> tuple[str, ...]:
         """The pass is over; what the model's code still holds of it where that cannot be taken out."""
@@ -241,7 +260,7 @@ class _Run:
             model=self.name,
             inputs=inputs,
             outputs=list(dict.fromkeys(self.outputs)),
-            params=params_of(held.weights, nodes),
+            params=[self._typed(param) for param in params_of(held.weights, nodes)],
             buffers=held.buffers,
             calls=self.stack.calls,
             masks=dict(enumerate(self.recorder.tape.masks)),

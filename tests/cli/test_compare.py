@@ -84,7 +84,8 @@ def test_the_kernels_in_latex(invoke: Invoke) -> None:
 
     assert "$49 C^{2}$ & -" in text
     assert r"$27 C^{2}$ & 44.9 \% fewer &   $27648 C^{2}$ & 44.9 \% fewer" in text
-    assert r"49C\textsuperscript{2} and 27C\textsuperscript{2} parameters, 44.9 \% fewer, the same 7x7 field" in text
+    assert "% formulas confirmed for C from 1 to 8" in text  # a paper has its own words
+    assert "the same 7x7 field" not in text
     assert text.count(r"\toprule") == text.count(r"\midrule") == text.count(r"\bottomrule") == 1
 
 
@@ -117,8 +118,7 @@ def test_the_bottleneck_of_the_lecture(invoke: Invoke) -> None:
     assert "5.3M = 1.5M + 3.8M = (14x14x16) x (1x1x480) + (14x14x48) x (5x5x16)\n" in text
     assert "112,896,000 and 5,268,480 multiply-adds, 95.3 % fewer" in text
     latex = printed(invoke, *BOTTLENECK, "--format", "latex")
-    assert r"112.9M = (14x14x48) x (5x5x480) \\" in latex
-    assert r"5.3M = 1.5M + 3.8M = (14x14x16) x (1x1x480) + (14x14x48) x (5x5x16) \\" in latex
+    assert "(5x5x480)" not in latex  # a paper has its own words
     data = json.loads(printed(invoke, *BOTTLENECK, "--format", "json"))
     assert [[term["macs"] for term in row["terms"]] for row in data["rows"]] == [[112_896_000], [1_505_280, 3_763_200]]
 

@@ -129,6 +129,5 @@ def test_input_options_reach_the_trace(invoke: Invoke, tiny: str, monkeypatch: p
 
     monkeypatch.setattr(api, "analyze", record)
     invoke("m", "--input", "left=3x4x4", "--input", "right=3x2x2", "--axes", "H=2,W=3", "--training", "--of", "2")
-    assert seen == [
-        ("m", {"left": (3, 4, 4), "right": (3, 2, 2)}, {"of": "2", "axes": {"H": 2, "W": 3}, "training": True})
-    ]
+    rest = {"of": 2, "axes": {"H": 2, "W": 3}, "training": True, "dtype": None}
+    assert seen == [("m", {"left": (3, 4, 4), "right": (3, 2, 2)}, rest)]

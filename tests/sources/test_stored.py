@@ -148,10 +148,10 @@ def test_another_request_has_another_key(cache: Path, other: stored.Wanted) -> N
 def test_another_release_has_another_key(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with stored.using("kept"):
         layer_graph(NAME, (3, 64, 64))
-        release = stored._release
+        release = stored.release
         for package in ("torch", "torchvision"):
             with monkeypatch.context() as patch:
-                patch.setattr(stored, "_release", lambda name, new=package: ["9", 0] if name == new else release(name))
+                patch.setattr(stored, "release", lambda name, new=package: ["9", 0] if name == new else release(name))
                 assert stored.find(wanted()) is None
         with monkeypatch.context() as patch:
             patch.setattr(stored, "_own_release", lambda: [1, 2, 3])
@@ -286,17 +286,17 @@ def test_tensors_are_no_part_of_a_key(cache: Path) -> None:
 def test_a_checkout_is_not_kept(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").touch()
-    assert stored._release("torchvision") is not None
+    assert stored.release("torchvision") is not None
 
     spec = SimpleNamespace(origin=str(tmp_path / "torchvision" / "__init__.py"))
     with monkeypatch.context() as patch:
         patch.setattr("importlib.util.find_spec", lambda name: spec)
-        assert stored._release("torchvision") is None
+        assert stored.release("torchvision") is None
     editable = SimpleNamespace(read_text=lambda name: '{"url": "file:///here", "dir_info": {"editable": true}}')
     with monkeypatch.context() as patch:
         patch.setattr("importlib.metadata.distribution", lambda name: editable)
-        assert stored._release("torchvision") is None
-    assert stored._release("there-is-no-such-package") is None
+        assert stored.release("torchvision") is None
+    assert stored.release("there-is-no-such-package") is None
 
 
 # --- the command line -------------------------------------------------------------------------------------------------

@@ -27,7 +27,9 @@ _ESCAPES = {
 
 def render(report: Report) -> str:
     """The title in bold, tables with booktabs rules, the notes as paragraphs."""
-    blocks = ["% \\usepackage{booktabs}", rf"\noindent\textbf{{{escape(report.title)}}}"]
+    blocks = ["\n".join(["% \\usepackage{booktabs}", *(f"% {clean(line)}" for line in report.comments)])]
+    if report.title:
+        blocks.append(rf"\noindent\textbf{{{escape(report.title)}}}")
     for section in report.sections:
         blocks += _section(section)
     blocks += [rf"\noindent {escape(note)}" for note in report.notes]

@@ -8,6 +8,7 @@ from rfcalc.errors import LoadError, UsageError
 from rfcalc.sources import exported, torchscript
 from rfcalc.sources.files import archives
 from rfcalc.sources.files.archives import Kind
+from rfcalc.sources.files.code import notebook, offered
 from rfcalc.sources.loaded import Loaded
 
 #: Suffixes of files that people keep models in, and what to do with one where that is not what its content says.
@@ -28,7 +29,7 @@ _LONGEST = 1000  #: characters of a text that is taken for the path of a file
 def matches(spec: str) -> bool:
     """Whether the text names a file, or looks as if it did."""
     path = spec.removesuffix(":")
-    if path.endswith(".py") or Path(path).suffix.lower() in _ADVICE:
+    if path.endswith((".py", ".ipynb")) or Path(path).suffix.lower() in _ADVICE:
         return True
     try:
         return bool(path.strip()) and len(path) < _LONGEST and ("/" in path or Path(path).exists())
@@ -44,8 +45,11 @@ def load(spec: str) -> Loaded:
     path = spec.removesuffix(":")
     if path.endswith(".py"):
         if Path(path).is_file():
-            raise UsageError(f"{spec}: say what in the file makes the model, {path}:ATTRIBUTE")
+            offers = offered(Path(path), path)
+            raise UsageError(f"{spec}: say what in the file makes the model, {path}:ATTRIBUTE{offers}")
         raise LoadError(f"{spec}: there is no file {path}")
+    if path.endswith(".ipynb"):
+        raise UsageError(notebook(path, spec))
     held = archives.held(Path(spec), spec)
     if held.kind is Kind.PROGRAM:
         return exported.load(spec)

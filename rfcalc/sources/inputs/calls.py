@@ -119,23 +119,43 @@ def _positive(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _shapes_meant(loaded: Loaded, given: Sequence[int], dtype: torch.dtype, rank: int) -> tuple[tuple[int, ...], ...]:
+def _shapes_meant(
+    loaded: Loaded, given: Sequence[int], dtype: torch.dtype, rank: int | None
+) -> tuple[tuple[int, ...], ...]:
     """The shapes that may be meant: the likeliest, as given, and with the batch added.
 
     A shape of more extents than a sample has is taken to hold the batch. Token ids are rows; of numbers, a sample has
-    ``rank`` extents.
+    ``rank`` extents. Where that is not known, a shape that begins with 1 is taken as it is.
     """
     shape = _positive(given)
     if {len(expected.shape) + expected.batched for expected in loaded.inputs} == {len(shape)}:
         return shape, shape, shape
-    likely = (1, *shape) if len(shape) <= (rank if dtype.is_floating_point else 1) else shape
+    if rank is None and dtype.is_floating_point and len(shape) > 1 and shape[0] == 1:
+        likely = shape
+    else:
+        likely = (1, *shape) if len(shape) <= ((rank or 3) if dtype.is_floating_point else 1) else shape
     return likely, shape, (1, *shape) if len(shape) <= 4 else shape
 
 
-def _sample_rank(model: nn.Module) -> int:
-    """How many extents a sample of numbers has: channels and the axes of the first convolution; 3 without any."""
+def _sample_rank(model: nn.Module) -> int | None:
+    """How many extents a sample of numbers has: channels and the axes of the first convolution; None without any."""
     convolutions = (module for module in model.modules() if isinstance(module, _CONVOLUTIONS))
-    return next((1 + len(module.kernel_size) for module in convolutions), 3)
+    return next((1 + len(module.kernel_size) for module in convolutions), None)
+
+
+def added_batch(loaded: Loaded, inputs: Any, call: Candidate) -> list[str]:
+    """What is to be said of shapes that got a batch of 1 in front, where no convolution says what a sample is."""
+    if loaded.inputs or _sample_rank(loaded.model) is not None:
+        return []
+    made = [*call.args, *call.kwargs.values()]
+    given = [inputs] if _is_shape(inputs) else list(inputs.values()) if isinstance(inputs, Mapping) else []
+    found = []
+    for shape, tensor in zip(given, made, strict=False):
+        if _is_shape(shape) and isinstance(tensor, torch.Tensor) and tuple(tensor.shape) == (1, *shape):
+            read = "x".join(map(str, tensor.shape))
+            one = "x".join(map(str, shape))
+            found.append(f"input {one} was read as one sample, {read}: write the batch if it has one")
+    return found
 
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -174,7 +194,7 @@ def _readings(loaded: Loaded, given: Mapping[str, Any]) -> list[dict[str, Any]]:
         likely, as_given, batched = zip(
             *(_shapes_meant(loaded, given[name], dtypes[name], rank) for name in names), strict=True
         )
-        one_has_it = len(names) > 1 and any(len(given[name]) > rank for name in names)
+        one_has_it = len(names) > 1 and any(len(given[name]) > (rank or 3) for name in names)
         for shapes in (as_given, likely, batched) if one_has_it else (likely, as_given, batched):
             made = {name: _tensor(shape, dtypes[name]) for name, shape in zip(names, shapes, strict=True)}
             found.setdefault((shapes, *dtypes.values()), {**given, **made})

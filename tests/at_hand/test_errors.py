@@ -1,0 +1,179 @@
+"""Errors that know better: what was meant is named, what was read is said, and what fits is tried."""
+
+from __future__ import annotations
+
+import pytest
+from torch import Tensor, nn
+
+import rfcalc
+from rfcalc.errors import TraceError, UsageError
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("comprae", "vgg16", "resnet50"), "there is no command 'comprae'; nearest: rfcalc compare"),
+        (("shwo", "vgg16"), "there is no command 'shwo'; nearest: rfcalc show"),
+        (("summary", "vgg16"), "there is no command 'summary'; nearest: rfcalc show"),
+        (("vgg16", "resnet50"), "rfcalc show takes one model, got resnet50 besides vgg16; several side by side:"
+                                " rfcalc compare vgg16 resnet50"),
+        (("trace", "vgg16", "lenet5"), "rfcalc trace takes one model, got lenet5 besides vgg16"),
+        (("VGG16",), "unknown model 'VGG16'; did you mean vgg16?"),
+        (("vgg16_bn",), "unknown model 'vgg16_bn'; did you mean vgg16-bn?"),
+        (("ResNet50",), "unknown model 'ResNet50'; did you mean resnet50?"),
+    ],
+)  # fmt: skip
+def test_what_was_meant_is_named(run, words, said):
+    result = run(*words)
+    assert result.exit_code == 2
+    assert result.output.startswith(f"rfcalc: error: {said}")
+
+
+def test_a_bare_name_of_an_installed_library_is_found(run):
+    pytest.importorskip("torchvision")
+    result = run("MobileNet-v2")
+    assert result.output == "rfcalc: error: unknown model 'MobileNet-v2'; did you mean torchvision:mobilenet_v2?\n"
+
+
+def test_a_file_lists_what_it_has(run, folder):
+    assert "net.py:ATTRIBUTE; it has net.py:Block, net.py:Net\n" in run("net.py").output
+    (folder / "made.py").write_text("from torch import nn\ndef small():\n    return nn.Linear(2, 2)\n")
+    assert run("made.py").output.endswith("; it has made.py:small\n")
+
+
+@pytest.mark.parametrize("name", ["my.ipynb", "my.ipynb:Net"])
+def test_a_notebook_is_told_what_to_do(run, folder, name):
+    (folder / "my.ipynb").write_text("{}")
+    result = run(name)
+    assert result.exit_code == 2
+    assert "in it, rfcalc.summary(model, input_size) does the same" in result.output
+    assert "nbconvert --to script my.ipynb" in result.output
+
+
+BLOCKS = "from torch import nn\ndef block():\n    return nn.Conv2d(3, 3, 3)\n"
+USER = "from {dots}blocks import block\nfrom torch import nn\nNet = lambda: nn.Sequential(block())\n"
+
+
+def test_relative_imports_run_as_a_package(run, folder):
+    inner = folder / "pkg" / "models"
+    inner.mkdir(parents=True)
+    (inner / "blocks.py").write_text(BLOCKS)
+    (inner / "near.py").write_text(USER.format(dots="."))
+    (folder / "pkg" / "blocks.py").write_text(BLOCKS)
+    (inner / "far.py").write_text(USER.format(dots=".."))
+    for name in ("near", "far"):
+        result = run(f"pkg/models/{name}.py:Net", "--input", "3x8x8")
+        assert result.exit_code == 0, result.output
+        assert "parameters     84" in result.output
+
+
+def test_a_program_that_reads_a_command_line_is_told_so(run, folder):
+    head = "import argparse\nfrom torch import nn\np = argparse.ArgumentParser()\n"
+    (folder / "lenient.py").write_text(
+        head + "p.add_argument('--n', default=3)\nn = p.parse_args().n\nnet = nn.Linear(n, n)\n"
+    )
+    assert run("lenient.py:net", "--input", "1x3").exit_code == 0
+    (folder / "strict.py").write_text(head + "p.add_argument('n')\nn = p.parse_args().n\n")
+    result = run("strict.py:net", "--input", "1x3")
+    assert result.exit_code == 3
+    assert "put parse_args() under if __name__ == '__main__':" in result.output
+
+
+class Classifier(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 3, padding=1)
+        self.head = nn.Linear(2 * 32 * 32, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.conv(x).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "fits"),
+    [
+        (Classifier(), (1, 32, 32), "3x32x32"),
+        (Classifier(), (3, 30, 30), "3x32x32"),
+        (Classifier(), (2, 3, 40, 40), "2x3x32x32"),
+        (Classifier(), (32, 32, 3), "3x32x32"),
+        (nn.Linear(7, 2), (1, 6), "1x7"),
+        (nn.Conv1d(5, 2, 3), (4, 20), "5x20"),
+    ],
+)
+def test_a_shape_error_names_a_shape_that_fits(model, given, fits):
+    with pytest.raises(TraceError, match=rf"; it runs on {fits}$"):
+        rfcalc.analyze(model, given)
+
+
+def test_how_a_shape_was_read_is_said_where_no_layer_says_it():
+    sequence = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
+    as_it_is = rfcalc.analyze(sequence, (1, 40, 8))
+    assert (as_it_is.inputs[0].shape, as_it_is.notices) == ((1, 40, 8), ())
+    added = rfcalc.analyze(sequence, (40, 8))
+    assert added.inputs[0].shape == (1, 40, 8)
+    assert added.notices == ("input 40x8 was read as one sample, 1x40x8: write the batch if it has one",)
+    assert rfcalc.analyze(nn.Conv2d(3, 3, 3), (3, 8, 8)).notices == ()  # its first line says: batch 1
+
+
+def test_that_no_axis_was_found_is_said():
+    found = str(rfcalc.analyze(nn.Linear(8, 2), (1, 8)))
+    assert "no axis of input 1x8 was found to count positions, so there are no receptive fields: name the axes" in found
+
+
+class Cropped(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)[:, :, 2:-2, 2:-2]
+
+
+def test_a_final_crop_is_a_row_of_its_own():
+    found = rfcalc.analyze(Cropped(), (3, 16, 16))
+    rows = [line.split() for line in str(found).splitlines()]
+    crop = next(row for row in rows if "output" in row[:3] and row[0] != "#")
+    assert crop[1:4] == ["output", "1x3x12x12", "3x3"]
+    assert len(found.layers) == 2
+    assert sum(row.params for row in (*found.layers, *found.outputs)) == found.totals.params
+    plain = rfcalc.analyze(nn.Sequential(nn.Conv2d(3, 3, 3), nn.Flatten(), nn.Linear(3 * 36, 2)), (3, 8, 8))
+    assert plain.outputs == ()
+
+
+class Causal(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList([nn.Conv1d(2, 2, 3, dilation=2**at) for at in range(3)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in self.convs:
+            x = x + conv(nn.functional.pad(x, (2 * conv.dilation[0], 0)))
+        return x
+
+
+def test_a_causal_model_is_not_told_that_its_branches_are_not_aligned():
+    found = rfcalc.analyze(Causal(), (2, 64))
+    assert "not aligned" not in str(found)
+    assert "causal: the branches that meet in 3 layers end at the same index" in str(found)
+    assert "not aligned" not in str(found.layers[-1])
+
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 3, stride=2, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x) + nn.functional.avg_pool2d(x, 2)
+
+    assert "branches not aligned at" in str(rfcalc.analyze(Shifted(), (3, 16, 16)))
+
+
+def test_a_module_that_does_nothing_is_told_from_one_that_is_not_there():
+    model = nn.Sequential(nn.Conv2d(3, 3, 3), nn.Dropout(), nn.Identity())
+    found = rfcalc.analyze(model, (3, 8, 8))
+    with pytest.raises(
+        UsageError, match=r"1 \(Dropout\) does nothing in this pass: what it gives is what it got, 1x3x6x6"
+    ):
+        found.select("1")
+    assert found[1].name == "input"
+    assert rfcalc.analyze(model, (3, 8, 8), training=True)["1"].kind == "dropout"
