@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 _PART = re.compile(r"[^./]+[./]?")
 
 
+def parts(name: str) -> list[str]:
+    """The parts of a name: ``layer1.``, ``0.`` and ``conv1``."""
+    return _PART.findall(name)
+
+
 def fold(name: str, depth: int | None) -> str:
     """The first parts of a name, ``layer1.0`` of ``layer1.0.conv1`` to a depth of 2."""
-    parts = _PART.findall(name)
-    return name if depth is None or len(parts) <= depth else "".join(parts[:depth]).rstrip("./")
+    found = parts(name)
+    return name if depth is None or len(found) <= depth else "".join(found[:depth]).rstrip("./")
 
 
 def rolled_up(analysis: Analysis, depth: int) -> Layers:

@@ -96,6 +96,8 @@ def command(
     analyses = [request(model).analyze(None if of is None else layer_key(of)) for model in models]
     for notice in [notice for analysis in analyses for notice in analysis.notices]:
         complain(f"note: {notice}")
+    if kind == "graph" and depth is None and (depth := plotting.usual_depth(analyses[0])) is not None:
+        complain(f"note: folded to modules whose names have {depth} parts; --depth N folds to another depth")
     if chosen in WRITTEN:
         boxes = plotting.diagram(analyses[0], depth)
         put(target, (plotting.dot if chosen == "dot" else plotting.mermaid)(boxes).encode())

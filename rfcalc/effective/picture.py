@@ -9,6 +9,7 @@ import numpy as np
 
 from rfcalc.effective.results import EffectiveField
 from rfcalc.errors import LoadError, UsageError
+from rfcalc.report.text import titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,7 +72,8 @@ def draw(found: EffectiveField) -> Any:
     right.set(xlabel="pixel", ylabel="% of the whole contribution", ylim=(0, None))
     right.locator_params(axis="y", nbins=5)  # as many before the layout, which makes room for them, as after it
     right.legend(**_below(0.2 if flat else 0.13), ncols=2)
-    figure.suptitle(f"{found.model}, {found.layer}, unit {','.join(map(str, found.at)) or 'any'}", parse_math=False)
+    unit = ",".join(map(str, found.at)) or "any"
+    figure.suptitle(f"{titled(found.model)}, {found.layer}, unit {unit}", parse_math=False)
     return figure
 
 
@@ -85,7 +87,7 @@ def _heat(figure: Any, axes: Axes, found: EffectiveField) -> None:
 
     values = found.map.sum(axis=tuple(range(found.map.ndim - 2)))
     image = axes.imshow(values / (values.max() or 1), cmap="magma", norm=PowerNorm(0.5, 0, 1), interpolation="nearest")
-    figure.colorbar(image, ax=axes, label="contribution, the largest is 1", shrink=0.85)
+    figure.colorbar(image, ax=axes, label="contribution, the largest is 1 (square-root colours)", shrink=0.85)
     spans = [span or (0, -1) for span in (found.field.region or ())[-2:]]
     _frame(axes, [(first - 0.5, last + 0.5) for first, last in spans], values.shape, _FIELD, "-", "theoretical field")
     for share, line in zip(_DRAWN, (":", "--"), strict=True):

@@ -15,7 +15,7 @@ from rfcalc.plotting.canvas import FORMATS, need_matplotlib, render, settings
 from rfcalc.plotting.dependence import dependence
 from rfcalc.plotting.images import Picture, open_picture
 from rfcalc.plotting.markup import dot, mermaid
-from rfcalc.plotting.network import diagram
+from rfcalc.plotting.network import diagram, usual_depth
 from rfcalc.plotting.scenes import Panel, Scene, field_scene
 from rfcalc.plotting.series import bubbles, cost_series, growth_series
 from rfcalc.plotting.through import through_scene
@@ -138,4 +138,5 @@ __all__ = [
     "picture_extents",
     "render",
     "through_scene",
+    "usual_depth",
 ]

@@ -18,6 +18,7 @@ _NAMED = 60  #: layers whose names have room below a chart
 _APART = 0.04  #: of the largest field, by which two words must lie apart
 _HEADROOM = 1.12  #: of the largest value, for the legend
 _WIDE = 10.0  #: as many times as large: an axis is logarithmic
+_FEW = 12  #: models whose names have room beside their bubbles
 _LARGEST, _SMALLEST = 2400.0, 12.0  #: areas of bubbles, in points squared
 
 
@@ -32,9 +33,12 @@ def draw_growth(found: Sequence[Series]) -> Figure:
         _line(axes, series, number)
     _inputs(axes, found)
     if any(point.whole for series in found for point in series.points):
-        axes.plot(
-            [], [], marker="o", color=INK, markerfacecolor="white", linestyle="none", label="sees the whole input"
-        )
+        told = "hollow: sees the whole input"
+        axes.plot([], [], marker="o", color=INK, markerfacecolor="white", linestyle="none", label=told)
+    faint = any(len([p for p in series.points if not p.whole]) > len(series.outline) for series in found)
+    if faint:
+        told = "faint: a smaller field at that depth"
+        axes.plot([], [], marker="o", color=INK, alpha=0.5, linestyle="none", label=told)
     if any(point.bound for series in found for point in series.points):
         axes.plot([], [], marker="x", color=INK, linestyle="none", label="an upper bound")
     axes.set_ylim(0, _HEADROOM * max(axes.get_ylim()[1], *(series.extent for series in found)))
@@ -126,14 +130,15 @@ def _bars(axes: Axes, layers: Sequence[Cost], values: Sequence[int | None], sums
 
 
 def _layer_ticks(axes: Axes, layers: Sequence[Cost]) -> None:
-    if len(layers) > _NAMED:
-        axes.set_xlabel("layer")
-        return
-    axes.set_xticks([row.index for row in layers], [words(row.layer, 28) for row in layers], rotation=90, fontsize=7)
+    step = -(-len(layers) // _NAMED)  # of more layers than have room, every second, third, ... is named
+    named = layers[::step]
+    axes.set_xticks([row.index for row in named], [words(row.layer, 28) for row in named], rotation=90, fontsize=7)
+    if step > 1:
+        axes.set_xlabel(f"layers; 1 of {step} is named")
 
 
 def draw_bubbles(found: Sequence[Bubble]) -> Figure:
-    """Multiply-adds across, parameters up, the field as the width of the bubble; numbers lead to the list beside it."""
+    """Multiply-adds across, parameters up, bubbles as large as fields; with names, and a list of all beside them."""
     from matplotlib.ticker import EngFormatter
 
     figure = new_figure(10.5, max(5.2, 1.2 + 0.34 * len(found)))
@@ -151,7 +156,8 @@ def draw_bubbles(found: Sequence[Bubble]) -> Figure:
             "va": "center",
             "fontsize": 9,
         }
-        axes.annotate(f"{number + 1}", (item.macs, item.params), color=INK, **style)
+        named = f"{number + 1} {words(item.model, 24)}" if len(found) <= _FEW else f"{number + 1}"
+        axes.annotate(named, (item.macs, item.params), color=INK, **style)
     for axis, scale, values in (
         (axes.xaxis, axes.set_xscale, [item.macs for item in found]),
         (axes.yaxis, axes.set_yscale, [item.params for item in found]),
@@ -160,7 +166,7 @@ def draw_bubbles(found: Sequence[Bubble]) -> Figure:
             scale("log")
         axis.set_major_formatter(EngFormatter(sep=" "))
     axes.margins(0.18)
-    axes.set_title("the wider the bubble, the larger the field of the last spatial layer", fontsize=9, color=INK)
+    axes.set_title("area of a bubble: that of the field of the last spatial layer", fontsize=9, color=INK)
     _listed(aside, sorted(found, key=lambda item: -item.size))
     return figure
 

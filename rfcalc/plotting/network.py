@@ -11,8 +11,10 @@ import networkx as nx
 from rfcalc.analyses.analysis import Analysis
 from rfcalc.analyses.results import Layer
 from rfcalc.analyses.rollup import fold
+from rfcalc.analyses.rollup import parts as _parts
 from rfcalc.report import text
 
+_MOST_BOXES = 48  #: that a picture has unless it is told how deep to go
 _PASSING = 0.25  #: columns that an arrow takes on its way past a row
 
 
@@ -82,10 +84,19 @@ def diagram(analysis: Analysis, depth: int | None = None) -> Diagram:
     edges = {(graph[ref.node].owner, record.owner) for record in graph for ref in record.inputs}
     pairs = {(box[tail], box[head]) for tail, head in edges if tail in box and head in box}
     return Diagram(
-        text.clean(analysis.model),
+        text.titled(analysis.model),
         tuple(_item(at, name, layers) for at, ((_, name), layers) in enumerate(groups.items())),
         tuple(Arrow(tail, head, tail > head) for tail, head in sorted(pairs) if tail != head),
     )
+
+
+def usual_depth(analysis: Analysis) -> int | None:
+    """How deep to fold a network so that a picture of it can be read: not at all, or to the deepest depth that does."""
+    names = [layer.name for layer in analysis.layers]
+    if len(names) <= _MOST_BOXES:
+        return None
+    depths = range(max(len(_parts(name)) for name in names), 0, -1)
+    return next((depth for depth in depths if len({fold(name, depth) for name in names}) <= _MOST_BOXES), 1)
 
 
 def _item(ident: int, name: str, layers: Sequence[Layer]) -> Item:

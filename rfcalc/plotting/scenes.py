@@ -127,7 +127,7 @@ def field_scene(analysis: Analysis, layers: Sequence[str | int] = (), at: Sequen
     if not panels:
         sources = text.listed([source.name for source in analysis.sources])
         raise UsageError(f"nothing to draw: {_names(chosen)} of {analysis.model}: no field along any axis of {sources}")
-    title = f"{text.clean(analysis.model)}: what one unit sees"
+    title = f"{text.titled(analysis.model)}: what one unit sees"
     return Scene(title, tuple(panels), tuple(legend))
 
 

@@ -111,7 +111,7 @@ def _series(analysis: Analysis) -> list[Series]:
             if points:
                 by_points.setdefault((shape[place], points), []).append(axis)
         for (extent, points), axes in by_points.items():
-            parts = [text.clean(analysis.model)]
+            parts = [text.titled(analysis.model)]
             parts += [text.clean(source.name)] if len(analysis.sources) > 1 else []
             parts += [",".join(axes)] if len(by_points) > 1 else []
             found.append(Series(" ".join(parts), extent, points))
@@ -144,7 +144,7 @@ def cost_series(analysis: Analysis) -> Costs:
         for layer, params_sum, macs_sum in zip(layers, params, macs, strict=True)
     )
     totals = analysis.totals
-    return Costs(text.clean(analysis.model), rows, totals.params, totals.macs, totals.status == "complete")
+    return Costs(text.titled(analysis.model), rows, totals.params, totals.macs, totals.status == "complete")
 
 
 def bubbles(analyses: Sequence[Analysis], names: Sequence[str] = ()) -> tuple[Bubble, ...]:
@@ -158,7 +158,7 @@ def _bubble(analysis: Analysis, name: str) -> Bubble:
     field = _only(found.spatial)
     sides = () if field is None else (field.local_size or ()) if text.has_local(field) else field.size
     words = "no window" if field is None else text.size(field)
-    model = text.clean(name)
+    model = text.titled(name)
     return Bubble(model, found.params, found.macs, max(sides, default=0), words, found.status == "complete")
 
 

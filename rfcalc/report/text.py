@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -159,15 +160,15 @@ def _interval(interval: Region) -> str:
 def apart(field: ReceptiveField) -> list[Misalignment]:
     """The joins whose branches are not aligned, without those of a causal model.
 
-    Where no unit sees anything behind its own place, branches of one stride all end there: their centres differ only as
-    far as they look back.
+    Where no unit of a sequence sees anything behind its own place, branches of one stride all end there: their centres
+    differ only as far as they look back.
     """
     found = []
     for item in field.misaligned:
         at = field.axes.index(item.axis) if item.axis in field.axes else -1
         reach = field.reach[at] if field.reach is not None and 0 <= at < len(field.reach) else None
         one_stride = len({stride for stride, _ in item.branches}) == 1
-        if reach is None or reach[1] > 0 or not one_stride:
+        if len(field.axes) != 1 or reach is None or reach[1] > 0 or not one_stride:
             found.append(item)
     return found
 
@@ -197,6 +198,14 @@ def attribute(value: Any) -> str:
 def attributes(values: Mapping[str, Any]) -> str:
     """``kernel 3x3, stride 1x1``."""
     return ", ".join(f"{name.replace('_', ' ')} {attribute(value)}" for name, value in values.items())
+
+
+_FOLDERS = re.compile(r"^(?:[^\s(\"']*[/\\])(?=[^/\\]+\.(?:py|json|pt2|pt|onnx|keras)(?:$|:))")
+
+
+def titled(model: str) -> str:
+    """A model's name as a title: without the folders that its file is in."""
+    return clean(_FOLDERS.sub("", model))
 
 
 def clean(text: str) -> str:

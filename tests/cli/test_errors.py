@@ -27,7 +27,7 @@ from tests.cli.conftest import Invoke
         (("--format", "yaml"), "'yaml' is not one of 'table', 'json', 'csv', 'markdown', 'latex', 'html'"),
         (("--lyer", "2"), "see rfcalc show --help"),
         (("--layer",), "requires an argument"),
-        (("again",), "unexpected extra argument"),
+        (("again",), "rfcalc show takes one model, got again besides"),
         (("-o", "/nowhere/at/all.txt"), "cannot write /nowhere/at/all.txt: there is no directory /nowhere/at"),
         (("-o", "/"), "cannot write /: it is a directory"),
         (("-o", "/proc/rfcalc.txt"), "cannot write /proc/rfcalc.txt"),
