@@ -19,6 +19,8 @@ class FakeAnalysis:
     totals: Totals
     layers: tuple[Layer, ...]
     scans: tuple[Any, ...] = ()
+    outputs: tuple[Layer, ...] = ()
+    of: str | None = None
 
     def to_dict(self, layers: Sequence[Layer] | None = None) -> dict[str, Any]:
         return {"schema": "rfcalc/1", "model": self.model, "layers": [layer.to_dict() for layer in layers or ()]}
