@@ -350,18 +350,24 @@ def footprint(
     *,
     axes: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None = None,
     training: bool = False,
-) -> dict[str, int]:
-    """What a budget's limits on memory are held against, by the limit: ``max_memory`` and ``max_saved``.
+) -> dict[str, Any]:
+    """What a budget's limits beyond the graph are held against, by the limit: memory, and tiles.
 
     ``max_memory`` is the peak of inference, or with ``training`` of a step with AdamW; ``max_saved`` is what autograd
-    keeps for the way back.
+    keeps for the way back. ``max_halo`` and ``tile_exact`` have what was found, and the first layer to blame or "".
     """
-    if not wanted:
-        return {}
+    tiles: dict[str, Any] = {}
+    if {"max_halo", "tile_exact"} & set(wanted):
+        plan = tile(model, inputs, axes=axes, training=training)
+        reason = plan.reasons[0] if plan.reasons else ""
+        verdict = "exact" if plan.exact else "impossible"
+        tiles = {"tile_exact": (verdict, reason), "max_halo": (plan.max_halo if plan.exact else verdict, reason)}
+    if not {"max_memory", "max_saved"} & set(wanted):
+        return tiles
     found = memory(model, inputs, training=training or "max_saved" in wanted, axes=axes)
     step = found.training
     peak = step.peak_bytes if step is not None and training else found.peak_bytes
-    return {"max_memory": peak, **({} if step is None else {"max_saved": step.saved_bytes})}
+    return {**tiles, "max_memory": peak, **({} if step is None else {"max_saved": step.saved_bytes})}
 
 
 def tile(

@@ -115,7 +115,7 @@ def _lock(config: pytest.Config) -> Path:
     return (configuration.lock if configuration is not None else None) or config.rootpath / NAME
 
 
-def _checked(path: Path, watched: Watched, graph: Any, flow: Flow, footprint: dict[str, int], update: bool) -> Checked:
+def _checked(path: Path, watched: Watched, graph: Any, flow: Flow, footprint: dict[str, Any], update: bool) -> Checked:
     """The model against the lock and its limits, the lock written if that is asked for and the limits hold."""
     from dataclasses import replace
 

@@ -40,12 +40,16 @@ LIMITS: Mapping[str, Callable[[Any, str], Any]] = {
     "max_activation_bytes": lambda value, where: amount(value, where, of_bytes=True),
     "max_memory": lambda value, where: amount(value, where, of_bytes=True),
     "max_saved": lambda value, where: amount(value, where, of_bytes=True),
+    "max_halo": amount,
+    "tile_exact": streams.independence,
     "min_field": lambda value, where: _fields(value, where),
     "max_growth": percentage,
     **streams.LIMITS,
 }
-#: Those that a pass tells which follows storages, and no graph.
-FOOTPRINT = ("max_memory", "max_saved")
+#: Those about tiles, for which the model is traced at other sizes.
+TILES = ("max_halo", "tile_exact")
+#: Those that the graph of the model does not tell: a pass that follows storages does, or graphs of other sizes.
+FOOTPRINT = ("max_memory", "max_saved", *TILES)
 _SETTINGS = ("name", "model", "input", "axes", "training", "rate", "time", "stream")
 
 

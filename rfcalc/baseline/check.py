@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from rfcalc.baseline import streams
-from rfcalc.baseline.budgets import FOOTPRINT, Limit, Watched
+from rfcalc.baseline.budgets import FOOTPRINT, TILES, Limit, Watched
 from rfcalc.baseline.differences import Difference, compare, model_field
 from rfcalc.baseline.lockfile import Lock, versions
 from rfcalc.baseline.record import Entry
@@ -177,6 +177,8 @@ def hold(limits: Iterable[Limit], new: Entry, old: Entry | None) -> Iterator[Hel
     for limit in limits:
         if limit.key in _CEILINGS:
             yield _ceiling(limit, new)
+        elif limit.key in TILES:
+            yield _tiled(limit, new)
         elif limit.key in FOOTPRINT:
             value = new.footprint.get(limit.key)
             yield Held(limit, value, None if value is None else value <= limit.value)
@@ -186,6 +188,14 @@ def hold(limits: Iterable[Limit], new: Entry, old: Entry | None) -> Iterator[Hel
             yield _flowing(limit, new)
         elif old is not None:
             yield _growth(limit, old, new)
+
+
+def _tiled(limit: Limit, entry: Entry) -> Held:
+    """A limit on tiles: what was found is a halo, or whether tiles are exact, and the first layer to blame if not."""
+    value, reason = entry.footprint.get(limit.key, (None, ""))
+    if value is None or reason:
+        return Held(limit, value, None if value is None else False, reason)
+    return Held(limit, value, limit.key == "tile_exact" or value <= limit.value)
 
 
 def _flowing(limit: Limit, entry: Entry) -> Held:

@@ -125,7 +125,7 @@ class Entry:
     layers: tuple[Row, ...]
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
     flow: Flow | None = field(default=None, compare=False, repr=False)  #: while limits are held that need the graph
-    footprint: Mapping[str, int] = field(default_factory=dict)  #: what limits ask beyond the graph; in no lock
+    footprint: Mapping[str, Any] = field(default_factory=dict)  #: what limits ask beyond the graph; in no lock
 
 
 def entry_of(graph: LayerGraph, name: str, model: str | None) -> Entry:

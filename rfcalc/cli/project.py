@@ -117,8 +117,8 @@ def measuring(config: Config) -> Callable[[Watched], Entry]:
     return measure
 
 
-def _footprint(item: Watched, request: Request) -> dict[str, int]:
-    """What limits on memory are held against; nothing where there are none."""
+def _footprint(item: Watched, request: Request) -> dict[str, Any]:
+    """What limits on memory and tiles are held against; nothing where there are none."""
     from rfcalc import api
     from rfcalc.baseline.budgets import FOOTPRINT
 

@@ -268,7 +268,7 @@ def _found(item: Held) -> str:
 
 
 #: Limits whose finding names the layers that break them.
-_WITH_LAYERS = frozenset({"max_lookahead", "max_latency", "causal", "independent"})
+_WITH_LAYERS = frozenset({"max_lookahead", "max_latency", "causal", "independent", "max_halo", "tile_exact"})
 
 
 def _growth(item: Held) -> str:
