@@ -149,7 +149,7 @@ _ACTIVATIONS: dict[str, Any] = {
 }
 
 
-@rule("FusedConv", "NhwcFusedConv")
+@rule("FusedConv")
 def fused_conv(op: Op, x: T, weight: T, bias: T | None = None, added: T | None = None) -> T:
     """A convolution, a sum and an activation."""
     found: T = _plain("Conv", op, x, weight, bias)
