@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from rfcalc.analyses import cost, naming
+from rfcalc.analyses.needs.extents import Wanted, patches
+from rfcalc.analyses.needs.walk import each_unit, one_box
 from rfcalc.analyses.receptive_field import (
     Source,
     SourceFields,
@@ -247,7 +249,26 @@ class Analysis(Shown):
 
     def with_reads(self, layers: Sequence[Layer]) -> tuple[Layer, ...]:
         """The layers with the patch of every earlier numbered layer that one of their interior units uses."""
-        return tuple(replace(layer, reads=self._patches(layer)) for layer in layers)
+        return tuple(replace(layer, reads=self._needs(layer)) for layer in layers)
+
+    def needs(self, layer: str | int, box: Sequence[int | tuple[int, int]] | None = None) -> tuple[Patch, ...]:
+        """What a layer's units use of every numbered layer before it, the last one first, in one walk back.
+
+        Without ``box``, what one unit uses at most, and which units do (`Extent`). ``box`` is a position or a range
+        (first, last) for each axis of the layer's output along which its units lie in different places, in the order of
+        the axes; then `Patch.region` is what these units use together, cut at the borders, and ``size`` its extent.
+
+        A patch is a box that has all that is used: that of single units of what the walk goes through are put together
+        to the box around them. Raises `UsageError` for a layer or a box that does not exist.
+        """
+        found = self.select(str(layer))[-1]
+        return self._needs(found, None if box is None else self._box(found, box))
+
+    def _needs(self, layer: Layer, positions: Mapping[int, tuple[int, int]] | None = None) -> tuple[Patch, ...]:
+        shape = self.layer_graph[layer.node].shape
+        box = each_unit(shape, self._places(layer)) if positions is None else one_box(shape, positions)
+        with uncollected():
+            return patches(self.layer_graph, layer.node, box, self._wanted)
 
     @cached_property
     def scans(self) -> tuple[Scan, ...]:
@@ -475,17 +496,43 @@ class Analysis(Shown):
             return (None,) * len(axes)
         return tuple(hull(hit, axis, layer.output_shape[axis]) for axis in axes)
 
-    def _patches(self, layer: Layer) -> tuple[Patch, ...]:
-        before = self.layer_graph.ancestors([layer.node])
-        earlier = [item for item in self.layers if item.node in before and item.index is not None]
-        found = []
-        for item in earlier:
-            between = {ident for ident in before if ident >= item.node} | {layer.node}
-            source = Source(item.name, Ref(item.node), self._axes_of(item.node))
-            fields = analyse_source(self.layer_graph, source, lambda record: record.id == layer.node, between)
-            size = fields.field(layer.node).size
-            found.append(Patch(item.index or 0, item.name, size))
-        return tuple(reversed(found))
+    @cached_property
+    def _wanted(self) -> tuple[Wanted, ...]:
+        """All numbered layers, with the axes along which patches of them are measured."""
+        return tuple(
+            [
+                Wanted(record.index, record.name, record.id, self._axes_of(record.id))
+                for record in self._records
+                if record.index
+            ]
+        )
+
+    def _places(self, layer: Layer) -> set[int]:
+        """The axes of a layer's own output along which its units lie in different places."""
+        record = self.layer_graph[layer.node]
+        own = replace(layer, face=layer.node, output_shape=record.shape)
+        found: set[int] = set()
+        for item in self._in_inputs._fields_for(record):
+            found |= {*self._position_axes(item, own), *item.tensor_axes(layer.node).values()}
+        return found
+
+    def _box(self, layer: Layer, box: Sequence[int | tuple[int, int]]) -> dict[int, tuple[int, int]]:
+        """The positions that are asked for, by axis of the layer's own output."""
+        shape = self.layer_graph[layer.node].shape
+        axes = sorted(self._places(layer))
+        if len(box) != len(axes):
+            shown = "x".join(map(str, shape))
+            raise UsageError(f"a box of layer {layer.name} (output {shown}) has {len(axes)} axes, got {len(box)}")
+        found = {}
+        for axis, asked in zip(axes, box, strict=True):
+            first, last = asked if isinstance(asked, tuple) else (asked, asked)
+            if not 0 <= first <= last < shape[axis]:
+                raise UsageError(
+                    f"{first}..{last} is no range of positions of layer {layer.name}: along axis {axis} they run from 0"
+                    f" to {shape[axis] - 1}"
+                )
+            found[axis] = first, last
+        return found
 
 
 def _is_numbered(record: Node) -> bool:

@@ -116,12 +116,39 @@ class ReceptiveField(Shown):
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """What units of a layer use along one axis of an earlier one, in its positions.
+
+    ``size`` is the largest that one of them uses. Where a window slides over the axis (``period`` is not 0), it is not
+    cut at the borders, and every unit u with ``u % period in phases`` uses so much; else it is cut. ``unit`` is the
+    place of one that does, as (axis of the later layer, position) for each axis that matters. ``region`` is from where
+    to where all units together use the axis, None where they use nothing of it, or all that its window slides over.
+    """
+
+    size: int
+    region: Region
+    unit: tuple[tuple[int, int], ...] = ()
+    period: int = 0
+    phases: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Patch:
-    """The patch of an earlier numbered layer that one interior unit uses: its extent along each axis of the fields."""
+    """The patch of an earlier numbered layer that a unit uses: its size along each axis that fields are measured along.
+
+    ``extents`` has more of each of them: which units attain the size, and the region that a box of units uses.
+    """
 
     index: int
     name: str
     size: tuple[int, ...]
+    axes: tuple[str, ...] = ()
+    extents: tuple[Extent, ...] = ()
+
+    @property
+    def region(self) -> tuple[Region, ...]:
+        """From where to where each axis is used by all units that were asked for."""
+        return tuple([extent.region for extent in self.extents])
 
     def to_dict(self) -> dict[str, Any]:
         return {"index": self.index, "name": self.name, "size": list(self.size)}
