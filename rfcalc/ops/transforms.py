@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rfcalc.ops.common import per_axis, times
 from rfcalc.ops.registry import SIZED_BY_DATA, Arg, ArgRead, Call, Effect, numel, rule
-from rfcalc.reads import Group, Pad, Permute, Reduce, Reshape, Slice, Spans, Step, Steps, Take
+from rfcalc.reads import (
+    Group,
+    Pad,
+    Permute,
+    Place,
+    Reduce,
+    Reshape,
+    Slice,
+    Spans,
+    Step,
+    Steps,
+    Take,
+    Transposed,
+    Window,
+)
 
 _DATA_DEPENDENT = "data-dependent positions"
 
@@ -194,33 +208,61 @@ def col2im(call: Call) -> Effect:
     kernel, stride, padding, dilation = _window_settings(call)
     *lead, channels, height, width = call.out.shape
     k = len(lead)
-    places = []
-    landing = []
-    for axis, size in enumerate((height, width)):
-        count = (size + 2 * padding[axis] - dilation[axis] * (kernel[axis] - 1) - 1) // stride[axis] + 1
-        places.append(count)
-        landing.append(_landing(size, kernel[axis], count, stride[axis], padding[axis], dilation[axis]))
+    sizes = height, width
+    places = [(sizes[at] + 2 * padding[at] - dilation[at] * (kernel[at] - 1) - 1) // stride[at] + 1 for at in range(2)]
     split = (*lead, channels, *kernel, *places)
-    order = (*range(k + 1), k + 1, k + 3, k + 2, k + 4)
-    flat = (*lead, channels, kernel[0] * places[0], kernel[1] * places[1])
-    ordered: Steps = (Reshape(x.shape, split), Permute(order), Reshape(tuple(split[axis] for axis in order), flat))
-    reads: list[ArgRead] = [
-        (x, (*ordered, Take(k + 1, rows), Take(k + 2, columns))) for rows in landing[0] for columns in landing[1]
-    ]
-    summands = np.outer(*(np.sum([np.array(take) >= 0 for take in takes], axis=0) for takes in landing))
+    order = (*range(k + 1), k + 3, k + 1, k + 4, k + 2)
+    ordered: Steps = (Reshape(x.shape, split), Permute(order))
+    rows, columns = (_layers(kernel[at], stride[at], padding[at], dilation[at], sizes[at]) for at in range(2))
+    reads: list[ArgRead] = []
+    for row in rows:
+        for column in columns:
+            cut = (*row.taps(k + 2, kernel[0]), *column.taps(k + 4, kernel[1]))
+            before = (*lead, channels, places[0], row.width, places[1], column.width)
+            after = (*lead, channels, places[0] * row.width, places[1] * column.width)
+            landed = (row.landed(k + 1), column.landed(k + 2))
+            reads.append((x, (*ordered, *cut, Reshape(before, after), *landed)))
+    summands = np.outer(
+        *(_summands(sizes[at], kernel[at], places[at], stride[at], padding[at], dilation[at]) for at in range(2))
+    )
     additions = numel(lead) * channels * int(np.maximum(summands - 1, 0).sum())
     return Effect("reshape", reads, flops={"elementwise": additions}, attrs=_window_attrs(call))
 
 
-def _landing(size: int, kernel: int, count: int, stride: int, padding: int, dilation: int) -> list[tuple[int, ...]]:
-    """Which pairs, as tap*count + window, land on every position: row r has the r-th of each position, or -1."""
-    pairs: list[list[int]] = [[] for _ in range(size)]
-    for tap in range(kernel):
-        for window in range(count):
-            place = window * stride - padding + tap * dilation
-            if 0 <= place < size:
-                pairs[place].append(tap * count + window)
-    return [tuple(row[r] if r < len(row) else -1 for row in pairs) for r in range(max(1, *map(len, pairs)))]
+class _Layer(NamedTuple):
+    """Taps of a fold that lie side by side, those of one window next to those of the window before: where windows
+    overlap, several layers of them."""
+
+    first: int
+    count: int
+    width: int  #: places from one window to the next; taps that are missing hold nothing
+    stride: int
+    before: int
+    out: int
+
+    def taps(self, axis: int, kernel: int) -> Steps:
+        """From all taps along an axis to those of the layer."""
+        steps: Steps = () if self.count == kernel else (Slice(axis, self.first, 1, self.count),)
+        return steps if self.count == self.width else (*steps, Place(axis, self.count, 0, self.width))
+
+    def landed(self, axis: int) -> Step:
+        """From taps of all windows in a row to positions."""
+        if self.stride == 1:
+            return Window(axis, 1, 1, 1, -self.before, self.out)
+        return Transposed(axis, 1, self.stride, 1, self.before, self.out)
+
+
+def _layers(kernel: int, stride: int, padding: int, dilation: int, size: int) -> list[_Layer]:
+    if dilation == 1 or kernel == 1:
+        starts = range(0, kernel, stride)
+        return [_Layer(tap, min(stride, kernel - tap), stride, 1, padding - tap, size) for tap in starts]
+    return [_Layer(tap, 1, 1, stride, padding - dilation * tap, size) for tap in range(kernel)]
+
+
+def _summands(size: int, kernel: int, count: int, stride: int, padding: int, dilation: int) -> np.ndarray:
+    """How many taps of windows land on each position."""
+    place = stride * np.arange(count)[:, None] + dilation * np.arange(kernel) - padding
+    return np.bincount(place[(place >= 0) & (place < size)], minlength=size)
 
 
 def _window_settings(call: Call) -> list[tuple[int, ...]]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 
+import rfcalc
 from rfcalc import reads
 from rfcalc.graph import TensorInfo
 from rfcalc.ops import Arg, Call, lookup
@@ -162,6 +163,29 @@ def test_fold_needs_one_read_for_each_overlapping_window():
     effect = check_op(ATEN.col2im.default, columns, [6, 6], [2, 2], [1, 1], [0, 0], [2, 2])
     assert len(effect.reads) == 1
     assert effect.flops == {"elementwise": 0}
+
+
+def test_a_window_slides_over_what_is_folded():
+    """Windows as columns and back: each position sees the windows that it lies in, 2*kernel - 1 rows and columns."""
+
+    class Folded(torch.nn.Module):
+        def forward(self, x):
+            columns = torch.nn.functional.unfold(x, 3, padding=1) * 2
+            return torch.nn.functional.max_pool2d(torch.nn.functional.fold(columns, x.shape[2:], 3, padding=1), 1)
+
+    field = rfcalc.analyze(Folded(), (2, 12, 9)).ops[-1].receptive_field
+
+    assert (field.size, field.stride, field.start) == ((1, 1), (1, 1), (0, 0))  # what went out comes back
+
+    class Mixed(torch.nn.Module):
+        def forward(self, x):
+            columns = torch.nn.functional.unfold(x, 4, stride=2)
+            columns = columns.mean(1, keepdim=True).expand(-1, 2 * 16, -1)
+            return torch.nn.functional.fold(columns, x.shape[2:], 4, stride=2)
+
+    field = rfcalc.analyze(Mixed(), (2, 16, 12)).ops[-1].receptive_field
+
+    assert (field.size, field.period, field.stride) == ((6, 6), (2, 2), (1, 1))
 
 
 # --- Fourier transforms -----------------------------------------------------------------------------------------------
