@@ -121,6 +121,13 @@ def report(total: Tally, seed: int, seconds: float) -> dict[str, Any]:
     }
 
 
+def write(path: Path, found: dict[str, Any]) -> None:
+    """Write a result, all of it or nothing."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=10_000, help="networks to draw")
@@ -132,12 +139,14 @@ def main() -> int:
     start, total = time.monotonic(), Tally()
     for tally in run(range(options.seed, options.seed + options.count), options.jobs, options.minutes):
         total.add(tally)
+        found = report(total, options.seed, time.monotonic() - start)
+        write(options.output, found)  # a run that is ended has shown what it has shown
         for difference in tally.differences if len(total.differences) < SHOWN else ():
             print(f"seed {difference['seed']}: {difference['differences'][0]}", file=sys.stderr)
         if sys.stderr.isatty():
             print(f"\r{total.networks} of {options.count}", end="", file=sys.stderr)
     found = report(total, options.seed, time.monotonic() - start)
-    options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    write(options.output, found)
     print(
         f"{found['networks']:,} networks, {found['ops_drawn']:,} ops of {len(KINDS)} kinds, "
         f"{total.exact:,} fields exact and {total.upper_bound:,} contained; "
