@@ -234,7 +234,7 @@ class _Layer(NamedTuple):
     overlap, several layers of them."""
 
     first: int
-    count: int
+    taken: int
     width: int  #: places from one window to the next; taps that are missing hold nothing
     stride: int
     before: int
@@ -242,8 +242,8 @@ class _Layer(NamedTuple):
 
     def taps(self, axis: int, kernel: int) -> Steps:
         """From all taps along an axis to those of the layer."""
-        steps: Steps = () if self.count == kernel else (Slice(axis, self.first, 1, self.count),)
-        return steps if self.count == self.width else (*steps, Place(axis, self.count, 0, self.width))
+        steps: Steps = () if self.taken == kernel else (Slice(axis, self.first, 1, self.taken),)
+        return steps if self.taken == self.width else (*steps, Place(axis, self.taken, 0, self.width))
 
     def landed(self, axis: int) -> Step:
         """From taps of all windows in a row to positions."""

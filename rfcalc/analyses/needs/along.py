@@ -106,13 +106,11 @@ class _Least:
 
     def between(self, first: Array, last: Array) -> Array:
         """The least from each first to its last place."""
-        if self.rises:
-            return self.row[first]
-        if self.falls:
-            return self.row[last]
+        if self.rises or self.falls:
+            return np.asarray(self.row[first if self.rises else last])
         first, last = np.broadcast_arrays(first, last)
         level = np.frexp(last - first + 1)[1] - 1
-        return np.minimum(self._doubled[level, first], self._doubled[level, last + 1 - (1 << level)])
+        return np.asarray(np.minimum(self._doubled[level, first], self._doubled[level, last + 1 - (1 << level)]))
 
 
 @lru_cache(maxsize=1 << 13)

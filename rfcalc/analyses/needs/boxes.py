@@ -82,7 +82,7 @@ def after(shape: Shape, step: Any, blocks: Masks) -> Shape:
     """The shape of a tensor after a step that fits it."""
     kind = type(step)
     if kind is reads.Reshape:
-        return step.shape_out
+        return tuple(step.shape_out)
     if kind is reads.Permute:
         return tuple([shape[axis] for axis in step.axes])
     if kind is reads.Reduce:

@@ -17,7 +17,7 @@ from rfcalc.graph import LayerGraph, Ref
 class Wanted(NamedTuple):
     """An earlier numbered layer of which it is asked what is used, and its axes that count."""
 
-    index: int
+    number: int
     name: str
     node: int
     axes: Mapping[str, int]
@@ -34,7 +34,7 @@ def patches(graph: LayerGraph, ident: int, box: Box, wanted: Sequence[Wanted]) -
         own = tuple(item.axes.values())
         used = extents(found[item.node], own, units) if item.node in found else [Extent(0, None)] * len(own)
         made.append(
-            Patch(item.index, item.name, tuple([extent.size for extent in used]), tuple(item.axes), tuple(used))
+            Patch(item.number, item.name, tuple([extent.size for extent in used]), tuple(item.axes), tuple(used))
         )
     return tuple(made)
 

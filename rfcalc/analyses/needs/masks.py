@@ -30,7 +30,9 @@ class Masks:
         found = self._free.get((mask, rank))
         if found is None:
             blocked = self._blocked[mask]
-            found = self._free[mask, rank] = ~blocked.reshape((1,) * (rank - blocked.ndim) + blocked.shape)
+            found = self._free[mask, rank] = np.logical_not(
+                blocked.reshape((1,) * (rank - blocked.ndim) + blocked.shape)
+            )
         return found
 
     def left(self, axes: Sequence[Digits], free: Array) -> tuple[tuple[Digits, ...], bool] | None:
@@ -53,7 +55,7 @@ class Masks:
         if found is None:  # too many to be told apart
             return tuple(cut), False
         lo, hi = found
-        gone = lo[0] > hi[0]
+        gone = np.greater(lo[0], hi[0])
         if gone.all():
             return None
         made = [list(own) for own in cut]
@@ -82,13 +84,13 @@ def _inner_digit(free: Array, axis: int) -> int:
     extent = free.shape[axis]
     rows = np.moveaxis(free, axis, -1).reshape(-1, extent)
     steps = np.diff(rows.astype(np.int8), axis=1)
-    if ((steps == 1).sum(1) + rows[:, 0] <= 1).all():
+    if np.less_equal(np.equal(steps, 1).sum(axis=1) + rows[:, 0], 1).all():
         return 1
     for inner in sorted(range(2, extent), key=lambda inner: abs(inner * inner - extent)):
         if extent % inner:
             continue
         grid = rows.reshape(len(rows), extent // inner, inner)
-        if (grid == (grid.any(2)[:, :, None] & grid.any(1)[:, None, :])).all():
+        if np.array_equal(grid, np.logical_and(grid.any(2, keepdims=True), grid.any(1, keepdims=True))):
             return inner
     return 1
 
@@ -112,11 +114,11 @@ def _hulls(free: Array, ends: Sequence[tuple[Array, Array]]) -> tuple[list[Array
     if len(wide) <= 1:
         lo, hi = _along_one(free, lo, hi, wide[0] if wide else 0)
     else:
-        ends = np.stack([*lo, *hi])
-        first, which = _different(ends)
+        columns = np.stack([*lo, *hi])
+        first, which = _different(columns)
         if len(first) > MOST:
             return None
-        hulls = np.array([_hull(free, box) for box in ends[:, first].T.tolist()]).T[:, which]
+        hulls = np.array([_hull(free, box) for box in columns[:, first].T.tolist()]).T[:, which]
         lo, hi = list(hulls[: len(lo)]), list(hulls[len(lo) :])
     gone |= lo[0] > hi[0]
     return (
