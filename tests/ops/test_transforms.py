@@ -183,7 +183,7 @@ def test_a_window_slides_over_what_is_folded():
             columns = columns.mean(1, keepdim=True).expand(-1, 2 * 16, -1)
             return torch.nn.functional.fold(columns, x.shape[2:], 4, stride=2)
 
-    field = rfcalc.analyze(Mixed(), (2, 16, 12)).ops[-1].receptive_field
+    field = rfcalc.analyze(Mixed(), (2, 16, 12), axes={"H": 2, "W": 3}).ops[-1].receptive_field
 
     assert (field.size, field.period, field.stride) == ((6, 6), (2, 2), (1, 1))
 
