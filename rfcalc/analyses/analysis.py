@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from rfcalc.analyses import cost, naming
-from rfcalc.analyses.needs.extents import Wanted, patches
-from rfcalc.analyses.needs.walk import each_unit, one_box
+from rfcalc.analyses.needs.asked import needed, position_axes
 from rfcalc.analyses.receptive_field import (
     Source,
     SourceFields,
@@ -203,7 +202,7 @@ class Analysis(Shown):
         """The axes of a layer's output that a position of it, as in ``at``, counts along."""
         name = self._source(source).name
         fields = self._fields_for(self.layer_graph[layer.node])
-        return self._position_axes(next(item for item in fields if item.source.name == name), layer)
+        return position_axes(next(item for item in fields if item.source.name == name), layer)
 
     def regions(self, layer: str | int, *, source: str | None = None) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
         """For each axis of the source, arrays (first, last) that broadcast to the layer's output shape.
@@ -255,20 +254,15 @@ class Analysis(Shown):
         """What a layer's units use of every numbered layer before it, the last one first, in one walk back.
 
         Without ``box``, what one unit uses at most, and which units do (`Extent`). ``box`` is a position or a range
-        (first, last) for each axis of the layer's output along which its units lie in different places, in the order of
-        the axes; then `Patch.region` is what these units use together, cut at the borders, and ``size`` its extent.
-
-        A patch is a box that has all that is used: that of single units of what the walk goes through are put together
-        to the box around them. Raises `UsageError` for a layer or a box that does not exist.
+        (first, last) for each axis of the layer's output along which its units lie in different places; then
+        `Patch.region` is what they use together, cut at the borders. Raises `UsageError` for what does not exist.
         """
-        found = self.select(str(layer))[-1]
-        return self._needs(found, None if box is None else self._box(found, box))
+        return self._needs(self.select(str(layer))[-1], box)
 
-    def _needs(self, layer: Layer, positions: Mapping[int, tuple[int, int]] | None = None) -> tuple[Patch, ...]:
-        shape = self.layer_graph[layer.node].shape
-        box = each_unit(shape, self._places(layer)) if positions is None else one_box(shape, positions)
+    def _needs(self, layer: Layer, box: Sequence[int | tuple[int, int]] | None = None) -> tuple[Patch, ...]:
+        fields = self._in_inputs._fields_for(self.layer_graph[layer.node])
         with uncollected():
-            return patches(self.layer_graph, layer.node, box, self._wanted)
+            return needed(self.layer_graph, layer.node, fields, self._axes_of, box)
 
     @cached_property
     def scans(self) -> tuple[Scan, ...]:
@@ -450,7 +444,7 @@ class Analysis(Shown):
     def _at(self, layer: Layer, at: tuple[int, ...]) -> Layer:
         changed = {}
         for item in self._fields_for(self.layer_graph[layer.node]):
-            axes = self._position_axes(item, layer)
+            axes = position_axes(item, layer.face, layer.output_shape)
             if len(at) != len(axes):
                 shape = "x".join(map(str, layer.output_shape))
                 raise UsageError(
@@ -468,17 +462,6 @@ class Analysis(Shown):
             changed[item.source.name] = replace(layer.receptive_fields[item.source.name], region=region)
         return replace(layer, receptive_fields=changed)
 
-    def _position_axes(self, item: SourceFields, layer: Layer) -> tuple[int, ...]:
-        """The tensor axes that a position counts along: those that move with the source, or else the spatial ones."""
-        found = item.tensor_axes(layer.face)
-        if len(found) == len(item.source.axes):
-            return tuple(sorted(set(found.values())))
-        source = self.layer_graph[item.source.ref.node].outputs[item.source.ref.output].shape
-        rank, own = len(layer.output_shape), sorted(set(item.source.axes.values()))
-        if rank == len(source) and item.varies(layer.face) >= set(own):
-            return tuple(own)
-        return tuple(range(2, rank)) if rank > 3 else (1,) if rank == 3 else ()
-
     def _check_pixel(self, source: Source, at: Sequence[int]) -> None:
         shape = self.layer_graph[source.ref.node].outputs[source.ref.output].shape
         extents = {name: shape[axis] for name, axis in source.axes.items()}
@@ -491,48 +474,10 @@ class Analysis(Shown):
                 )
 
     def _hulls(self, item: SourceFields, layer: Layer, hit: np.ndarray | None) -> tuple[tuple[int, int] | None, ...]:
-        axes = self._position_axes(item, layer)
+        axes = position_axes(item, layer.face, layer.output_shape)
         if hit is None:
             return (None,) * len(axes)
         return tuple(hull(hit, axis, layer.output_shape[axis]) for axis in axes)
-
-    @cached_property
-    def _wanted(self) -> tuple[Wanted, ...]:
-        """All numbered layers, with the axes along which patches of them are measured."""
-        return tuple(
-            [
-                Wanted(record.index, record.name, record.id, self._axes_of(record.id))
-                for record in self._records
-                if record.index
-            ]
-        )
-
-    def _places(self, layer: Layer) -> set[int]:
-        """The axes of a layer's own output along which its units lie in different places."""
-        record = self.layer_graph[layer.node]
-        own = replace(layer, face=layer.node, output_shape=record.shape)
-        found: set[int] = set()
-        for item in self._in_inputs._fields_for(record):
-            found |= {*self._position_axes(item, own), *item.tensor_axes(layer.node).values()}
-        return found
-
-    def _box(self, layer: Layer, box: Sequence[int | tuple[int, int]]) -> dict[int, tuple[int, int]]:
-        """The positions that are asked for, by axis of the layer's own output."""
-        shape = self.layer_graph[layer.node].shape
-        axes = sorted(self._places(layer))
-        if len(box) != len(axes):
-            shown = "x".join(map(str, shape))
-            raise UsageError(f"a box of layer {layer.name} (output {shown}) has {len(axes)} axes, got {len(box)}")
-        found = {}
-        for axis, asked in zip(axes, box, strict=True):
-            first, last = asked if isinstance(asked, tuple) else (asked, asked)
-            if not 0 <= first <= last < shape[axis]:
-                raise UsageError(
-                    f"{first}..{last} is no range of positions of layer {layer.name}: along axis {axis} they run from 0"
-                    f" to {shape[axis] - 1}"
-                )
-            found[axis] = first, last
-        return found
 
 
 def _is_numbered(record: Node) -> bool:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 import rfcalc
 from rfcalc.analyses.analysis import Analysis
 from rfcalc.analyses.needs import walk as walking
+from rfcalc.analyses.needs.asked import wanted
 from rfcalc.analyses.needs.extents import patches
 from rfcalc.analyses.needs.walk import each_unit
 from rfcalc.api import layer_graph
@@ -59,7 +60,9 @@ def test_random_networks():
         a = Analysis(layer_graph(net, tuple(inputs), training=net.training))
         layer = a.layers[-1]
         shape = a.layer_graph[layer.node].shape
-        for patch in patches(a.layer_graph, layer.node, each_unit(shape, range(len(shape))), a._wanted):
+        for patch in patches(
+            a.layer_graph, layer.node, each_unit(shape, range(len(shape))), wanted(a.layer_graph, a._axes_of)
+        ):
             size = forward(a, layer.name, patch.name)
             assert all(own >= least for own, least in zip(patch.size, size, strict=True)), (seed, patch)
             alike += patch.size == size
@@ -130,7 +133,7 @@ def test_what_goes_round_is_used_on_both_sides():
     (layer,) = [item for item in a.layers if item.kind == "pool"]
     shape = a.layer_graph[layer.node].shape
 
-    (patch,) = patches(a.layer_graph, layer.node, each_unit(shape, range(4)), a._wanted)[-1:]
+    (patch,) = patches(a.layer_graph, layer.node, each_unit(shape, range(4)), wanted(a.layer_graph, a._axes_of))[-1:]
 
     lo, hi = a.regions(layer.name)[0]
     assert patch.extents[0].size == int((hi - lo + 1).max())
