@@ -202,7 +202,8 @@ class Analysis(Shown):
         """The axes of a layer's output that a position of it, as in ``at``, counts along."""
         name = self._source(source).name
         fields = self._fields_for(self.layer_graph[layer.node])
-        return position_axes(next(item for item in fields if item.source.name == name), layer)
+        own = next(item for item in fields if item.source.name == name)
+        return position_axes(own, layer.face, layer.output_shape)
 
     def regions(self, layer: str | int, *, source: str | None = None) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
         """For each axis of the source, arrays (first, last) that broadcast to the layer's output shape.
