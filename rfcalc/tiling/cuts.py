@@ -216,8 +216,17 @@ def _windows(record: Node, twin: Node, extents: tuple[int, int]) -> Iterator[Fra
     for row, twin_row in zip(record.reads, twin.reads, strict=False):
         for read, twin_read in zip(row, twin_row, strict=False):
             for step, against in zip(read.steps, twin_read.steps, strict=False):
+                if isinstance(step, reads.Spans) and isinstance(against, reads.Spans):
+                    yield from _of_spans(step, against, extents)
                 if isinstance(step, reads.Reshape) and isinstance(against, reads.Reshape):
                     yield from _of_reshape(step, against, extents)
+
+
+def _of_spans(step: reads.Spans, against: reads.Spans, extents: tuple[int, int]) -> Iterator[Fraction]:
+    """An interpolation by a ratio repeats its weights after so many positions of what it reads."""
+    longer = len(against.first) - len(step.first)
+    if longer and step.period and (step.period, step.shift) == (against.period, against.shift):
+        yield Fraction(extents[1] - extents[0], longer) * step.period
 
 
 def _of_reshape(step: reads.Reshape, against: reads.Reshape, extents: tuple[int, int]) -> Iterator[Fraction]:

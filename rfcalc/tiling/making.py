@@ -13,7 +13,7 @@ import numpy as np
 
 from rfcalc.analyses import cost
 from rfcalc.analyses.analysis import Analysis
-from rfcalc.errors import UsageError
+from rfcalc.errors import TraceError, UsageError
 from rfcalc.footprint.measure import memory as footprint
 from rfcalc.graph import LayerGraph
 from rfcalc.tiling.cuts import Bench, outputs_of
@@ -162,7 +162,10 @@ def _wrong(
     whole = sizes.at({**others, axis: extent})
     found: dict[int, str] = {}
     for piece in _kinds(row):
-        part = sizes.at({**others, axis: piece.length})
+        try:
+            part = sizes.at({**others, axis: piece.length})
+        except TraceError as error:
+            return dict.fromkeys(range(len(outputs)), f"tiles of {piece.length} along {axis} do not run: {error}")
         pairs = outputs_of(part, whole, layers)
         if pairs is None:
             return dict.fromkeys(range(len(outputs)), f"tiles of {piece.length} along {axis} give other outputs")

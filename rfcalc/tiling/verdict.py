@@ -109,7 +109,8 @@ def _along(sizes: Sizes, axis: str, layers: Sequence[str] | None, refs: Sequence
     bench.left = joint.left
     central = bench.matches(step)
     ends = bench.matches(0), bench.matches(bench.total - bench.length)
-    grids = _grids(bench, step, central)
+    runs = _runs(sizes, bench, step)
+    grids = [grid and lcm(grid, runs) for grid in _grids(bench, step, central)]
     common = lcm(*[grid for grid in grids if grid])
     found = []
     for number, (pair, grid, middle) in enumerate(zip(bench.outputs, grids, central, strict=True)):
@@ -160,11 +161,19 @@ def _grids(bench: Bench, step: int, central: Sequence[Match | None]) -> list[int
     return grids
 
 
+def _runs(sizes: Sizes, bench: Bench, step: int) -> int:
+    """By how much longer tiles may be, so that the model runs on them: a divisor of a number by which they may."""
+    for one in divisors(step):
+        if sizes.runs({**others_of(sizes, bench.axis), bench.axis: bench.length + one}):
+            return one
+    return step
+
+
 def _measured(bench: Bench, number: int, grid: int, common: int, step: int, middle: Match) -> AxisTile:
     """Halo, margin and sizes of one output on its grid."""
     scale = Fraction(middle.offset, step)
     before = grid * ceil(middle.before / (scale * grid))
-    kept = floor((middle.stop / scale - before) / grid) * grid
+    kept = floor(min(middle.stop / scale - before, bench.length - before) / grid) * grid
     after = bench.length - before - kept
     cut = common * max(1, round(bench.length / 2 / common))
     sides = (

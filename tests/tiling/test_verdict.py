@@ -249,3 +249,41 @@ def test_axes_that_only_look_alike(formula: Any) -> None:
         assert (rows.halo, columns.halo) == ((2, 2), (1, 2))
     else:
         assert not any(text.endswith("H") for text in plan.reasons)
+
+
+def test_sizes_that_run_are_part_of_the_grid() -> None:
+    """Pixels put into channels and back are where they were, and still a length has to be even."""
+
+    def there_and_back(own: Any, x: torch.Tensor) -> torch.Tensor:
+        return F.pixel_shuffle(F.pixel_unshuffle(own.a(x), 2), 2)
+
+    model = Formula(there_and_back)
+    plan = rfcalc.tile(model, (2, 32, 32), tile=8)
+
+    assert plan.exact
+    assert plan.outputs[0].axes["H"].align == 2
+    assert gap(model, plan, (1, 2, 32, 32)) < 1e-12
+
+
+def test_an_upsampling_by_a_ratio_has_its_grid() -> None:
+    """By 3/2 linearly: two pixels are three units, with weights of their own."""
+
+    def wider(own: Any, x: torch.Tensor) -> torch.Tensor:
+        return own.a(F.interpolate(x, scale_factor=1.5, mode="bilinear"))
+
+    model = Formula(wider)
+    plan = rfcalc.tile(model, (2, 32, 32), tile=12)
+    found = plan.outputs[0].axes["H"]
+
+    assert (found.align, str(found.scale)) == (2, "3/2")
+    assert gap(model, plan, (1, 2, 32, 32)) < 1e-12
+
+
+def test_padding_on_one_side() -> None:
+    """Two rows before the first: unit u is in the place of pixel u - 2."""
+    model = Formula(lambda own, x: own.a(F.pad(x, (0, 3, 2, 0))))
+    plan = rfcalc.tile(model, (2, 32, 32), tile=12)
+    found = plan.outputs[0].axes["H"]
+
+    assert (found.halo, found.margin) == ((3, 0), (3, 0))
+    assert gap(model, plan, (1, 2, 32, 32)) < 1e-12
