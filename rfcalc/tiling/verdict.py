@@ -173,7 +173,7 @@ def _measured(bench: Bench, number: int, grid: int, common: int, step: int, midd
     """Halo, margin and sizes of one output on its grid."""
     scale = Fraction(middle.offset, step)
     before = grid * ceil(middle.before / (scale * grid))
-    kept = floor(min(middle.stop / scale - before, bench.length - before) / grid) * grid
+    kept = floor(min(middle.stop / scale - before, Fraction(bench.length - before)) / grid) * grid
     after = bench.length - before - kept
     cut = common * max(1, round(bench.length / 2 / common))
     sides = (
