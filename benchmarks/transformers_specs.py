@@ -13,6 +13,7 @@ import inspect
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -76,6 +77,7 @@ class Entry:
         beside = [name for name in _BESIDE if name in inspect.signature(model.forward).parameters and name not in first]
         for name in beside:
             yield first | {name: _made(name, model, model.config)}
+        yield first | {"use_cache": False}  # of few layers none may have a cache that tells its length
 
 
 def entries() -> Iterator[Entry]:
@@ -158,10 +160,10 @@ def _put(config: Any, name: str, value: Any) -> None:
 # --- inputs -----------------------------------------------------------------------------------------------------------
 
 
-def natural_inputs(model: nn.Module, config: Any) -> dict[str, torch.Tensor]:
+def natural_inputs(model: nn.Module, config: Any) -> dict[str, Any]:
     """What a tokenizer or processor gives for one example, by the names that the forward pass asks for."""
     parameters = inspect.signature(model.forward).parameters
-    made: dict[str, torch.Tensor] = {}
+    made: dict[str, Any] = {}
     main = next((name for name in _MAIN if name in parameters), None)
     if main is None:
         raise NoInputError(f"asks for {', '.join(list(parameters)[:4])}")
@@ -172,13 +174,16 @@ def natural_inputs(model: nn.Module, config: Any) -> dict[str, torch.Tensor]:
         made["decoder_input_ids"] = torch.ones(BATCH, TOKENS, dtype=torch.long)
     for name, parameter in parameters.items():
         needed = parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-        if needed and name not in made:
+        if needed and name not in made and name != "kwargs":
             made[name] = _made(name, model, config)
     return made
 
 
 #: What a model is mainly given, the first of these names that its forward pass knows.
-_MAIN = ("input_ids", "pixel_values", "pixel_values_videos", "input_features", "input_values", "past_values")
+_MAIN = (
+    *("input_ids", "pixel_values", "pixel_values_videos", "input_features", "input_values", "past_values"),
+    *("grid_thw", "inputs", "hidden_states", "inputs_embeds", "latents"),
+)
 
 
 #: What may come beside the main input.
@@ -200,7 +205,32 @@ def _made(name: str, model: nn.Module, config: Any) -> torch.Tensor:
         return torch.zeros(BATCH, TOKENS, 4, dtype=torch.long)
     if name in ("past_values", "past_observed_mask"):
         return torch.ones(BATCH, *_series(config))
+    if name in ("grid_thw", "image_grid_thw"):
+        return torch.tensor([[1, *_GRID]])
+    if name == "hidden_states" and any("grid_thw" in key for key in inspect.signature(model.forward).parameters):
+        return torch.rand(prod(_GRID), _patch(config))
+    if name in ("hidden_states", "inputs_embeds", "latents"):
+        return torch.rand(BATCH, TOKENS, int(_find(config, "hidden_size", "d_model", "dim", default=64)))
+    if name == "input_features_mask":
+        return torch.ones(BATCH, 128, dtype=torch.long)
+    if name == "inputs":
+        return torch.rand(BATCH, 32, int(_find(config, "d_model", default=64)))
+    if name.endswith(("attention_mask", "_padding")):
+        return torch.ones(BATCH, TOKENS, dtype=torch.long)
+    if name == "prompt_pixel_values":
+        return _pixels(name, config)
     raise NoInputError(f"asks for {name}")
+
+
+#: Patches of an image that comes as a row of them: down and across.
+_GRID = (8, 8)
+
+
+def _patch(config: Any) -> int:
+    """Numbers in one patch of such an image."""
+    side = _find(config, "patch_size", default=14)
+    frames = _find(config, "temporal_patch_size", default=1)
+    return int(_find(config, "in_channels", "in_chans", "num_channels", default=3) * frames * side * side)
 
 
 def _find(config: Any, *names: str, default: Any = None) -> Any:
