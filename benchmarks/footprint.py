@@ -238,6 +238,7 @@ def _activations_text(document: dict[str, Any]) -> str:
         (name, row["paper"], row["hooks"], f"{row['elements'] / 1e6:.3f}") for name, row in document["regnet"].items()
     ]
     failed = [f"- {name}: {row['error']}" for name, row in document["rows"].items() if "error" in row]
+    said = f"Of {len(known)} rows of timm's files {len(equal)} are equal to their two decimals; the others:"
     return "\n".join(
         [
             "# Activations",
@@ -247,7 +248,7 @@ def _activations_text(document: dict[str, Any]) -> str:
             "",
             tabulate(head, headers=("model", "paper", "hooks", "rfcalc"), tablefmt="github", disable_numparse=True),
             "",
-            f"Of {len(known)} rows of timm's files {len(equal)} are equal to their two decimals. The others:",
+            said,
             "",
             tabulate(apart, headers=("model", "size", "published", "rfcalc"), tablefmt="github", disable_numparse=True),
             *(["", "Not traced:", "", *failed] if failed else []),
