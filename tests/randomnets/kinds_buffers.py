@@ -113,7 +113,7 @@ class Faded(nn.Module):
         return x @ weights.transpose(-1, -2)
 
 
-@kind("buffer", misleads=True)
+@kind("buffer", misleads=True, product=True)
 def faded(rng: Random, x: torch.Tensor) -> nn.Module | None:
     return Faded(rng.choice(["exp", "exp2", "sigmoid"]), 1) if x.ndim == 3 and x.shape[-1] > 1 else None
 

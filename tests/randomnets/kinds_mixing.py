@@ -212,13 +212,14 @@ def shifted_windows(rng: Random, x: torch.Tensor) -> nn.Module | None:
 
 
 def _masked_fill(x: torch.Tensor, low: float, keys: int, step: int) -> torch.Tensor:
-    """The weights of attention to a band of keys (two at least: a softmax over one does not depend on it)."""
+    """The weights of attention to a band of keys (two at least: a softmax over one does not depend on it), each key's
+    times a number of its own, for the sum of all is 1 whatever they are."""
     tokens = _bounded(x.flatten(1, -2))
     rows = torch.arange(tokens.shape[1])
     hidden = (rows[:, None] + step < rows[None, :]) | (rows[:, None] - rows[None, :] > keys)
     uneven = torch.linspace(0.5, 1.5, tokens.shape[1], dtype=x.dtype)  # equal tokens get unequal weights
     scores = (tokens @ tokens.mT * uneven).masked_fill(hidden, low)
-    return scores.softmax(-1)
+    return scores.softmax(-1) * uneven
 
 
 @kind("attention", misleads=True, product=True, zeros=True, invariant=True)
