@@ -290,7 +290,7 @@ class Rwkv(nn.Module):
 
 
 class Leak(nn.Module):
-    """Three published ways in which models that were meant to be causal are not."""
+    """Ways in which models that are meant to be causal are not, as they have been published."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -331,10 +331,10 @@ PAPERS = (
     Case("attention in chunks of 8, 4 ahead", "Emformer, Shi 2021", Emformer, (1, 96, 8), 1),
     Case("causal 3D tokenizer", "MAGVIT-v2, Yu 2024", CausalVideo, (1, 3, 24, 8, 8), 2),
     Case("RWKV-4 time mixing", "Peng 2023", Rwkv, (1, 64, 8), 1),
-    Case("leak: group norm over time", "MAGVIT-v2 open code 27", lambda: CausalVideo(True), (1, 3, 24, 8, 8), 2),
-    Case("leak: padding on both sides", "open-retina 136", lambda: Leak("same"), (1, 8, 64), 2),
-    Case("leak: a mask off by one", "nanochat", lambda: Leak("mask"), (1, 8, 64), 2),
-    Case("leak: a norm over the sequence", "Olmax", lambda: Leak("norm"), (1, 8, 64), 2),
+    Case("leak: group norm over time", "rebuilt", lambda: CausalVideo(True), (1, 3, 24, 8, 8), 2),
+    Case("leak: padding on both sides", "rebuilt", lambda: Leak("same"), (1, 8, 64), 2),
+    Case("leak: a mask off by one", "rebuilt", lambda: Leak("mask"), (1, 8, 64), 2),
+    Case("leak: a norm over the sequence", "rebuilt", lambda: Leak("norm"), (1, 8, 64), 2),
 )
 
 

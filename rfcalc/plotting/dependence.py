@@ -69,7 +69,7 @@ def dependence(analysis: Analysis, layer: str | int | None = None, axis: str | N
             {at * (count - 1) // max(1, min(count, MOST_UNITS) - 1) for at in range(min(count, MOST_UNITS))}
         )
         units = [Unit(at, int(first[at]), int(last[at]), *_own(at, place.hop)) for at in chosen]
-        return Dependence(graph.model, name, line.source.name, line.name, line.extent, count, tuple(units))
+        return Dependence(graph.model, name, line.source.name, line.label, line.extent, count, tuple(units))
     raise UsageError(
         f"the units of {name} follow no order in time along {line.name} of {line.source.name}: name another layer"
     )

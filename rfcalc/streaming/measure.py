@@ -27,6 +27,11 @@ class Timeline:
 
     source: InputInfo
     name: str
+    called: str = ""  #: what the user calls the only axis of an input
+
+    @property
+    def label(self) -> str:
+        return self.called or self.name
 
     @property
     def axis(self) -> int:
@@ -80,7 +85,7 @@ def stream(
     return Streaming(
         model=graph.model,
         source=line.source.name,
-        axis=line.name,
+        axis=line.label,
         shape=line.source.shape,
         extent=line.extent,
         outputs=tuple(seen.values()),
@@ -116,7 +121,7 @@ def timeline(graph: LayerGraph, axis: str | None, source: str | None) -> Timelin
     if len(chosen) != 1:
         known = ", ".join(f"{name} (axis {place})" for name, place in item.axes.items())
         raise UsageError(f"which axis of {item.name} is time? Say --axis with one of {known}")
-    return Timeline(item, chosen[0])
+    return Timeline(item, chosen[0], axis or "")
 
 
 def _named(graph: LayerGraph, source: str) -> list[InputInfo]:

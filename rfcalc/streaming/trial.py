@@ -37,7 +37,7 @@ UNITS = 6  #: that are tried of each output
 NEAR = (0, 1, 2, 4)
 #: How much one sample is moved, by restart: what a dead unit or a maximum hides from one change shows to another, and
 #: by many small weights little arrives.
-SIZES = (1.0, 30.0, 1e3, 1e6, 1e9, 1e12, 1e9, 1e6)
+SIZES = (1.0, 30.0, 1e3, 1e4, 1e6, 300.0, 1e5, 1e3, 1e9, 1e4, 1e12, 1e6)
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,12 @@ class Late(nn.Module):
 class Gate(nn.Module):
     """Squeeze and excitation over time."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 1, 1)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
         return x * x.mean(-1, keepdim=True).sigmoid()
 
 
@@ -110,8 +115,12 @@ class Later(nn.Module):
 class Flip(nn.Module):
     """The end comes first."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 1, 1)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.flip(-1)
+        return self.conv(x).flip(-1)  # type: ignore[no-any-return]
 
 
 class Encodec(nn.Module):

@@ -44,4 +44,4 @@ def test_it_is_drawn() -> None:
 
 def test_a_layer_without_order_in_time() -> None:
     with pytest.raises(UsageError, match="follow no order in time"):
-        plotting.dependence(rfcalc.analyze(nn.Sequential(nn.AdaptiveAvgPool1d(1)), (1, 64)))
+        plotting.dependence(rfcalc.analyze(nn.Sequential(nn.Conv1d(1, 1, 1), nn.AdaptiveAvgPool1d(1)), (1, 64)))

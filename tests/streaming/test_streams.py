@@ -92,6 +92,7 @@ def test_masks(fused: bool, ahead: int, last: int | None, expected: tuple[Any, .
 def test_who_looks_ahead(model: nn.Module, blamed: list[tuple[str, int | None, str]]) -> None:
     root = nn.Sequential() if isinstance(model, nn.GroupNorm | nn.InstanceNorm1d) else None
     if root is not None:
+        root.add_module("conv", nn.Conv1d(1, 1, 1))
         root.add_module(type(model).__name__.replace("1d", "").replace("Norm", "_norm").lower(), model)
     found = only(root or model).breaks
 
@@ -186,6 +187,10 @@ def test_along_frames_of_a_video_and_rows_of_tokens() -> None:
 
     assert lengths(video) == (2, 0, "1", 1, True, 1)
     assert lengths(tokens) == (2, 0, "1/36", 1, True, 1)
+
+
+def test_the_only_axis_is_called_as_the_user_calls_it() -> None:
+    assert rfcalc.stream(nets.Padded(5, 2, 2), (1, 64), axis="T").axis == "T"
 
 
 def test_json() -> None:
