@@ -197,7 +197,7 @@ def _seen(sight: Sight, extent: int) -> AxisSummary:
             local = max(window.sizes)
         else:
             local = span_of(full if sight.local is sight.full else lines.kinds(sight.local), extent)
-    places = any(part.shape[axis] > 1 for part in sight.local for axis in part.tags)
+    places = any(part.shape[axis] > 1 for part in sight.local for axis in part.motions)
     pattern = lines.pattern_of(sight.local) if window else None
     samples = pattern.count if pattern else None
     return AxisSummary(size, size_min, lines.covers(full, extent), window, varies, local, samples, places, 0, 0, 0, 0)

@@ -45,7 +45,7 @@ class View:
     def moving(self) -> tuple[int, ...]:
         """The tensor's axes along which positions lie in different places of the source."""
         parts = self._state.local
-        return tuple(sorted({axis for part in parts for axis in part.tags if part.shape[axis] > 1}))
+        return tuple(sorted({axis for part in parts for axis in part.motions if part.shape[axis] > 1}))
 
     @property
     def window(self) -> Window | None:

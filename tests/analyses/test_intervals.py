@@ -403,4 +403,4 @@ def test_what_differs_within_windows_repeats_from_window_to_window():
     made = arrays.apply(Intervals((4, 3), line, line, {1: even(3, 1)}), reads.Reshape((4, 3), (12,)), {}, free=True)
 
     assert made.lo.tolist() == [0, 1, 2] * 4
-    assert made.tags == {0: (Digit(4, 1, 0, False), Digit(3, 1, 1))}
+    assert made.motions == {0: (Digit(4, 1, 0, False), Digit(3, 1, 1))}

@@ -52,7 +52,7 @@ def drawn_step(draw: Any, shape: Shape) -> reads.Step:
 def assert_same(one: Intervals, other: Intervals) -> None:
     """Both see the same at every element, and know the same patterns."""
     assert one.shape == other.shape
-    assert dict(one.tags) == dict(other.tags)
+    assert dict(one.motions) == dict(other.motions)
     nothing = [field.lo > field.hi for field in (one, other)]
     for ends in ("lo", "hi"):
         arrays = [np.where(gone, 0, getattr(field, ends)) for gone, field in zip(nothing, (one, other), strict=True)]
@@ -163,7 +163,7 @@ def test_runs_of_channels_become_one_where_they_see_the_same():
     assert [(count, one.lo[0]) for count, one in runs.runs] == [(4, 0), (2, -1)]
     assert lines.hull(runs).lo.tolist() == [-1, 0, 1, 2, 3]
     grouped = applied(runs, reads.Group(0, 1, 8), free=True)
-    assert (grouped.shape, grouped.extents, grouped.tags) == ((8, 5), (1, 5), {1: even(5, 1)})
+    assert (grouped.shape, grouped.extents, grouped.motions) == ((8, 5), (1, 5), {1: even(5, 1)})
 
 
 @pytest.mark.parametrize("axes", [(), (1,), (1, 2)], ids=str)
@@ -188,4 +188,4 @@ def test_runs_that_a_gather_moves_unlike_have_no_pattern_in_common():
         made.append(apply(joined, reads.Take(1, (1, 2)), free=True))
 
     assert made[0].lo.tolist() == [[0, 1], [0, 1], [1, 1], [1, 1]]
-    assert made[0].tags == made[1].tags == {1: (Digit(2, 2, 1),)}
+    assert made[0].motions == made[1].motions == {1: (Digit(2, 2, 1),)}

@@ -29,32 +29,32 @@ WINDOWS = np.stack([np.zeros((5, 6), dtype=bool), HALVES, np.zeros((5, 6), dtype
 
 
 def field(rng: np.random.Generator, axes: Sequence[int], *, holes: bool = False) -> Intervals:
-    """Random spans that differ along the axes, with random tags; with holes, every other element sees nothing."""
+    """Random spans that differ along the axes, with random motions; with holes, every other element sees nothing."""
     extents = tuple(extent if axis in axes else 1 for axis, extent in enumerate(SHAPE))
     lo = rng.integers(0, 20, extents)
     hi = lo + rng.integers(0, 5, extents)
     gone = rng.integers(0, 2, extents).astype(bool) if holes else np.zeros(extents, dtype=bool)
     rates = [(int(rng.integers(1, 3)), int(rng.integers(0, 3))) for _ in range(4)]
-    tags = {axis: of_rate(SHAPE[axis], rates[axis]) for axis in range(4) if rng.integers(2)}
-    return Intervals(SHAPE, np.where(gone, NOTHING, lo), np.where(gone, -NOTHING, hi), tags)
+    motions = {axis: of_rate(SHAPE[axis], rates[axis]) for axis in range(4) if rng.integers(2)}
+    return Intervals(SHAPE, np.where(gone, NOTHING, lo), np.where(gone, -NOTHING, hi), motions)
 
 
 def assert_same(made: Intervals, expected: Intervals) -> None:
     """Both see the same; below a mask it may have turned out that an axis does not matter."""
     alike = [axis for axis in range(made.rank) if made.extents[axis] == expected.extents[axis]]
     assert {made.extents[axis] for axis in range(made.rank) if axis not in alike} <= {1}
-    known = {axis: tag for axis, tag in expected.tags.items() if axis in alike and not is_unknown(tag)}
-    assert {axis: tag for axis, tag in made.tags.items() if not is_unknown(tag)} == known
+    known = {axis: moved for axis, moved in expected.motions.items() if axis in alike and not is_unknown(moved)}
+    assert {axis: moved for axis, moved in made.motions.items() if not is_unknown(moved)} == known
     assert made.shape == expected.shape
-    assert made.tags.keys() <= expected.tags.keys()
+    assert made.motions.keys() <= expected.motions.keys()
     np.testing.assert_array_equal(np.broadcast_to(made.lo, expected.extents), expected.lo)
     np.testing.assert_array_equal(np.broadcast_to(made.hi, expected.extents), expected.hi)
 
 
-def is_unknown(tag: Motion) -> bool:
+def is_unknown(moved: Motion) -> bool:
     """Whether the positions are only known to be places: where arrays keep that of an axis that a mask closed and
     opened again, a shade has found that the axis did not matter."""
-    return tag == unknown(tag[0].extent)
+    return moved == unknown(moved[0].extent)
 
 
 def both(own: Intervals, steps: Sequence[reads.Step], masks: Shades) -> tuple[Intervals, Intervals, bool]:
@@ -151,7 +151,7 @@ def test_questions_about_scores_are_those_of_all_elements(seed: int, holes: bool
     masks = Shades({0: WINDOWS if rng.integers(2) else rng.random((4, 1, 5, 6)) < 0.5})
     parts = [masked.apply(field(rng, axes, holes=holes), reads.Blocked(0), masks) for axes in ((0, 2), (0, 3))]
     found = [part for part in parts if isinstance(part, Masked)]
-    every = [Intervals(part.shape, part.lo, part.hi, part.tags) for part in found]
+    every = [Intervals(part.shape, part.lo, part.hi, part.motions) for part in found]
     if len(found) == 2:
         together = merging.union([part.over(part.below, {}) for part in found])
         assert isinstance(together, Masked)
@@ -172,7 +172,7 @@ def test_an_axis_of_one_position_keeps_its_motion() -> None:
     made = masked.apply(own, reads.Blocked(0), Shades({0: WINDOWS}))
 
     assert isinstance(made, Masked)
-    assert dict(made.tags) == {1: even(1, 8)}
+    assert dict(made.motions) == {1: even(1, 8)}
 
 
 def test_a_constant_below_a_mask_is_of_two_kinds() -> None:
@@ -200,7 +200,7 @@ def test_the_union_of_scores_below_a_mask_reads_as_its_elements() -> None:
     rng, masks = np.random.default_rng(0), Shades({0: WINDOWS})
     parts = [masked.apply(field(rng, axes), reads.Blocked(0), masks) for axes in ((0, 2), (0, 3))]
     together = merging.union([part for part in parts if part is not None])
-    every = Intervals(together.shape, together.lo, together.hi, together.tags)
+    every = Intervals(together.shape, together.lo, together.hi, together.motions)
 
     for steps in ([MERGE], [MERGE, reads.Reduce((2,))], [reads.Reduce((3,))], [reads.Permute((0, 1, 3, 2))]):
         made, _, short = both(together, steps, masks)
@@ -244,7 +244,7 @@ def test_a_masked_field_is_broadcast_like_any() -> None:
 
     assert isinstance(made, Masked)
     assert_same(masked.broadcast(made, SHAPE), intervals.broadcast(made, SHAPE))
-    assert dict(masked.broadcast(made, SHAPE).tags) == {0: unknown(4)}
+    assert dict(masked.broadcast(made, SHAPE).motions) == {0: unknown(4)}
 
 
 # --- work -------------------------------------------------------------------------------------------------------------

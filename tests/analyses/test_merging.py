@@ -53,8 +53,8 @@ def test_a_union_that_one_field_covers_moves_as_that_field():
     moving = Intervals((6,), index - 1, index + 1, {0: even(6, 1)})
     masked = Intervals((6,), np.where(index, index, NOTHING), np.where(index, index, -NOTHING), {})
 
-    assert union([moving, masked]).tags == {0: even(6, 1)}
-    assert union([masked, Intervals((6,), index + 1, index + 1, {0: even(6, 1)})]).tags == {0: unknown(6)}
+    assert union([moving, masked]).motions == {0: even(6, 1)}
+    assert union([masked, Intervals((6,), index + 1, index + 1, {0: even(6, 1)})]).motions == {0: unknown(6)}
 
 
 def test_a_masked_query_and_a_masked_key_stay_apart():

@@ -29,8 +29,8 @@ def line(rng: np.random.Generator, axis: int) -> Intervals:
     """Spans that differ along one axis, some of them alike."""
     extents = [extent if k == axis else 1 for k, extent in enumerate(SHAPE)]
     lo = rng.integers(0, 4, extents)
-    tags = {k: even(SHAPE[k], int(rng.integers(0, 2))) for k in range(3) if rng.integers(2)}
-    return Intervals(SHAPE, lo, lo + rng.integers(0, 3, extents), tags)
+    motions = {k: even(SHAPE[k], int(rng.integers(0, 2))) for k in range(3) if rng.integers(2)}
+    return Intervals(SHAPE, lo, lo + rng.integers(0, 3, extents), motions)
 
 
 def step(rng: np.random.Generator, shape: Sequence[int]) -> reads.Step:
@@ -70,7 +70,7 @@ def both(own: Intervals, steps: Sequence[reads.Step], large: int = 1) -> tuple[I
 
 
 def assert_same(made: Intervals, expected: Intervals) -> None:
-    assert (made.shape, made.extents, dict(made.tags)) == (expected.shape, expected.extents, dict(expected.tags))
+    assert (made.shape, made.extents, dict(made.motions)) == (expected.shape, expected.extents, dict(expected.motions))
     np.testing.assert_array_equal(made.opened().lo, expected.lo)
     np.testing.assert_array_equal(made.opened().hi, expected.hi)
 
@@ -145,7 +145,7 @@ def test_what_is_placed_whole_repeats_as_before() -> None:
     made, expected = both(whole, [reads.Place(1, 4, 0, 4)])
 
     assert_same(made, expected)
-    assert made.tags == {1: even(4, 2)}
+    assert made.motions == {1: even(4, 2)}
 
 
 class Scores(nn.Module):

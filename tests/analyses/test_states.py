@@ -186,7 +186,7 @@ def assert_same(one: State | None, other: State | None) -> None:
             np.testing.assert_array_equal(mine.lo, its.lo)
             np.testing.assert_array_equal(mine.hi, its.hi)
             if parts is one.local and parts is not one.full:
-                known = [{k: moved for k, moved in part.tags.items() if is_known(moved)} for part in (mine, its)]
+                known = [{k: moved for k, moved in part.motions.items() if is_known(moved)} for part in (mine, its)]
                 assert known[0] == known[1]
     assert receptive_field.summarise(one, 12) == receptive_field.summarise(other, 12)
 

@@ -128,8 +128,8 @@ def test_channels_at_one_position_count_together() -> None:
     near, far = (lines.Even(8, Pattern(1, ((first, 0b111),))) for first in (0, 4))
     runs = lines.Lined((4, 8), 1, 0, ((2, near), (2, far)))
 
-    assert runs.tags.keys() == {1}
-    assert window_of(runs) == window_of(Intervals((4, 8), runs.lo, runs.hi, runs.tags))
+    assert runs.motions.keys() == {1}
+    assert window_of(runs) == window_of(Intervals((4, 8), runs.lo, runs.hi, runs.motions))
     assert pace_of(runs) == (1, (1, 3))
 
 
@@ -141,5 +141,5 @@ def test_tensors_side_by_side_that_see_nothing_in_common_are_places(offset: int,
 
     made = joins.concatenate(list(zip(fields, places, strict=True)), (4, 8), 0)
 
-    assert (0 in made.tags) is apart
+    assert (0 in made.motions) is apart
     assert (window_of(made) is None) is apart

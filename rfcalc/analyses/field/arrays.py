@@ -47,7 +47,7 @@ def _extended(field: Intervals, axis: int, first: int, last: int, free: bool) ->
     """lo and hi along ``first..last`` of the axis, which may lie outside the tensor."""
     lo, hi = _whole_axis(field, axis)
     extent = field.shape[axis]
-    rate = motion.rate_of(field.tags.get(axis)) if free else None
+    rate = motion.rate_of(field.motions.get(axis)) if free else None
     if rate is not None and (first < 0 or last >= extent):
         period, shift = rate
         index = np.arange(first, last + 1)
@@ -65,10 +65,10 @@ def _extended(field: Intervals, axis: int, first: int, last: int, free: bool) ->
 
 
 def _with(field: Intervals, axis: int, extent: int, lo: Array, hi: Array, moved: Motion | None) -> Intervals:
-    tags = {key: value for key, value in field.tags.items() if key != axis}
+    motions = {key: value for key, value in field.motions.items() if key != axis}
     if moved is not None:
-        tags[axis] = moved
-    return Intervals(_resized(field.shape, axis, extent), lo, hi, tags, _places(field, axis))
+        motions[axis] = moved
+    return Intervals(_resized(field.shape, axis, extent), lo, hi, motions, _places(field, axis))
 
 
 def _places(field: Intervals, axis: int, place: Array | None = None) -> Places | None:
@@ -86,7 +86,7 @@ def _unchanging(field: Intervals, axis: int, extent: int, seen: Array | None) ->
     if seen is not None and not seen.all():
         flags = seen.reshape([-1 if k == axis else 1 for k in range(field.rank)])
         lo, hi = np.where(flags, lo, NOTHING), np.where(flags, hi, -NOTHING)
-    return Intervals(_resized(field.shape, axis, extent), lo, hi, field.tags, field.places)
+    return Intervals(_resized(field.shape, axis, extent), lo, hi, field.motions, field.places)
 
 
 def _window(field: Intervals, step: reads.Window, free: bool) -> Intervals:
@@ -110,11 +110,11 @@ def _window(field: Intervals, step: reads.Window, free: bool) -> Intervals:
 
 
 def _rate(field: Intervals, axis: int) -> Rate | None:
-    return motion.rate_of(field.tags.get(axis))
+    return motion.rate_of(field.motions.get(axis))
 
 
 def _at_rate(field: Intervals, axis: int, extent: int, lo: Array, hi: Array, rate: Rate | None) -> Intervals:
-    return _with(field, axis, extent, lo, hi, motion.of_rate(extent, rate) if axis in field.tags else None)
+    return _with(field, axis, extent, lo, hi, motion.of_rate(extent, rate) if axis in field.motions else None)
 
 
 def _transposed(field: Intervals, step: reads.Transposed, free: bool) -> Intervals:
@@ -174,23 +174,23 @@ def _take(field: Intervals, axis: int, indices: Array) -> Intervals:
     if (indices < 0).any():
         gone = (indices < 0).reshape([-1 if k == axis else 1 for k in range(field.rank)])
         low, high = np.where(gone, NOTHING, low), np.where(gone, -NOTHING, high)
-    return _with(field, axis, len(indices), low, high, motion.picked(field.tags.get(axis), indices.tolist()))
+    return _with(field, axis, len(indices), low, high, motion.picked(field.motions.get(axis), indices.tolist()))
 
 
 def _taken(field: Intervals, axis: int, indices: Array) -> Intervals:
     """The same of a field that is kept by rows."""
     assert field.places is not None
     lo, hi, shape = field.lo, field.hi, _resized(field.shape, axis, len(indices))
-    tags = {key: value for key, value in field.tags.items() if key != axis}
-    moved = motion.picked(field.tags.get(axis), indices.tolist())
+    motions = {key: value for key, value in field.motions.items() if key != axis}
+    moved = motion.picked(field.motions.get(axis), indices.tolist())
     if moved is not None:
-        tags[axis] = moved
+        motions[axis] = moved
     if not field.depends(axis) and (indices >= 0).all():
-        return Intervals(shape, lo, hi, tags, field.places)
+        return Intervals(shape, lo, hi, motions, field.places)
     place = np.where(indices < 0, lo.shape[axis], rows_of(field, axis)[indices])
     widths = [(0, int(k == axis)) for k in range(field.rank)]
     lo, hi = np.pad(lo, widths, constant_values=NOTHING), np.pad(hi, widths, constant_values=-NOTHING)
-    return tidy(shape, lo, hi, [place if k == axis else own for k, own in enumerate(field.places)], tags)
+    return tidy(shape, lo, hi, [place if k == axis else own for k, own in enumerate(field.places)], motions)
 
 
 def _written(field: Intervals, box: Mapping[int, int]) -> Intervals:
@@ -205,7 +205,7 @@ def _written(field: Intervals, box: Mapping[int, int]) -> Intervals:
 
 def _pad(field: Intervals, step: reads.Pad, free: bool) -> Intervals:
     extent = step.size + step.before + step.after
-    if step.mode == "zero" and len(field.tags.get(step.axis, ())) > 1 and min(step.before, step.after) >= 0:
+    if step.mode == "zero" and len(field.motions.get(step.axis, ())) > 1 and min(step.before, step.after) >= 0:
         return _place(field, reads.Place(step.axis, step.size, step.before, extent), free)
     if step.mode == "zero" or (free and _rate(field, step.axis) is not None):
         return _window(field, reads.Window(step.axis, 1, 1, 1, step.before, extent), free)
@@ -217,15 +217,15 @@ def _pad(field: Intervals, step: reads.Pad, free: bool) -> Intervals:
 
 def _place(field: Intervals, step: reads.Place, free: bool) -> Intervals:
     axis = step.axis
-    if free and len(field.tags.get(axis, ())) == 1 and _rate(field, axis) is not None:
+    if free and len(field.motions.get(axis, ())) == 1 and _rate(field, axis) is not None:
         if step.step > 1:
             return _transposed(field, reads.Transposed(axis, 1, step.step, 1, -step.offset, step.out), free)
         return _window(field, reads.Window(axis, 1, 1, 1, step.offset, step.out), free)
     index = np.full(step.out, -1)
     index[step.offset : step.offset + (step.size - 1) * step.step + 1 : step.step] = np.arange(step.size)
     made = _take(field, axis, index)
-    if step.step == 1 and axis in field.tags:
-        made.tags = {**made.tags, axis: motion.placed(field.tags[axis], step.offset, step.out)}
+    if step.step == 1 and axis in field.motions:
+        made.motions = {**made.motions, axis: motion.placed(field.motions[axis], step.offset, step.out)}
     return made
 
 
@@ -238,12 +238,12 @@ def _erase(field: Intervals, step: reads.Erase) -> Intervals:
         row[offset : offset + (size - 1) * stride + 1 : stride] = True
         gone = gone & row.reshape([-1 if k == axis else 1 for k in range(field.rank)])
     made = _without(field, gone)
-    if len(step.box) == 1 and step.box[0][0] in made.tags:
+    if len(step.box) == 1 and step.box[0][0] in made.motions:
         axis, size, offset, stride = step.box[0]
         rate = _rate(field, axis)
         if rate is not None and offset < stride and offset + size * stride >= step.shape[axis]:  # one of several phases
             times = stride // gcd(rate[0], stride)
-            made.tags = {**made.tags, axis: motion.of_rate(step.shape[axis], (rate[0] * times, rate[1] * times))}
+            made.motions = {**made.motions, axis: motion.of_rate(step.shape[axis], (rate[0] * times, rate[1] * times))}
     return made
 
 
@@ -260,8 +260,8 @@ def _erased(field: Intervals, step: reads.Erase) -> Intervals:
         gone = gone & marked.reshape([-1 if k == axis else 1 for k in range(field.rank)])
         lo, hi = lo.repeat(2, axis), hi.repeat(2, axis)
     cut = [2 if axis in {axis for axis, *_ in step.box} else 1 for axis in range(field.rank)]
-    tags = motion.veiled(field.tags, cut, field.shape)
-    made = tidy(field.shape, np.where(gone, NOTHING, lo), np.where(gone, -NOTHING, hi), places, tags)
+    motions = motion.veiled(field.motions, cut, field.shape)
+    made = tidy(field.shape, np.where(gone, NOTHING, lo), np.where(gone, -NOTHING, hi), places, motions)
     return shrunk(made)
 
 
@@ -270,7 +270,7 @@ def _without(field: Intervals, gone: Array) -> Intervals:
     gone = gone.reshape((1,) * (field.rank - gone.ndim) + gone.shape)
     field = field.opened([axis for axis, extent in enumerate(gone.shape) if extent > 1])
     lo, hi = np.where(gone, NOTHING, field.lo), np.where(gone, -NOTHING, field.hi)
-    return shrunk(Intervals(field.shape, lo, hi, motion.veiled(field.tags, gone.shape, field.shape), field.places))
+    return shrunk(Intervals(field.shape, lo, hi, motion.veiled(field.motions, gone.shape, field.shape), field.places))
 
 
 def _contract(field: Intervals, mask: Array) -> Intervals:
@@ -286,7 +286,7 @@ def contracted(field: Intervals, mask: tuple[int, ...], lo: Array, hi: Array) ->
     """The field after its axis -2 was contracted to these ends against a mask of that shape."""
     last = field.rank - 1
     shape = _resized(field.shape, last - 1, mask[-2])
-    kept = motion.veiled(field.tags, (*mask[:-2], 2, 1), shape)
+    kept = motion.veiled(field.motions, (*mask[:-2], 2, 1), shape)
     return shrunk(Intervals(shape, lo, hi, kept))
 
 
@@ -303,16 +303,16 @@ def _prefix(field: Intervals, step: reads.Prefix) -> Intervals:
 def _group(field: Intervals, step: reads.Group) -> Intervals:
     axis, shape = step.axis, _resized(field.shape, step.axis, step.out)
     field = field.opened([axis])
-    tags = {key: moved for key, moved in field.tags.items() if key != axis}
-    if step.groups > 1 and axis in field.tags:
-        tags |= motion.grouped(axis, field.tags[axis], step.groups, step.out)
+    motions = {key: moved for key, moved in field.motions.items() if key != axis}
+    if step.groups > 1 and axis in field.motions:
+        motions |= motion.grouped(axis, field.motions[axis], step.groups, step.out)
     if field.lo.shape[axis] == 1:
-        return Intervals(shape, field.lo, field.hi, tags, field.places)
+        return Intervals(shape, field.lo, field.hi, motions, field.places)
     split = (*field.lo.shape[:axis], step.groups, -1, *field.lo.shape[axis + 1 :])
     lo, hi = field.lo.reshape(split).min(axis + 1), field.hi.reshape(split).max(axis + 1)
     if step.groups > 1:
         lo, hi = (np.repeat(part, step.out // step.groups, axis) for part in (lo, hi))
-    return Intervals(shape, lo, hi, tags, field.places)
+    return Intervals(shape, lo, hi, motions, field.places)
 
 
 def reduce(field: Intervals, axes: Sequence[int]) -> Intervals:
@@ -322,16 +322,16 @@ def reduce(field: Intervals, axes: Sequence[int]) -> Intervals:
     if wide:
         lo, hi = lo.min(axis=wide, keepdims=True), hi.max(axis=wide, keepdims=True)
     shape = tuple(1 if axis in axes else extent for axis, extent in enumerate(field.shape))
-    tags = {axis: tag for axis, tag in field.tags.items() if axis not in axes}
+    motions = {axis: moved for axis, moved in field.motions.items() if axis not in axes}
     if field.places is None:
-        return Intervals(shape, lo, hi, tags)
-    return tidy(shape, lo, hi, [None if axis in axes else place for axis, place in enumerate(field.places)], tags)
+        return Intervals(shape, lo, hi, motions)
+    return tidy(shape, lo, hi, [None if axis in axes else place for axis, place in enumerate(field.places)], motions)
 
 
 def _permute(field: Intervals, axes: Sequence[int]) -> Intervals:
-    tags = {axes.index(axis): tag for axis, tag in field.tags.items()}
+    motions = {axes.index(axis): moved for axis, moved in field.motions.items()}
     shape, places = tuple([field.shape[axis] for axis in axes]), field.places and tuple([field.places[k] for k in axes])
-    return Intervals(shape, field.lo.transpose(axes), field.hi.transpose(axes), tags, places)
+    return Intervals(shape, field.lo.transpose(axes), field.hi.transpose(axes), motions, places)
 
 
 def _reshape(field: Intervals, shape_in: tuple[int, ...], shape_out: tuple[int, ...]) -> Intervals:
@@ -344,7 +344,7 @@ def _reshape(field: Intervals, shape_in: tuple[int, ...], shape_out: tuple[int, 
             return _with_other_axes(field, shape_in, shape_out)
         field = field.opened()
     lo, hi = spread(field.lo, wide).reshape(extents), spread(field.hi, wide).reshape(extents)
-    made = Intervals(tuple(shape_out), lo, hi, motion.after_reshape(field.extents, field.tags, shape_in, shape_out))
+    made = Intervals(tuple(shape_out), lo, hi, motion.after_reshape(field.extents, field.motions, shape_in, shape_out))
     return shrunk(made, [axis for _, right in runs for axis in right]) if runs else made
 
 
@@ -356,8 +356,8 @@ def _with_other_axes(field: Intervals, shape_in: tuple[int, ...], shape_out: tup
     for left, right in runs_of(shape_in, shape_out):
         if len(left) == len(right) == 1:
             places[right[0]] = field.places[left[0]]
-    tags = motion.after_reshape(field.extents, field.tags, shape_in, shape_out)
-    return Intervals(tuple(shape_out), field.lo.reshape(kinds), field.hi.reshape(kinds), tags, tuple(places))
+    motions = motion.after_reshape(field.extents, field.motions, shape_in, shape_out)
+    return Intervals(tuple(shape_out), field.lo.reshape(kinds), field.hi.reshape(kinds), motions, tuple(places))
 
 
 def spread(array: Array, extents: tuple[int, ...]) -> Array:

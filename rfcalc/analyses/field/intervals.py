@@ -7,9 +7,8 @@ for the first token depend on queries and keys, and are of few kinds along both.
 steps (`field.arrays`):
 
 - *clipped*: positions outside a tensor hold nothing. This gives the exact region of every unit.
-- *free*: the pattern of an axis is continued beyond its ends, as if the tensor had no borders. ``tags`` says how, for
-  each axis along which positions lie in different places: its motion (`analyses.motion`). This gives the window that
-  papers quote.
+- *free*: the pattern of an axis is continued beyond its ends, as if the tensor had no borders. ``motions`` says how,
+  for each axis along which positions lie in different places (`field.motion`). This gives the window that papers quote.
 """
 
 from __future__ import annotations
@@ -35,20 +34,20 @@ LARGE = 1 << 14
 class Intervals:
     """Spans of one source axis, by tensor element; ``shape`` is the tensor's own. Never changed once made."""
 
-    __slots__ = ("hi", "lo", "places", "shape", "tags")
+    __slots__ = ("hi", "lo", "motions", "places", "shape")
 
     def __init__(
         self,
         shape: tuple[int, ...],
         lo: Array,
         hi: Array,
-        tags: Mapping[int, Motion],
+        motions: Mapping[int, Motion],
         places: Places | None = None,
     ) -> None:
         self.shape = shape
         self.lo = lo
         self.hi = hi
-        self.tags = tags
+        self.motions = motions
         self.places = places
 
     @property
@@ -65,7 +64,7 @@ class Intervals:
 
     def depends(self, axis: int) -> bool:
         """Whether what is seen depends on the position along the axis."""
-        return self.extents[axis] > 1 or axis in self.tags
+        return self.extents[axis] > 1 or axis in self.motions
 
     def different(self) -> Intervals:
         """A field that sees all that this one does, where it is kept so without one of as many elements."""
@@ -84,7 +83,7 @@ class Intervals:
             place = places[axis]
             if place is not None:
                 lo, hi, places[axis] = lo.take(place, axis), hi.take(place, axis), None
-        return Intervals(self.shape, lo, hi, self.tags, any_of(places))
+        return Intervals(self.shape, lo, hi, self.motions, any_of(places))
 
 
 def any_of(places: Sequence[Array | None]) -> Places | None:
@@ -122,7 +121,7 @@ def is_nothing(field: Intervals) -> bool:
 
 
 def tidy(
-    shape: tuple[int, ...], lo: Array, hi: Array, places: Sequence[Array | None], tags: Mapping[int, Motion]
+    shape: tuple[int, ...], lo: Array, hi: Array, places: Sequence[Array | None], motions: Mapping[int, Motion]
 ) -> Intervals:
     """A field without rows that no position is, or that are as others."""
     kept = {axis: place for axis, place in enumerate(places) if place is not None}
@@ -133,7 +132,7 @@ def tidy(
         rows = np.concatenate([array.swapaxes(axis, 0).reshape(lo.shape[axis], -1) for array in (lo, hi)], axis=1)
         first, kinds = np.unique(rows, axis=0, return_index=True, return_inverse=True)[1:]
         lo, hi, kept[axis] = lo.take(first, axis), hi.take(first, axis), kinds.reshape(-1)[place]
-    return Intervals(shape, lo, hi, tags, any_of([kept.get(axis) for axis in range(len(shape))]))
+    return Intervals(shape, lo, hi, motions, any_of([kept.get(axis) for axis in range(len(shape))]))
 
 
 def by_rows(field: Intervals) -> Intervals:
@@ -141,7 +140,7 @@ def by_rows(field: Intervals) -> Intervals:
     places: list[Array | None] = [np.arange(extent) if extent > 1 else None for extent in field.extents]
     if not any(place is not None for place in places):
         places[0] = np.zeros(field.shape[0], dtype=np.int64)
-    return tidy(field.shape, field.lo, field.hi, places, field.tags)
+    return tidy(field.shape, field.lo, field.hi, places, field.motions)
 
 
 def rows_of(field: Intervals, axis: int) -> Array:
@@ -161,9 +160,9 @@ def shrunk(field: Intervals, axes: Sequence[int] | None = None) -> Intervals:
             if all(repeats(array, array[head], axis) for array in (lo, hi)):
                 lo, hi = lo[head], hi[head]
     if field.places is None:
-        return Intervals(field.shape, lo, hi, telling(field.tags, lo.shape, field.shape))
+        return Intervals(field.shape, lo, hi, telling(field.motions, lo.shape, field.shape))
     places = any_of([None if lo.shape[axis] == 1 else place for axis, place in enumerate(field.places)])
-    return Intervals(field.shape, lo, hi, telling(field.tags, lo.shape, field.shape), places)
+    return Intervals(field.shape, lo, hi, telling(field.motions, lo.shape, field.shape), places)
 
 
 def repeats(array: Array, head: Array, axis: int) -> bool:
@@ -175,7 +174,7 @@ def broadcast(field: Intervals, shape: Sequence[int]) -> Intervals:
     """The field of a tensor repeated to a larger shape: along a repeated axis the position does not matter."""
     if field.shape == tuple(shape):
         return field
-    kept = {axis: tag for axis, tag in field.tags.items() if field.shape[axis] == shape[axis]}
+    kept = {axis: moved for axis, moved in field.motions.items() if field.shape[axis] == shape[axis]}
     return Intervals(tuple(shape), field.lo, field.hi, kept, field.places)
 
 

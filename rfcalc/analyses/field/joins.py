@@ -51,10 +51,10 @@ def united(lines: Sequence[Line]) -> Line:
 
 def _union(first: Line, others: Sequence[Line]) -> Line:
     pattern = samples.united([line.pattern for line in (first, *others)])
-    if pattern is not None and all(isinstance(line, Even) and line.tags == first.tags for line in (first, *others)):
+    if pattern is not None and all(isinstance(line, Even) and line.motion == first.motion for line in (first, *others)):
         return Even(first.shape[0], pattern)
     made = merging.union((first, *others))
-    return Line(first.shape[0], made.lo, made.hi, made.tags.get(0), pattern)
+    return Line(first.shape[0], made.lo, made.hi, made.motions.get(0), pattern)
 
 
 def _common_axis(fields: Sequence[Intervals], across: int = -1) -> int | None:
@@ -98,8 +98,8 @@ def _in_runs(fields: Sequence[tuple[Intervals, Place]], shape: tuple[int, ...], 
 
 def _in_one(shape: tuple[int, ...], axis: int, across: int, runs: Sequence[tuple[int, Line]], of: Parts) -> Lined:
     """Runs of lines as one field, made of these."""
-    if len({(line.tag, line.length) for _, line in runs}) > 1:
-        runs = _of_one_kind(runs, merging.common_tags(of, shape).get(axis), shape[axis])
+    if len({(line.motion, line.length) for _, line in runs}) > 1:
+        runs = _of_one_kind(runs, merging.common_motions(of, shape).get(axis), shape[axis])
     alike = joined(runs)
     return Lined(shape, axis, across if len(alike) > 1 else -1, alike)
 
@@ -117,11 +117,11 @@ def side_by_side(fields: Sequence[Runs]) -> list[tuple[int, tuple[Line, ...]]]:
     return found
 
 
-def _of_one_kind(runs: Sequence[tuple[int, Line]], tag: Motion | None, extent: int) -> list[tuple[int, Line]]:
-    """The runs with as many positions stored in each, and with one tag."""
+def _of_one_kind(runs: Sequence[tuple[int, Line]], moved: Motion | None, extent: int) -> list[tuple[int, Line]]:
+    """The runs with as many positions stored in each, and with one motion."""
     wide = [(count, line.along(extent) if line.is_constant else line) for count, line in runs]
     length = max([line.length for _, line in wide])
-    return [(count, line.stored(length, tag)) for count, line in wide]
+    return [(count, line.stored(length, moved)) for count, line in wide]
 
 
 def _is_gapless(places: Sequence[Place], extent: int) -> bool:

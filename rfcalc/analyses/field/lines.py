@@ -31,15 +31,15 @@ class Line(Intervals):
     ``pattern`` is what is really read between the ends, of a free line where it is known.
     """
 
-    __slots__ = ("is_constant", "known", "length", "pattern", "tag")
+    __slots__ = ("is_constant", "known", "length", "motion", "pattern")
 
-    def __init__(self, extent: int, lo: Array, hi: Array, tag: Motion | None, pattern: Pattern | None = None) -> None:
-        super().__init__((extent,), lo, hi, {} if tag is None else {0: tag})
+    def __init__(self, extent: int, lo: Array, hi: Array, moved: Motion | None, pattern: Pattern | None = None) -> None:
+        super().__init__((extent,), lo, hi, {} if moved is None else {0: moved})
         self.pattern = pattern
         self.known: dict[Any, Any] = {}
-        self.tag = tag
+        self.motion = moved
         self.length = len(lo)  #: positions stored
-        self.is_constant = tag is None and self.length == 1  #: whether all positions see the same
+        self.is_constant = moved is None and self.length == 1  #: whether all positions see the same
 
     def remembered(self, key: Any, make: Callable[[Line], T]) -> T:
         """What has been made of this line."""
@@ -86,12 +86,12 @@ class Line(Intervals):
         """Sizes of the largest and the smallest region."""
         return self.remembered("sizes", _sizes)
 
-    def stored(self, length: int, tag: Motion | None) -> Line:
-        """The same line with so many positions stored, and with another tag."""
-        if self.tag == tag and self.length == length:
+    def stored(self, length: int, moved: Motion | None) -> Line:
+        """The same line with so many positions stored, and with another motion."""
+        if self.motion == moved and self.length == length:
             return self
         lo, hi = np.broadcast_to(self.lo, length), np.broadcast_to(self.hi, length)
-        return self.remembered(("stored", length, tag), lambda own: Line(own.shape[0], lo, hi, tag, own.pattern))
+        return self.remembered(("stored", length, moved), lambda own: Line(own.shape[0], lo, hi, moved, own.pattern))
 
 
 class Even(Line):
@@ -105,8 +105,8 @@ class Even(Line):
         ((first, bits),), shift = pattern.phases, pattern.shift
         self.shape, self.places = (extent,), None
         self.pattern = pattern
-        self.tag = even(extent, shift)
-        self.tags = {0: self.tag}
+        self.motion = even(extent, shift)
+        self.motions = {0: self.motion}
         self.known = {}
         self.length = extent
         self.is_constant = False
@@ -148,7 +148,7 @@ def line_of(field: Intervals) -> Line:
     """An interval array of one axis as a line."""
     if isinstance(field, Line):
         return field
-    return Line(field.shape[0], field.lo, field.hi, field.tags.get(0))
+    return Line(field.shape[0], field.lo, field.hi, field.motions.get(0))
 
 
 def source_line(extent: int) -> Line:
@@ -163,8 +163,8 @@ Runs: TypeAlias = tuple[tuple[int, Line], ...]
 class Lined(Intervals):
     """A field that is a line along ``axis`` (-1 where it is the same everywhere), or several in runs along ``across``.
 
-    ``across`` is -1 where there is one line only. Lines of several runs store equally many positions and have one tag.
-    The arrays are made when something asks for them.
+    ``across`` is -1 where there is one line only. Lines of several runs store equally many positions and have one
+    motion. The arrays are made when something asks for them.
     """
 
     __slots__ = ("across", "axis", "runs")
@@ -176,9 +176,9 @@ class Lined(Intervals):
         self.axis = -1 if across < 0 and runs[0][1].is_constant else axis
 
     def __getattr__(self, name: str) -> Any:
-        if name == "tags":
-            self.tags = {} if self.line.tag is None else {self.axis: self.line.tag}
-            return self.tags
+        if name == "motions":
+            self.motions = {} if self.line.motion is None else {self.axis: self.line.motion}
+            return self.motions
         if name not in ("lo", "hi"):
             raise AttributeError(name)
         extents = self.extents
@@ -233,13 +233,13 @@ def narrowed(field: Intervals) -> Intervals:
     if isinstance(field, Lined | Masked) or not field.shape:
         return field
     wide = [axis for axis, extent in enumerate(field.extents) if extent > 1]
-    if len(wide) > 1 or len(field.tags) > 1 or len({*wide, *field.tags}) > 1 or field.lo.shape != field.hi.shape:
+    if len(wide) > 1 or len(field.motions) > 1 or len({*wide, *field.motions}) > 1 or field.lo.shape != field.hi.shape:
         return field
-    axis, field = [*wide, *field.tags, 0][0], field.opened()
+    axis, field = [*wide, *field.motions, 0][0], field.opened()
     lo, hi = field.lo.reshape(-1), field.hi.reshape(-1)
     if len(lo) == 1:  # a view would keep the array that it is cut from
         lo, hi = lo.copy(), hi.copy()
-    return lined(field.shape, axis, Line(field.shape[axis], lo, hi, field.tags.get(axis)))
+    return lined(field.shape, axis, Line(field.shape[axis], lo, hi, field.motions.get(axis)))
 
 
 # --- what fields say --------------------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def _is_like(one: Intervals, other: Intervals) -> bool:
         return one.axis == other.axis and one.across == other.across and one.runs == other.runs
     if type(one) is Intervals and type(other) is Intervals:
         same = one.lo is other.lo and one.hi is other.hi and one.places is other.places
-        return same and one.tags == other.tags
+        return same and one.motions == other.motions
     return one is other
 
 
@@ -338,7 +338,7 @@ def pattern_of(parts: Parts) -> Pattern | None:
 
 
 def _hull(one: Line, other: Line) -> Line:
-    """What two lines of one tag see together, which the first remembers under the other."""
+    """What two lines of one motion see together, which the first remembers under the other."""
     made = one.known[other] = _together(one, other)
     return made
 
@@ -351,7 +351,7 @@ def _together(one: Line, other: Line) -> Line:
     for line in (one, other):
         if line.pattern is pattern and np.array_equal(lo, line.lo) and np.array_equal(hi, line.hi):
             return line
-    return Line(one.shape[0], lo, hi, one.tags.get(0), pattern)
+    return Line(one.shape[0], lo, hi, one.motions.get(0), pattern)
 
 
 def kinds(parts: Parts) -> Intervals:

@@ -144,13 +144,13 @@ class Masked(Intervals):
     __slots__ = ("_different", "below", "shade")
 
     def __init__(
-        self, shape: tuple[int, ...], below: tuple[Intervals, ...], shade: Shade, tags: Mapping[int, Motion]
+        self, shape: tuple[int, ...], below: tuple[Intervals, ...], shade: Shade, motions: Mapping[int, Motion]
     ) -> None:
         self.shape, self.places = shape, None
         self.below = below
         self.shade = shade
         self._different: Intervals | None = None
-        self.tags = telling(tags, shade.seen.shape, shape)
+        self.motions = telling(motions, shade.seen.shape, shape)
 
     def __getattr__(self, name: str) -> Array:
         if name not in ("lo", "hi"):
@@ -164,9 +164,9 @@ class Masked(Intervals):
     def extents(self) -> tuple[int, ...]:
         return self.shade.seen.shape
 
-    def over(self, below: tuple[Intervals, ...], tags: Mapping[int, Motion]) -> Masked:
+    def over(self, below: tuple[Intervals, ...], motions: Mapping[int, Motion]) -> Masked:
         """The same shade over other fields."""
-        return Masked(self.shape, below, self.shade, tags)
+        return Masked(self.shape, below, self.shade, motions)
 
     def different(self) -> Intervals:
         """The same elements, each different one once: the last axis stands for those that only the shade is about."""
@@ -198,11 +198,11 @@ def apply(field: Intervals, step: reads.Step, shades: Shades) -> Intervals | Non
         return None
     match step:
         case reads.Permute():
-            tags = {step.axes.index(axis): tag for axis, tag in field.tags.items()}
-            return _moved_field(field, step, tuple([field.shape[axis] for axis in step.axes]), tags)
+            motions = {step.axes.index(axis): moved for axis, moved in field.motions.items()}
+            return _moved_field(field, step, tuple([field.shape[axis] for axis in step.axes]), motions)
         case reads.Reshape():
-            tags = after_reshape(field.extents, field.tags, step.shape_in, step.shape_out)
-            return _moved_field(field, step, step.shape_out, tags) if 0 not in step.shape_in else None
+            motions = after_reshape(field.extents, field.motions, step.shape_in, step.shape_out)
+            return _moved_field(field, step, step.shape_out, motions) if 0 not in step.shape_in else None
         case reads.Reduce():
             return _reduced(field, step.axes)
     return None
@@ -210,12 +210,12 @@ def apply(field: Intervals, step: reads.Step, shades: Shades) -> Intervals | Non
 
 def broadcast(field: Masked, shape: tuple[int, ...]) -> Masked:
     """As `intervals.broadcast`."""
-    kept = {axis: tag for axis, tag in field.tags.items() if field.shape[axis] == shape[axis]}
+    kept = {axis: moved for axis, moved in field.motions.items() if field.shape[axis] == shape[axis]}
     return Masked(shape, field.below, field.shade, kept)
 
 
 def _laid(
-    shape: tuple[int, ...], below: tuple[Intervals, ...], shade: Shade, tags: Mapping[int, Motion]
+    shape: tuple[int, ...], below: tuple[Intervals, ...], shade: Shade, motions: Mapping[int, Motion]
 ) -> Masked | None:
     """A shade over fields, where it depends on more than they do, and what it leaves of them on all that it does."""
     axes = shade.axes
@@ -224,7 +224,7 @@ def _laid(
     sees = reduce(np.logical_or, [part.lo <= part.hi for part in below])
     if not sees.all() and _least(sees & shade.seen).shape != shade.seen.shape:
         return None
-    return Masked(shape, below, shade, tags)
+    return Masked(shape, below, shade, motions)
 
 
 def _blocked(field: Intervals, mask: int, shades: Shades) -> Masked | None:
@@ -232,10 +232,10 @@ def _blocked(field: Intervals, mask: int, shades: Shades) -> Masked | None:
         return None
     field = field.opened()
     shade, extents = shades.over(mask, field.rank), shades.extents(mask, field.rank)
-    tags = veiled(field.tags, extents, field.shape)
+    motions = veiled(field.motions, extents, field.shape)
     if isinstance(field, Masked):
-        return _laid(field.shape, field.below, field.shade.also(shade), tags)
-    return _laid(field.shape, (field,), shade, tags)
+        return _laid(field.shape, field.below, field.shade.also(shade), motions)
+    return _laid(field.shape, (field,), shade, motions)
 
 
 def _contracted(field: Intervals, mask: int, shades: Shades) -> Intervals | None:
@@ -248,10 +248,10 @@ def _contracted(field: Intervals, mask: int, shades: Shades) -> Intervals | None
 
 
 def _moved_field(
-    field: Masked, step: reads.Permute | reads.Reshape, shape: tuple[int, ...], tags: Mapping[int, Motion]
+    field: Masked, step: reads.Permute | reads.Reshape, shape: tuple[int, ...], motions: Mapping[int, Motion]
 ) -> Masked | None:
     below = tuple([arrays.apply(part, step, {}, free=False) for part in field.below])
-    return _laid(shape, below, field.shade.after(step), tags)
+    return _laid(shape, below, field.shade.after(step), motions)
 
 
 def _reduced(field: Masked, axes: tuple[int, ...]) -> Intervals | None:
@@ -262,8 +262,8 @@ def _reduced(field: Masked, axes: tuple[int, ...]) -> Intervals | None:
     lo, hi = zip(*[end for end in ends if end is not None], strict=True)
     low, high = reduce(np.minimum, lo), reduce(np.maximum, hi)
     shape = tuple([1 if axis in axes else extent for axis, extent in enumerate(field.shape)])
-    tags = {axis: tag for axis, tag in field.tags.items() if axis not in axes}
-    return Intervals(shape, low, high, telling(tags, low.shape, shape))
+    motions = {axis: moved for axis, moved in field.motions.items() if axis not in axes}
+    return Intervals(shape, low, high, telling(motions, low.shape, shape))
 
 
 def _along(part: Intervals, shade: Shade, axes: tuple[int, ...]) -> tuple[Array, Array] | None:

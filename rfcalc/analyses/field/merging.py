@@ -32,11 +32,11 @@ def _by_rows(fields: Sequence[Intervals]) -> Intervals | None:
     places, ends = found
     lo, hi = _hull(ends)
     extents = tuple([rows if place is None else len(place) for place, rows in zip(places, lo.shape, strict=True)])
-    tags = common_tags(fields, fields[0].shape)
+    motions = common_motions(fields, fields[0].shape)
     for field, (low, high) in zip(fields, ends, strict=True):
-        if field.tags != tags and field.extents == extents and (low == lo).all() and (high == hi).all():
-            tags = dict(field.tags)
-    return tidy(fields[0].shape, lo, hi, places, tags)
+        if field.motions != motions and field.extents == extents and (low == lo).all() and (high == hi).all():
+            motions = dict(field.motions)
+    return tidy(fields[0].shape, lo, hi, places, motions)
 
 
 def _hull(ends: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
@@ -85,11 +85,11 @@ def _of_arrays(fields: Sequence[Intervals]) -> Intervals:
     for field in fields[1:]:
         if field.lo is not lo or field.hi is not hi:
             lo, hi = np.minimum(lo, field.lo), np.maximum(hi, field.hi)
-    tags = common_tags(fields, fields[0].shape)
+    motions = common_motions(fields, fields[0].shape)
     for field in fields:  # one of them may see all that they see together, and then its pattern is theirs
-        if field.tags != tags and np.array_equal(lo, field.lo) and np.array_equal(hi, field.hi):
-            tags = dict(field.tags)
-    return Intervals(fields[0].shape, lo, hi, tags)
+        if field.motions != motions and np.array_equal(lo, field.lo) and np.array_equal(hi, field.hi):
+            motions = dict(field.motions)
+    return Intervals(fields[0].shape, lo, hi, motions)
 
 
 def _below_one_shade(fields: Sequence[Intervals]) -> Masked | None:
@@ -97,19 +97,19 @@ def _below_one_shade(fields: Sequence[Intervals]) -> Masked | None:
     masked = [field for field in fields if isinstance(field, Masked)]
     if len(masked) < len(fields) or any(field.shade is not masked[0].shade for field in masked):
         return None
-    tags = common_tags(fields, fields[0].shape)
-    if any(is_known(motion) and tags[axis] != motion for field in fields for axis, motion in field.tags.items()):
+    motions = common_motions(fields, fields[0].shape)
+    if any(is_known(motion) and motions[axis] != motion for field in fields for axis, motion in field.motions.items()):
         return None
-    return masked[0].over(merge(tuple([part for field in masked for part in field.below])), tags)
+    return masked[0].over(merge(tuple([part for field in masked for part in field.below])), motions)
 
 
-def common_tags(fields: Sequence[Intervals], shape: Sequence[int], across: int = -1) -> dict[int, Motion]:
+def common_motions(fields: Sequence[Intervals], shape: Sequence[int], across: int = -1) -> dict[int, Motion]:
     """The motions of a union: along each axis but one where all fields move at one rate, over a common period."""
-    first = fields[0].tags
-    if across not in first and all(field.tags == first for field in fields):
+    first = fields[0].motions
+    if across not in first and all(field.motions == first for field in fields):
         return dict(first)
-    axes = sorted({axis for field in fields for axis in field.tags if axis != across})
-    found = {axis: together([field.tags.get(axis) for field in fields], shape[axis]) for axis in axes}
+    axes = sorted({axis for field in fields for axis in field.motions if axis != across})
+    found = {axis: together([field.motions.get(axis) for field in fields], shape[axis]) for axis in axes}
     return {axis: motion for axis, motion in found.items() if motion is not None}
 
 
@@ -123,14 +123,14 @@ def concatenate(fields: Sequence[tuple[Intervals, Place]], shape: tuple[int, ...
     for field, place in fields:
         where = (*(slice(None),) * axis, slice(place.offset, place.offset + place.size))
         lo[where], hi[where] = np.minimum(lo[where], field.lo), np.maximum(hi[where], field.hi)
-    tags = common_tags([field for field, _ in fields], shape, axis)
-    if any(axis in field.tags for field, _ in fields):
-        found = [(place, field.tags.get(axis) or (still(place.size),)) for field, place in fields]
+    motions = common_motions([field for field, _ in fields], shape, axis)
+    if any(axis in field.motions for field, _ in fields):
+        found = [(place, field.motions.get(axis) or (still(place.size),)) for field, place in fields]
         pieces = sorted([Piece(place.offset, motion) for place, motion in found], key=attrgetter("start"))
-        tags[axis] = (Digit(shape[axis], 0, 0, pieces=tuple(pieces)),)
+        motions[axis] = (Digit(shape[axis], 0, 0, pieces=tuple(pieces)),)
     elif lie_apart([span(field) for field, _ in fields]):
-        tags[axis] = unknown(shape[axis])
-    return shrunk(Intervals(shape, lo, hi, tags), (axis,))
+        motions[axis] = unknown(shape[axis])
+    return shrunk(Intervals(shape, lo, hi, motions), (axis,))
 
 
 def merge(parts: Parts, *, local: bool = False) -> Parts:
@@ -144,7 +144,7 @@ def merge(parts: Parts, *, local: bool = False) -> Parts:
     by_axes: dict[tuple[frozenset[int], frozenset[int]], list[Intervals]] = {}
     for part in parts:
         axes = frozenset(k for k, extent in enumerate(part.extents) if extent > 1)
-        by_axes.setdefault((axes, axes.intersection(part.tags) if local else axes), []).append(part)
+        by_axes.setdefault((axes, axes.intersection(part.motions) if local else axes), []).append(part)
     kept: dict[tuple[frozenset[int], frozenset[int]], list[Intervals]] = {}
     for axes, places in sorted(by_axes, key=lambda key: (len(key[0]), len(key[1])), reverse=True):
         home = next((other for other in kept if axes <= other[0] and places <= other[1]), (axes, places))
@@ -188,7 +188,7 @@ def whole(parts: Parts) -> Intervals:
 
 def moves(parts: Parts) -> bool:
     """Whether all parts move together along an axis, so that their union has a window."""
-    return any((rate_of(motion) or (0, 0))[1] for motion in common_tags(parts, parts[0].shape).values())
+    return any((rate_of(motion) or (0, 0))[1] for motion in common_motions(parts, parts[0].shape).values())
 
 
 def kinds(parts: Parts) -> Intervals:

@@ -100,7 +100,7 @@ def _are_known(pieces: Sequence[Piece]) -> bool:
     return bool(pieces) and all(is_known(piece.motion) for piece in pieces)
 
 
-def travel(motion: Motion) -> Fraction | None:
+def distance(motion: Motion) -> Fraction | None:
     """How many source pixels the last position lies from the first, at most; None where no pattern is known."""
     if not is_known(motion) or motion[0].pieces:
         return None
@@ -135,7 +135,7 @@ def telling(motions: Mapping[int, Motion], extents: Sequence[int], shape: Sequen
 def is_within(own: Motion, others: Sequence[Motion]) -> bool:
     """Whether an axis moves less from its first to its last position than one step of the others does: the place in a
     patch against the patches."""
-    far, steps = travel(own), [coarsest(other) for other in others]
+    far, steps = distance(own), [coarsest(other) for other in others]
     return far is not None and any(step is not None and far < step for step in steps)
 
 

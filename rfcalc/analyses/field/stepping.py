@@ -304,8 +304,8 @@ def _acted(field: Lined, acts: Sequence[tuple[int, Act]]) -> Runs | None:
             runs = _cut_out(runs, *act.values)
         else:
             runs = tuple([(count, _after(line, act)) for count, line in runs])
-    first = runs[0][1].tag
-    return runs if all(line.tag == first for _, line in runs) else None
+    first = runs[0][1].motion
+    return runs if all(line.motion == first for _, line in runs) else None
 
 
 def _cut_out(runs: Runs, start: int, step: int, out: int) -> Runs:
@@ -343,7 +343,7 @@ def _made(line: Line, act: Act) -> Line:
         return line
     known = line.pattern is not None and (free or kind is reads.Slice)
     pattern = samples.after(line.pattern, step, alone=act.alone) if known and line.pattern else None
-    return Line(made.shape[0], made.lo, made.hi, made.tags.get(0), pattern)
+    return Line(made.shape[0], made.lo, made.hi, made.motions.get(0), pattern)
 
 
 def _stays_inside(step: reads.Window, extent: int) -> bool:
@@ -364,7 +364,7 @@ def _slid(line: Line, kernel: int, stride: int, dilation: int, before: int, out:
     ends = wide[:, :reach:stride]
     for j in range(dilation, dilation * kernel, dilation):
         ends = np.minimum(ends, wide[:, j : j + reach : stride])
-    moved = None if line.tag is None else of_rate(out, strided(rate_of(line.tag), stride))
+    moved = None if line.motion is None else of_rate(out, strided(rate_of(line.motion), stride))
     return Line(out, ends[0], -ends[1], moved)
 
 

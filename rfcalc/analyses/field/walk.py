@@ -264,7 +264,7 @@ class _Axis:
     def _takes_whole_axis(self, before: Intervals, step: reads.Step, full: Parts) -> bool:
         """Whether the step reads all positions of a moving axis and leaves every unit with the whole source axis."""
         gone = step.axes if isinstance(step, reads.Reduce) else (before.rank - 2,)
-        moving = {axis: moved for axis, moved in before.tags.items() if before.shape[axis] > 1}
+        moving = {axis: moved for axis, moved in before.motions.items() if before.shape[axis] > 1}
         taken = [moved for axis, moved in moving.items() if axis in gone]
         left = [moved for axis, moved in moving.items() if axis not in gone]
         return bool(taken) and all(motion.is_within(own, taken) for own in left) and self._cover(full)

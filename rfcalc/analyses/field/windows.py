@@ -48,18 +48,18 @@ Paces: TypeAlias = tuple[Pace, ...]
 
 def window_of(local: Intervals) -> Window | None:
     """The window of a free field: None where it does not move along exactly one axis in a repeating pattern."""
-    if len(local.tags) != 1:
+    if len(local.motions) != 1:
         return None
     if isinstance(local, Lined):
         found = lines.hull(local).remembered("window", _window_of_line)[0]
         return found and Window(local.axis, *found[1:])
-    return _window_along(local, *local.tags)
+    return _window_along(local, *local.motions)
 
 
 def _window_of_line(line: lines.Line) -> tuple[Window | None]:
     if isinstance(line, lines.Even):
         return (_window(0, (line.first,), (line.last,), line.shift),)
-    return (_window_along(line, 0) if line.tags else None,)
+    return (_window_along(line, 0) if line.motions else None,)
 
 
 def _window(axis: int, lo: tuple[int, ...], hi: tuple[int, ...], shift: int) -> Window:
@@ -81,7 +81,7 @@ def _pace(window: Window | None) -> Pace | None:
 
 
 def _window_along(local: Intervals, axis: int) -> Window | None:
-    rate = rate_of(local.tags[axis])
+    rate = rate_of(local.motions[axis])
     if rate is None or not rate[1]:
         return None
     period, shift = rate
@@ -118,7 +118,7 @@ def span_of(local: Intervals, extent: int) -> int:
 def _span_of(extent: int, local: Intervals) -> int:
     lo, hi = local.lo, local.hi
     wide = [axis for axis, length in enumerate(local.extents) if length > 1]
-    known = local.tags and all(is_known(local.tags[axis]) for axis in wide if axis in local.tags)
+    known = local.motions and all(is_known(local.motions[axis]) for axis in wide if axis in local.motions)
     if wide and not known:
         lo, hi = np.maximum(lo, 0), np.minimum(hi, extent - 1)
     return int(np.maximum(hi - lo + 1, 0).max())
