@@ -159,7 +159,11 @@ def _wrong(
 ) -> dict[int, str]:
     """What is wrong with the pieces along an axis, by number of the output."""
     others = others_of(sizes, axis)
-    whole = sizes.at({**others, axis: extent})
+    try:
+        whole = sizes.at({**others, axis: extent})
+    except TraceError as error:
+        better = _better(extent, max(item.axes[axis].align or 1 for item in outputs))
+        raise TraceError(f"{error}; along {axis} {better}") from error
     found: dict[int, str] = {}
     for piece in _kinds(row):
         try:

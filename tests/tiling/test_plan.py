@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import rfcalc
-from rfcalc.errors import UsageError
+from rfcalc.errors import TraceError, UsageError
 from rfcalc.tiling.layout import Grid, pieces
 from tests.tiling.brute import gap
 from tests.tiling.nets import UNet, taesd_decoder
@@ -194,3 +194,13 @@ def test_bad_runs(plan: Any) -> None:
     ):
         with pytest.raises(UsageError, match=message):
             call()
+
+
+def test_a_size_that_fails_gets_those_that_work() -> None:
+    for call, message in (
+        (lambda: rfcalc.tile(UNet(4), (1, 250, 250)), "multiples of 16 work: 1x256x256"),
+        (lambda: rfcalc.tile(UNet(2), (1, 64, 64), tile=56, image=(250, 64)), "248 or 252"),
+    ):
+        with pytest.raises(TraceError, match=message) as caught:
+            call()
+        assert "\n" not in str(caught.value)
