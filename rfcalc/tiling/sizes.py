@@ -133,37 +133,9 @@ def sizes_of(model: Any, inputs: Any, *, axes: Any, training: bool) -> Sizes:
     known = loaded if isinstance(loaded, Loaded) else from_object(loaded)
     if known is None:
         raise UsageError(f"cannot tile a {type(model).__name__}: expected a name, a torch.nn.Module or a Keras model")
-    try:
-        traced, args, kwargs = _trace(known, inputs, axes, training)
-    except TraceError as error:
-        raise TraceError(f"{error}{_that_run(known, inputs, axes, training)}") from error
+    traced, args, kwargs = _trace(known, inputs, axes, training)
     main = _main(traced.graph.inputs, known.name)
     return Sizes(known, args, kwargs, training, traced, main, _ratios(traced.graph.inputs, main))
-
-
-def _that_run(loaded: Loaded, inputs: Any, axes: Any, training: bool) -> str:
-    """Which multiples the sizes of an input have to be, found by trying; "" where it is given otherwise, or none helps.
-
-    The last axes of a shape after channels (and a batch) are made longer together.
-    """
-    if not isinstance(inputs, tuple | list) or not all(isinstance(one, int) for one in inputs) or len(inputs) < 2:
-        return ""
-    own = 1 if len(inputs) < 4 else 2
-    shape = tuple(inputs)
-    for multiple in _MULTIPLES:
-        longer = (*shape[:own], *(one + -one % multiple for one in shape[own:]))
-        if longer == shape or 0 in longer:
-            continue
-        try:
-            _trace(loaded, longer, axes, training)
-        except TraceError:
-            continue
-        return f"; multiples of {multiple} work: {'x'.join(map(str, longer))}"
-    return ""
-
-
-#: Sizes that networks with strides of 2 ask for, and windows of 7.
-_MULTIPLES = (2, 4, 8, 16, 32, 64, 128, 7, 14, 28, 56, 112, 224)
 
 
 def _main(inputs: Sequence[InputInfo], name: str) -> InputInfo:
