@@ -47,6 +47,7 @@ Run = Callable[..., Result]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory with ``net.py`` in it."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)  # tables are as wide as they want to be
     (tmp_path / "net.py").write_text(NET)
     return tmp_path
 
