@@ -59,7 +59,8 @@ def _row(analysis: Analysis, name: str, records: Sequence[Node], module: str) ->
         layer = analysis.layers_by_node[alone.id]
         if {record.name for record in records} == {layer.name, *layer.folded}:
             return layer
-    last = max(records, key=lambda record: record.id)
+    inside = [record for record in records if record.name == name or record.name.startswith((f"{name}.", f"{name}/"))]
+    last = max(inside or records, key=lambda record: record.id)
     row = analysis.row(last, records)
     return replace(
         row,
