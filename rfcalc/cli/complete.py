@@ -35,7 +35,8 @@ def complete_model(ctx: click.Context, param: click.Parameter | None, incomplete
 def complete_layer(ctx: click.Context, param: click.Parameter | None, incomplete: str) -> list[CompletionItem]:
     """Names of the layers of the model on the command line, where its graph is known without running code."""
     before, comma, begun = incomplete.rpartition(",")
-    names = _layers(ctx.params.get("model") or next(iter(ctx.params.get("models") or ()), ""))
+    typed = [ctx.params.get("model"), *(ctx.params.get("models") or ()), *ctx.args]  # click leaves it in the last
+    names = _layers(next((word for word in typed if word and not word.startswith("-")), ""))
     return [CompletionItem(f"{before}{comma}{name}") for name in names if name.startswith(begun)]
 
 
