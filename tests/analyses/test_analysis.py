@@ -95,7 +95,7 @@ def test_indexing(vgg):
         vgg["conv5_33"]
     with pytest.raises(KeyError, match="names 3 layers: conv5_1, conv5_2, conv5_3"):
         vgg["conv5_*"]
-    with pytest.raises(KeyError, match="no layer 40"):
+    with pytest.raises(IndexError, match="no layer 40"):
         vgg[40]
 
 
