@@ -222,11 +222,14 @@ def test_the_command_writes_one_file(tmp_path: Path) -> None:
     ]
 
 
-def test_the_command_writes_to_standard_output_and_takes_shapes() -> None:
+def test_the_command_takes_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(cli, ["report", "3x3:2-4", "--input", "2x9x9"])
 
     assert done.exit_code == 0
-    assert data_of(done.stdout)["models"][0]["inputs"][0]["shape"] == [1, 2, 9, 9]
+    [written] = tmp_path.iterdir()
+    assert f"wrote {written.name}" in done.stderr
+    assert data_of(written.read_text(encoding="utf-8"))["models"][0]["inputs"][0]["shape"] == [1, 2, 9, 9]
 
 
 def test_the_command_needs_a_model() -> None:

@@ -135,6 +135,12 @@ def _more(kind: type[Any], field: str, by: int = 1) -> Change:
     return _each(kind, lambda step: replace(step, **{field: getattr(step, field) + by}))
 
 
+def _landed_late(steps: reads.Steps, shape: tuple[int, ...]) -> reads.Steps:
+    """What falls on positions falls on those before."""
+    moved = _more(reads.Transposed, "before")(steps, shape)
+    return _more(reads.Window, "before")(moved, shape)
+
+
 def _shorter(step: reads.Window) -> reads.Step:
     return replace(step, kernel=max(1, step.kernel - 1))
 
@@ -296,7 +302,7 @@ MUTATIONS: tuple[Mutation | EngineMutation, ...] = (
     Mutation("resample", "antialias: last tap lost", ("antialiased",), r"aten\..*_aa", _each(reads.Spans, _floored)),
     Mutation("resample", "channel shuffle forgotten", ("channel_shuffle",), r"aten\..*shuffle", _nothing_moved),
     Mutation("unfold", "order of the columns", ("unfold",), r"aten\.im2col", _each(reads.Take, _ascending)),
-    Mutation("unfold", "fold: offset off by one", ("fold",), r"aten\.col2im", _each(reads.Take, _shifted)),
+    Mutation("unfold", "fold: offset off by one", ("fold",), r"aten\.col2im", _landed_late),
     Mutation("unfold", "windows moved", ("tensor_unfold",), r"aten\.unfold", _each(reads.Take, _shifted)),
     Mutation("pad", "mode ignored", ("pad_mode",), r"aten\..*pad.*", _set(reads.Pad, mode="replicate")),
     Mutation("pad", "ends swapped", ("pad_constant",), r"aten\.constant_pad_nd", _each(reads.Pad, _swapped)),

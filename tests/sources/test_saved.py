@@ -131,6 +131,10 @@ WRONG: dict[str, list[Any]] = {
     "owner": ["x", None, 99],
     "call": ["x", None],
     "function": [3],
+    "closed": ["x", 1.5, None],
+    "closing": [3],
+    "frozen": ["x", 1],
+    "again": ["x", 1.5, None],
 }
 
 
@@ -145,7 +149,7 @@ def test_wrong_types_in_every_field(key: str, saved: dict[str, Any]) -> None:
 
 
 def test_every_field_of_a_node_is_tried() -> None:
-    kept_apart = {"face"}  # as index: a number or nothing
+    kept_apart = {"face", "place"}  # as index: a number or nothing; places have their own test
 
     assert set(WRONG) | kept_apart == set(graph.Node.__dataclass_fields__)
 

@@ -178,7 +178,7 @@ def _needs_at(record: Node, at: int, needs: Refs) -> bool:
 def _of_recurrence(record: Node, facts: _Facts) -> Backward | None:
     """Every matrix's gradient, and what goes back through each: to the first layer's input and state if they need it.
 
-    None for packed sequences and projected states.
+    None for packed sequences, projected states, and layers of Keras's.
     """
     name = record.op.partition(".")[2]
     gates = _RECURRENT.get(name.removesuffix("_cell"))
@@ -192,7 +192,7 @@ def _of_recurrence(record: Node, facts: _Facts) -> Backward | None:
     if name.endswith("_cell"):
         rows = macs // (gates * hidden * (features + hidden))
         return Backward(rows * gates * hidden * (features * x + hidden * started), macs * learns)
-    if len(record.outputs[0].shape) != 3:
+    if len(record.outputs[0].shape) != 3 or "num_layers" not in attrs:
         return None
     layers, ways = attrs["num_layers"], 2 if attrs["bidirectional"] else 1
     steps = record.outputs[0].shape[1 if attrs["batch_first"] else 0]
