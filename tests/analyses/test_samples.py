@@ -168,6 +168,15 @@ def test_what_is_added_to_concatenated_channels_is_read_too() -> None:
     assert check(joined) == 5  # -3 -1 0 1 3
 
 
+def test_channels_beside_others_that_see_nothing() -> None:
+    up = nn.ConvTranspose1d(1, 1, 2, 2)
+    beside = Net(lambda m, x: m.last(F.pad(m.up(x), (0, 0, 0, 1))), up=up, last=conv(3, 2, 1))
+    assert check(beside) == 2
+    joined = Net(lambda m, x: m.last(torch.cat([m.far(x), m.far.weight[:, :, :1].expand(1, 1, 88)], 1)))
+    joined.far, joined.last = conv(3, dilation=4), conv(2, 2, 1)
+    assert check(joined) == 6
+
+
 # --- two axes ---------------------------------------------------------------------------------------------------------
 
 

@@ -142,5 +142,6 @@ def united(patterns: Sequence[Pattern | None]) -> Pattern | None:
     if made is None:
         period = lcm(*[pattern.period for pattern in found])
         phases = tuple([_merge([pattern.at(u) for pattern in found]) for u in range(period)])
-        made = first.known[key] = Pattern(first.shift * period // first.period, phases)
+        whole = Pattern(first.shift * period // first.period, phases)
+        made = first.known[key] = next((one for one in found if one.same(whole)), whole)
     return made

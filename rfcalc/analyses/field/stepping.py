@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -20,6 +21,7 @@ from rfcalc.analyses.field.lines import Even, Line, Lined, Runs, hull, line_of, 
 from rfcalc.analyses.field.masked import Masked, Shades
 from rfcalc.analyses.field.merging import Parts
 from rfcalc.analyses.field.motion import of_rate, rate_of, runs_of, strided
+from rfcalc.analyses.field.samples import Pattern
 from rfcalc.reads import Place
 
 Shape: TypeAlias = tuple[int, ...]
@@ -170,6 +172,8 @@ class Plans:
             return (field if shape == field.shape and axis == field.axis else Lined(shape, axis, -1, field.runs)), end
         line = field.runs[0][1]
         for extent, act in acts:
+            if act.kind is reads.Erase:
+                return Lined(shape, axis, across, _in_parts(line, act.values)), end
             line = _after(line.along(extent), act)
         return Lined(shape, axis, -1, ((1, line),)), end
 
@@ -204,7 +208,7 @@ def _plan(steps: reads.Steps, at: int, field: Lined, free: bool, alone: bool) ->
         shape, axis, across = moved.shape, moved.axis, moved.across
         everywhere = everywhere and moved.everywhere
         acts += [(moved.extent, act) for act in moved.acts]
-        if field.across >= 0 and acts:
+        if acts and (field.across >= 0 or across >= 0):
             break
     else:
         return _Plan(shape, axis, across, tuple(acts), end, everywhere)
@@ -244,6 +248,9 @@ def _along(step: Any, shape: Shape, axis: int, across: int, act: Act) -> _Moved 
         return _Moved(after, axis, across, (act,), shape[where])
     if everywhere:
         return _Moved(after, axis, across)
+    if axis >= 0 and across < 0:  # channels that are put beside others, or beside nothing
+        parts = Act(reads.Erase, _seeing(shape[where], act), False, False)
+        return _Moved(after, axis, where, (parts,), shape[where], False)
     return _Moved(after, where, -1, (act,), shape[where], False) if axis < 0 and across < 0 else None
 
 
@@ -253,6 +260,26 @@ def _reached(extent: int, act: Act) -> tuple[int, bool]:
     nowhere = np.zeros(1, dtype=np.int64)
     made = _made(Line(extent, nowhere, nowhere, None), act)
     return made.shape[0], made.is_constant and bool(made.lo[0] <= made.hi[0])
+
+
+@lru_cache(maxsize=4096)
+def _seeing(extent: int, act: Act) -> tuple[tuple[int, bool], ...]:
+    """Runs of positions after such a step: how many, and whether they read anything."""
+    nowhere = np.zeros(1, dtype=np.int64)
+    made = _made(Line(extent, nowhere, nowhere, None), act)
+    return tuple([(len([*run]), seen) for seen, run in groupby((made.lo <= made.hi).tolist())])
+
+
+def _in_parts(line: Line, parts: Sequence[tuple[int, bool]]) -> Runs:
+    """Runs of a line and of one that sees nothing."""
+    return tuple([(count, line if seen else line.remembered("hidden", _hidden)) for count, seen in parts])
+
+
+def _hidden(line: Line) -> Line:
+    """A line that sees nothing, beside one that it says nothing else of."""
+    lo = np.full(line.length, NOTHING)
+    pattern = line.pattern and Pattern(line.pattern.shift, ((0, 0),) * line.pattern.period)
+    return Line(line.shape[0], lo, -lo, line.motion, pattern)
 
 
 def _resized(shape: Shape, axis: int, extent: int) -> Shape:
