@@ -74,6 +74,10 @@ class Intervals:
         """Which row of the arrays each position of an axis is, None where these are positions, or all are alike."""
         return None if self.places is None else self.places[axis]
 
+    def in_rows(self) -> Intervals:
+        """The same, or kept by its rows where arrays would be large."""
+        return self
+
     def opened(self, axes: Iterable[int] | None = None) -> Intervals:
         """The same with a row for each position of these axes, or of all."""
         if self.places is None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import reduce
+from math import prod
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
 from rfcalc.analyses.field import merging, samples
-from rfcalc.analyses.field.intervals import Array, Intervals, is_nothing
+from rfcalc.analyses.field.intervals import LARGE, Array, Intervals, is_nothing
 from rfcalc.analyses.field.masked import Masked
 from rfcalc.analyses.field.merging import Parts
 from rfcalc.analyses.field.motion import Motion, even
@@ -217,6 +218,15 @@ class Lined(Intervals):
         """The same with one channel of each run, of a field in runs."""
         shape = (*self.shape[: self.across], len(self.runs), *self.shape[self.across + 1 :])
         return Lined(shape, self.axis, self.across, tuple([(1, line) for _, line in self.runs]))
+
+    def in_rows(self) -> Intervals:
+        """The same with one row for each run, where arrays of all positions would be large."""
+        if self.across < 0 or prod(self.extents) < LARGE:
+            return self
+        few = self.condensed()
+        places: list[Array | None] = [None] * self.rank
+        places[self.across] = np.repeat(np.arange(len(self.runs)), [count for count, _ in self.runs])
+        return Intervals(self.shape, few.lo, few.hi, dict(self.motions), tuple(places))
 
     def with_shape(self, shape: tuple[int, ...]) -> Lined:
         """The same along other axes that do not matter."""

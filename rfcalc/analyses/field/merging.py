@@ -21,7 +21,8 @@ Parts: TypeAlias = tuple[Intervals, ...]
 
 def union(fields: Sequence[Intervals]) -> Intervals:
     """What fields of one shape see together."""
-    return _below_one_shade(fields) or _by_rows(fields) or _of_arrays([field.opened() for field in fields])
+    rows = [field.in_rows() for field in fields]
+    return _below_one_shade(fields) or _by_rows(rows) or _of_arrays([field.opened() for field in fields])
 
 
 def _by_rows(fields: Sequence[Intervals]) -> Intervals | None:
