@@ -173,7 +173,7 @@ LOADING: list[tuple[int, str, str]] = [
     (3, "indent.py:m", "IndentationError: unexpected indent (indent.py, line 2)"),
     (3, "zero.py:m", "importing zero.py failed: SyntaxError"),
     (3, "raises.py:m", "importing raises.py failed: RuntimeError: at import"),
-    (3, "leaves.py:m", "importing leaves.py ended the program (sys.exit(4): put what is to run under if __name__ == '__main__':)"),
+    (3, "leaves.py:m", "importing leaves.py ended the program (sys.exit(4): put what is to run under"),
     (3, "recursion.py:m", "importing recursion.py failed: RecursionError"),
     (3, "odd.py:m", "importing odd.py failed: Odd: odd"),
     (3, "needs.py:m", "ModuleNotFoundError: No module named 'a_package_that_nobody_has'"),
