@@ -91,7 +91,7 @@ CASES: list[tuple[str, nn.Module, tuple[int, int]]] = [
 
 @pytest.mark.parametrize(("model", "reach"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_reach_of_single_layers(model: nn.Module, reach: tuple[int, int]) -> None:
-    assert rfcalc.analyze(model, torch.zeros(1, 1, 32)).ops[-1].receptive_field.reach == (reach,)
+    assert rfcalc.analyze(model, (1, 32)).ops[-1].receptive_field.reach == (reach,)
 
 
 def test_without_a_window_there_is_no_reach() -> None:

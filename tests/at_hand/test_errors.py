@@ -107,8 +107,10 @@ def test_a_shape_error_names_a_shape_that_fits(model, given, fits):
 
 def test_how_a_shape_was_read_is_said_where_no_layer_says_it():
     sequence = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
-    as_it_is = rfcalc.analyze(sequence, (1, 40, 8))
-    assert (as_it_is.inputs[0].shape, as_it_is.notices) == ((1, 40, 8), ())
+    one = rfcalc.analyze(sequence, (1, 40, 8))
+    assert one.inputs[0].shape == (1, 1, 40, 8)
+    assert one.notices == ("input 1x40x8 was read as one sample, 1x1x40x8: write the batch if it has one",)
+    assert rfcalc.analyze(sequence, torch.empty(1, 40, 8)).inputs[0].shape == (1, 40, 8)
     added = rfcalc.analyze(sequence, (40, 8))
     assert added.inputs[0].shape == (1, 40, 8)
     assert added.notices == ("input 40x8 was read as one sample, 1x40x8: write the batch if it has one",)
@@ -116,7 +118,7 @@ def test_how_a_shape_was_read_is_said_where_no_layer_says_it():
 
 
 def test_that_no_axis_was_found_is_said():
-    found = str(rfcalc.analyze(nn.Linear(8, 2), (1, 8)))
+    found = str(rfcalc.analyze(nn.Linear(8, 2), (8,)))
     assert "no axis of input 1x8 was found to count positions, so there are no receptive fields: name the axes" in found
 
 

@@ -93,10 +93,11 @@ def test_csv_is_a_row_for_each_share(invoke: Invoke) -> None:
 
 @pytest.mark.parametrize("name", ["markdown", "latex", "html"])
 def test_other_formats(invoke: Invoke, name: str) -> None:
-    done = invoke(STACK, "--format", name, "-o", "report.txt", "--images", "1")
+    path = Path("report").with_suffix({"markdown": ".md", "latex": ".tex", "html": ".html"}[name])
+    done = invoke(STACK, "--format", name, "-o", str(path), "--images", "1")
 
     assert done.output == ""
-    assert "effective field of conv3" in Path("report.txt").read_text()
+    assert "effective field of conv3" in path.read_text()
 
 
 def test_nothing_outside_and_several_axes(invoke: Invoke) -> None:

@@ -255,8 +255,11 @@ def _before(
     if 0 in shape or 0 in out:
         return None
     way = [shape]
-    for step in steps:
-        way.append(reads.shape_after(way[-1], step, masks))
+    try:
+        for step in steps:
+            way.append(reads.shape_after(way[-1], step, masks))
+    except ValueError:  # the tensor is broadcast on the way: all of it counts
+        return None
     everywhere = np.ones((1,) * len(out), dtype=bool)
     use = _Use(everywhere, everywhere) if use is None else use
     found: _Use | None = _Use(*[_narrowed(part, way[-1]) for part in use])

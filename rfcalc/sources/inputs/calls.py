@@ -125,15 +125,12 @@ def _shapes_meant(
     """The shapes that may be meant: the likeliest, as given, and with the batch added.
 
     A shape of more extents than a sample has is taken to hold the batch. Token ids are rows; of numbers, a sample has
-    ``rank`` extents. Where that is not known, a shape that begins with 1 is taken as it is.
+    ``rank`` extents, three where that is not known.
     """
     shape = _positive(given)
     if {len(expected.shape) + expected.batched for expected in loaded.inputs} == {len(shape)}:
         return shape, shape, shape
-    if rank is None and dtype.is_floating_point and len(shape) > 1 and shape[0] == 1:
-        likely = shape
-    else:
-        likely = (1, *shape) if len(shape) <= ((rank or 3) if dtype.is_floating_point else 1) else shape
+    likely = (1, *shape) if len(shape) <= ((rank or 3) if dtype.is_floating_point else 1) else shape
     return likely, shape, (1, *shape) if len(shape) <= 4 else shape
 
 
