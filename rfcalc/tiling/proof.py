@@ -272,6 +272,8 @@ def _spoiled(
     at = next(item for item in plan.inputs if item.name == name).axes[axis]
     start, stop = -((-spoiled.start * ratio) // 1), -((-spoiled.stop * ratio) // 1)
     made = values.clone()
+    if stop > made.shape[at]:  # what a halo that is too large asks for beyond the tile
+        return made
     part = made.narrow(at, int(start), int(stop - start))
     noise = np.random.default_rng(seed + 1).standard_normal(tuple(part.shape))
     part += size * torch.as_tensor(noise, dtype=part.dtype).to(part.device)
