@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +15,9 @@ from rfcalc.graph import LayerGraph, layered
 from rfcalc.sources import forms, stored
 from rfcalc.sources.given import from_object
 from rfcalc.sources.loaded import Loaded
+
+#: What torch says where sizes do not go together.
+_ABOUT_SHAPES = re.compile(r"size|shape|dim\b|dimension|channels|too small|match|multipl", re.IGNORECASE)
 
 
 def load(spec: str) -> Loaded | LayerGraph:
@@ -107,6 +111,8 @@ def traced(
         usual = ", ".join(expected.text for expected in loaded.inputs)
         if usual and inputs is not None and "?" not in usual:
             raise TraceError(f"{refused}; the usual input of {loaded.name} is {usual}") from refused
+        if not _ABOUT_SHAPES.search(str(refused)):
+            raise
         fits = fitting(loaded.model, inputs, lambda shape: _first_call(loaded, shape, None, training, dtype))
         if fits:
             raise TraceError(f"{refused}{fits}") from refused
