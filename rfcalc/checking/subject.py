@@ -12,9 +12,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rfcalc import sources
 from rfcalc.checking import device as devices
-from rfcalc.errors import TraceError, UsageError
-from rfcalc.graph import LayerGraph, Node, layered
-from rfcalc.sources.given import from_object
+from rfcalc.errors import TraceError
+from rfcalc.graph import LayerGraph, Node
 from rfcalc.sources.loaded import Loaded
 from rfcalc.tracing.lazy import shaped
 
@@ -54,12 +53,8 @@ def resolve(model: Any, inputs: Any, *, axes: Any, training: bool) -> Subject:
 
     Raises `UsageError` for a saved graph, which has no module that could run.
     """
-    loaded = sources.load(model) if isinstance(model, str) else model
-    if layered(loaded) is not None:
-        raise UsageError("a saved graph cannot be verified: it has nothing to run; name the model it was traced from")
-    known = loaded if isinstance(loaded, Loaded) else from_object(loaded)
-    if known is None:
-        raise UsageError(f"cannot verify a {type(model).__name__}: expected a name, a torch.nn.Module or a Keras model")
+    nothing = "a saved graph cannot be verified: it has nothing to run; name the model it was traced from"
+    known = sources.runnable(model, "verify", nothing)
     graph, args, kwargs = sources.traced(known, inputs, axes=axes, training=training)
     known = replace(known, model=shaped(known.model, args, kwargs))
     return Subject(known, args, kwargs, graph, training)

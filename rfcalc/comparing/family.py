@@ -59,7 +59,7 @@ class Family:
 
     def loaded(self, sizes: Sizes) -> Any:
         """The model, ready to be traced; kept for the next sizes, as loading may take longer than tracing."""
-        from rfcalc.sources.resized import ready
+        from rfcalc.sources import ready
 
         spec = numeric(self.spec, sizes) if isinstance(self.spec, str) else self.spec
         key = spec if isinstance(spec, str) else ""

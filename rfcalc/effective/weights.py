@@ -10,7 +10,6 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import networkx as nx
 import numpy as np
 import torch
 from torch import nn
@@ -18,7 +17,6 @@ from torch import nn
 from rfcalc import sources
 from rfcalc.checking.subject import Subject, resolve
 from rfcalc.errors import LoadError, UsageError
-from rfcalc.graph import LayerGraph
 from rfcalc.sources.given import from_object
 from rfcalc.sources.loaded import Loaded
 from rfcalc.tracing.doubles import Double
@@ -34,10 +32,9 @@ def subject_of(model: Any, inputs: Any, *, axes: Any, training: bool, seed: int)
     A model that rfcalc built without memory is built again, with the weights that its constructor draws from ``seed``.
     Raises `UsageError` for a saved graph, which has nothing to run.
     """
-    loaded = sources.load(model) if isinstance(model, str) else model
-    if isinstance(loaded, LayerGraph | nx.DiGraph):
-        raise UsageError("a saved graph has no weights and nothing to run: name the model it was traced from")
-    if isinstance(loaded, Loaded) and loaded.constants is not None:
+    nothing = "a saved graph has no weights and nothing to run: name the model it was traced from"
+    loaded = sources.runnable(model, "verify", nothing)
+    if loaded.constants is not None:
         subject = resolve(_built(loaded, seed), inputs, axes=axes, training=training)
         return subject, f"random, as the model's constructor draws them with seed {seed}"
     return resolve(loaded, inputs, axes=axes, training=training), "the model's own"

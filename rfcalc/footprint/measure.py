@@ -23,8 +23,8 @@ from rfcalc.footprint.results import ROLES, Cached, Fit, Held, Input, Memory, Pe
 from rfcalc.footprint.settings import ATTENTIONS, Setup, bytes_of, dtype_of
 from rfcalc.footprint.watch import Block, Step
 from rfcalc.footprint.worlds import Fake, Real
-from rfcalc.graph import ELEMENT_BYTES, LayerGraph, layered
-from rfcalc.sources import load, traced
+from rfcalc.graph import ELEMENT_BYTES, LayerGraph
+from rfcalc.sources import runnable, traced
 from rfcalc.sources.guest import undrawn
 from rfcalc.tracing.failing import first_line
 from rfcalc.tracing.fallback import free_memory, gibibytes, weight
@@ -166,9 +166,8 @@ def _patterns(value: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _subject(model: Any, inputs: Any, *, axes: Any, batch: int | None, dtype: torch.dtype | None) -> Subject:
-    loaded = load(model) if isinstance(model, str) else model
-    if layered(loaded) is not None:
-        raise UsageError("a saved graph has no code that could run: name the model it was traced from")
+    no_code = "a saved graph has no code that could run: name the model it was traced from"
+    loaded = runnable(model, "verify", no_code)
     subject = resolve(loaded, inputs, axes=axes, training=False)
     if dtype is not None:
         loaded = converted(subject.loaded, dtype)

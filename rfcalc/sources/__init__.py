@@ -65,29 +65,51 @@ def _plain(name: str) -> str:
 def resolve(model: Any, inputs: Any, *, axes: Any, training: bool, dtype: str | None = None) -> LayerGraph:
     """The graph of whatever `rfcalc.trace` was given."""
     if not isinstance(model, str) or dtype is not None:
-        return _graph(load(model) if isinstance(model, str) else model, inputs, axes, training, dtype)
+        return _graph(model, inputs, axes, training, dtype)
     wanted = stored.Wanted(model, inputs, axes, training)
     found = stored.find(wanted)
     if found is None:
-        found = _graph(load(model), inputs, axes, training)
+        found = _graph(model, inputs, axes, training)
         stored.keep(wanted, found)
     return found
 
 
-def _graph(model: Any, inputs: Any, axes: Any, training: bool, dtype: str | None = None) -> LayerGraph:
-    graph = layered(model)
+def ready(model: Any) -> Loaded | LayerGraph:
+    """The model that a text names, or that an object is, to be traced any number of times; or a graph.
+
+    Raises `UsageError` for an object that is no model, and what the source raises.
+    """
+    return _given(model, "analyse", "a torch.nn.Module, a Keras model or a graph")
+
+
+def runnable(model: Any, verb: str, no_graph: str) -> Loaded:
+    """As `ready`, for what a verb is about to be done to, which a saved graph is told that it cannot have."""
+    found = _given(model, verb, "a torch.nn.Module or a Keras model")
+    if isinstance(found, LayerGraph):
+        raise UsageError(no_graph)
+    return found
+
+
+def _given(model: Any, verb: str, kinds: str) -> Loaded | LayerGraph:
+    found = load(model) if isinstance(model, str) else model
+    graph = layered(found)
     if graph is not None:
+        return graph
+    known = found if isinstance(found, Loaded) else from_object(found)
+    if known is None:
+        raise UsageError(f"cannot {verb} a {type(model).__name__}: expected a name, {kinds}")
+    return known
+
+
+def _graph(model: Any, inputs: Any, axes: Any, training: bool, dtype: str | None = None) -> LayerGraph:
+    found = ready(model)
+    if isinstance(found, LayerGraph):
         if dtype is not None:
             raise UsageError("a saved graph has its dtypes fixed: trace the model again with --dtype")
         if inputs is not None:
             raise UsageError("a saved graph has its input fixed: trace the model again for another input")
-        return graph
-    known = model if isinstance(model, Loaded) else from_object(model)
-    if known is None:
-        raise UsageError(
-            f"cannot analyse a {type(model).__name__}: expected a name, a torch.nn.Module, a Keras model or a graph"
-        )
-    graph, _, _ = traced(known, inputs, axes=axes, training=training, dtype=dtype)
+        return found
+    graph, _, _ = traced(found, inputs, axes=axes, training=training, dtype=dtype)
     return graph
 
 
@@ -103,8 +125,6 @@ def traced(
     loaded: Loaded, inputs: Any, *, axes: Any, training: bool, dtype: str | None = None
 ) -> tuple[LayerGraph, tuple[Any, ...], dict[str, Any]]:
     """The graph of a loaded model, and the arguments of its forward that were meant by ``inputs``."""
-    from rfcalc.sources.inputs.fitting import fitting
-
     try:
         return _first_call(loaded, inputs, axes, training, dtype)
     except TraceError as refused:
@@ -113,6 +133,8 @@ def traced(
             raise TraceError(f"{refused}; the usual input of {loaded.name} is {usual}") from refused
         if not _ABOUT_SHAPES.search(str(refused)):
             raise
+        from rfcalc.sources.inputs.fitting import fitting
+
         fits = fitting(loaded.model, inputs, lambda shape: _first_call(loaded, shape, None, training, dtype))
         if fits:
             raise TraceError(f"{refused}{fits}") from refused

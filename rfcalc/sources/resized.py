@@ -5,28 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rfcalc.errors import UsageError
-from rfcalc.graph import InputInfo, LayerGraph, layered
-from rfcalc.sources import load
-from rfcalc.sources.given import from_object
+from rfcalc.graph import InputInfo
 from rfcalc.sources.loaded import Loaded
-
-
-def ready(model: Any) -> Loaded | LayerGraph:
-    """The model that a text names, or that an object is, to be traced any number of times; or a graph.
-
-    Raises `UsageError` for an object that is no model, and what the source raises.
-    """
-    found = load(model) if isinstance(model, str) else model
-    graph = layered(found)
-    if graph is not None:
-        return graph
-    known = found if isinstance(found, Loaded) else from_object(found)
-    if known is None:
-        raise UsageError(
-            f"cannot analyse a {type(model).__name__}: expected a name, a torch.nn.Module, a Keras model or a graph"
-        )
-    return known
 
 
 def usual_shapes(loaded: Loaded) -> dict[str, tuple[int | None, ...]]:

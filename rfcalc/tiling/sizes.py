@@ -12,8 +12,7 @@ import torch
 from rfcalc import sources
 from rfcalc.checking.subject import map_tensors
 from rfcalc.errors import TraceError, UsageError
-from rfcalc.graph import InputInfo, layered
-from rfcalc.sources.given import from_object
+from rfcalc.graph import InputInfo
 from rfcalc.sources.loaded import Loaded
 from rfcalc.tiling.walk import Traced
 from rfcalc.tracing.operands import noting
@@ -127,12 +126,8 @@ def _trace(loaded: Loaded, inputs: Any, axes: Any, training: bool) -> tuple[Trac
 
 def sizes_of(model: Any, inputs: Any, *, axes: Any, training: bool) -> Sizes:
     """The model that `rfcalc.tile` was given. Raises `UsageError` for a saved graph, and what tracing raises."""
-    loaded = sources.load(model) if isinstance(model, str) else model
-    if layered(loaded) is not None:
-        raise UsageError("a saved graph has one size: name the model it was traced from, which is traced at several")
-    known = loaded if isinstance(loaded, Loaded) else from_object(loaded)
-    if known is None:
-        raise UsageError(f"cannot tile a {type(model).__name__}: expected a name, a torch.nn.Module or a Keras model")
+    one_size = "a saved graph has one size: name the model it was traced from, which is traced at several"
+    known = sources.runnable(model, "tile", one_size)
     traced, args, kwargs = _trace(known, inputs, axes, training)
     main = _main(traced.graph.inputs, known.name)
     return Sizes(known, args, kwargs, training, traced, main, _ratios(traced.graph.inputs, main))
