@@ -78,20 +78,10 @@ def _read(graph: LayerGraph, places: Places, ident: int, number: int) -> Iterato
             if seen is None or (ref.node, ref.output) in done:
                 continue
             done.add((ref.node, ref.output))
-            if seen.placed and not _only_delays(graph, places, ref.node, ref.output):
+            if seen.placed:
                 yield ref.node, ref.output
             else:
                 ahead.append((ref.node, ref.output))
-
-
-def _only_delays(graph: LayerGraph, places: Places, ident: int, number: int) -> bool:
-    """Whether an op only pads: it belongs to the layer that reads it, and takes nothing back for another."""
-    record = graph[ident]
-    if record.kind != "pad" or not record.inputs:
-        return False
-    ref = record.inputs[0]
-    known = places.get(ref.node, ())
-    return ref.output < len(known) and _furthest(places[ident][number]) < _furthest(known[ref.output])
 
 
 # --- reasons ----------------------------------------------------------------------------------------------------------
