@@ -55,6 +55,9 @@ _CPU = torch.device("cpu")
 _DIFFERENTIATES = frozenset({torch.autograd.grad, torch.autograd.backward, torch.Tensor.backward})
 
 
+#: What `torch.autograd.functional` gets a tensor ready by.
+_PREPARES = torch.Tensor.requires_grad_
+
 _LINEARIZED = (
     "torch.func.linearize (make_fx) traces the function while it runs, and its ops cannot be told from the traced"
     " ones: use torch.func.jvp"
@@ -83,8 +86,7 @@ def _is_operator(caller: FrameType, method: str) -> bool:
 def _is_prepared(func: Any, caller: FrameType) -> bool:
     """Whether `torch.autograd.functional` gets a tensor ready to differentiate by it, which it does not try where
     results need no gradient."""
-    within = caller.f_globals.get("__name__") == torch.autograd.functional.__name__
-    return within and func is torch.Tensor.requires_grad_
+    return func is _PREPARES and caller.f_globals.get("__name__") == torch.autograd.functional.__name__
 
 
 class CompositeMode(TorchFunctionMode):

@@ -15,9 +15,6 @@ import numpy as np
 from rfcalc import reads
 from rfcalc.analyses.needs.spans import GONE, Array, Ends, Free, Rule, Span, same, slid
 
-#: Steps that keep the pattern that they are made on only if they are made on the inside of what they place.
-_PIECES = reads.Place
-
 
 class Table:
     """What positions after one step along an axis read of the axis before it, which has that extent."""
