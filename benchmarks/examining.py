@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -348,3 +349,31 @@ def sweep(
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         path.with_suffix(".md").write_text(markdown(rows, what, versions, len(order)), encoding="utf-8")
     return 1 if any(row["outcome"] in ("wrong", "crash") for row in found.values()) else 0
+
+
+def command(
+    script: str,
+    about: str,
+    what: str,
+    versions: Callable[[], str],
+    cases: Callable[[], Iterator[Case]],
+    find: Callable[[str, str, str], Case],
+    seconds: int,
+) -> click.Command:
+    """The command of a sweep: its document, what it is of, the versions it ran with, its cases and how one is found."""
+
+    @click.command(help=about)
+    @click.option("--only", default="*", show_default=True, help="Only types or classes that fit the pattern.")
+    @click.option("--again", is_flag=True, help="Also those that agree already.")
+    @click.option("--seconds", default=seconds, show_default=True, help="Longest time of work for one class.")
+    @click.option("--child", is_flag=True, hidden=True)
+    def main(only: str, again: bool, seconds: int, child: bool) -> None:
+        warnings.simplefilter("ignore")
+        if child:
+            serve(find)
+            return
+        name = Path(script).stem
+        made = f"`benchmarks/{name}.py`: {versions()}"
+        raise SystemExit(sweep(script, list(cases()), name, what, made, only, again, seconds))
+
+    return main

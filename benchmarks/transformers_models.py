@@ -17,34 +17,24 @@ A class that torch cannot run on such inputs is listed apart, with torch's words
 from __future__ import annotations
 
 import sys
-import warnings
 from importlib.metadata import version
 from pathlib import Path
-
-import click
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from examining import serve, sweep  # noqa: E402  # beside this file
+from examining import command  # noqa: E402  # beside this file
 from transformers_specs import Entry, entries  # noqa: E402  # beside this file
 
-
-@click.command(help=__doc__)
-@click.option("--only", default="*", show_default=True, help="Only types or classes that fit the pattern.")
-@click.option("--again", is_flag=True, help="Also those that agree already.")
-@click.option("--seconds", default=60, show_default=True, help="Longest time for one class.")
-@click.option("--child", is_flag=True, hidden=True)
-def main(only: str, again: bool, seconds: int, child: bool) -> None:
-    """Examine every class that has not agreed yet."""
-    warnings.simplefilter("ignore")
-    if child:
-        serve(Entry)
-        return
-    versions = f"`benchmarks/transformers_models.py`: transformers {version('transformers')}"
-    what = "Model types of transformers"
-    raise SystemExit(sweep(__file__, list(entries()), "transformers_models", what, versions, only, again, seconds))
-
+main = command(
+    __file__,
+    __doc__,
+    "Model types of transformers",
+    lambda: f"transformers {version('transformers')}",
+    entries,
+    Entry,
+    60,
+)
 
 if __name__ == "__main__":
     main()
