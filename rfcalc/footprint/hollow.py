@@ -12,14 +12,13 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
+from rfcalc.footprint.standing import Standing
 from rfcalc.tracing.known import NeedsDataError
 from rfcalc.tracing.modes import DispatchMode
 from rfcalc.tracing.schema import schema_of
-from rfcalc.tracing.stored import dressed
 from rfcalc.tracing.tensors import replaced, tensors_in_args
 
 #: Ops that are run: what their kernels keep for the way back has a size that only they know.
@@ -60,45 +59,17 @@ class OnlyAlike(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class Hollow:
+class Hollow(Standing):
     """A world of ordinary tensors without numbers."""
-
-    home = torch.device("cpu")
-
-    def __init__(self) -> None:
-        self._bases: dict[tuple[int, torch.dtype], torch.Tensor] = {}
-        self._kept: list[torch.Tensor] = []
 
     def mode(self) -> AbstractContextManager[Any]:
         return _Shapes()
 
-    def twin(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        made = self._made(tensor)
-        if isinstance(tensor, nn.Parameter):
-            return dressed(nn.Parameter(made, requires_grad=tensor.requires_grad), tensor)
-        return made
+    def _base(self, count: int, dtype: torch.dtype) -> torch.Tensor:
+        return torch.empty(count, dtype=dtype)
 
-    def plain(self, tensor: torch.Tensor) -> torch.Tensor:
-        made = self._made(tensor)
-        return nn.Parameter(made, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
-
-    def input(self, tensor: torch.Tensor) -> torch.Tensor:
-        return self._made(tensor)
-
-    def forget(self) -> None:
-        """Hold nothing more than the model does."""
-        self._bases.clear()
-
-    def _made(self, tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        key = storage._cdata, tensor.dtype
-        base = self._bases.get(key)
-        if base is None:
-            base = self._bases[key] = torch.empty(storage.nbytes() // tensor.element_size(), dtype=tensor.dtype)
-            self._kept.append(tensor.detach())
-        with torch.no_grad():
-            seen = base.as_strided(tensor.shape, tensor.stride(), int(tensor.storage_offset()))
-        return torch.empty(0, dtype=tensor.dtype).set_(seen)  # type: ignore[call-overload, no-any-return]
+    def _seen(self, view: torch.Tensor) -> torch.Tensor:
+        return torch.empty(0, dtype=view.dtype).set_(view)  # type: ignore[call-overload, no-any-return]
 
 
 class _Shapes(DispatchMode):

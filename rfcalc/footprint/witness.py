@@ -141,18 +141,20 @@ def verified(setup: Setup, inference: Course, trained: Course | None) -> Witness
     )
 
 
-class _Untouched:
-    """An observer that only looks at the CUDA allocator, at the end of each part of a pass."""
+class Parts:
+    """An observer that only looks when a part of a pass begins or is over: forward, backward, step."""
 
-    def __init__(self) -> None:
-        self.peaks: list[int] = []
+    def begins(self) -> None:
+        """The first part is about to begin."""
+
+    def is_over(self) -> None:
+        """A part is over."""
 
     def declare(self, tensor: torch.Tensor, role: str, name: str) -> None:
         """Was there before."""
 
     def within(self) -> AbstractContextManager[Any]:
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
+        self.begins()
         return nullcontext()
 
     def saved(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -165,15 +167,26 @@ class _Untouched:
         """Stays as it is."""
 
     def forward_over(self, loss: torch.Tensor | None) -> None:
-        self._part()
+        self.is_over()
 
     def backward_over(self, trained: list[nn.Parameter]) -> None:
-        self._part()
+        self.is_over()
 
     def step_over(self, states: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-        self._part()
+        self.is_over()
 
-    def _part(self) -> None:
+
+class _Untouched(Parts):
+    """What CUDA's allocator had given at the peak of each part."""
+
+    def __init__(self) -> None:
+        self.peaks: list[int] = []
+
+    def begins(self) -> None:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+
+    def is_over(self) -> None:
         torch.cuda.synchronize()
         self.peaks.append(torch.cuda.max_memory_allocated())
 

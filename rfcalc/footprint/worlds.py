@@ -14,11 +14,11 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from rfcalc.errors import LoadError
 from rfcalc.footprint.hollow import OnlyAlike, OnlyFake
+from rfcalc.footprint.standing import Standing
 from rfcalc.tracing.construct import Constants
 from rfcalc.tracing.fallback import as_real, real_twin
-from rfcalc.tracing.stored import dressed, inner_tensors
+from rfcalc.tracing.stored import dressed
 
 _CPU = torch.device("cpu")
 
@@ -44,15 +44,12 @@ class World(Protocol):
         """Hold nothing more than the model does."""
 
 
-class Fake:
-    """Tensors without storage. Those that share a storage share one here, as large as theirs."""
-
-    home = _CPU
+class Fake(Standing):
+    """Tensors without storage that say they lie on the CPU."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
-        self._bases: dict[tuple[int, torch.dtype], torch.Tensor] = {}
-        self._kept: list[torch.Tensor] = []  # an id is good for as long as its owner lives
 
     @contextmanager
     def mode(self) -> Iterator[None]:
@@ -60,39 +57,11 @@ class Fake:
         with self._mode, OnlyFake(), OnlyAlike():  # type: ignore[no-untyped-call]
             yield
 
-    def twin(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
-        if nn.parameter.is_lazy(tensor):
-            raise LoadError(f"parameter {name} has no shape yet: run the model once on an example, then ask again")
-        made = self._made(tensor)
-        if isinstance(tensor, nn.Parameter):
-            return dressed(nn.Parameter(made, requires_grad=tensor.requires_grad), tensor)
-        return made
+    def _base(self, count: int, dtype: torch.dtype) -> torch.Tensor:
+        return torch.empty(count, dtype=dtype, device="meta")
 
-    def plain(self, tensor: torch.Tensor) -> torch.Tensor:
-        made = self._made(tensor)
-        return nn.Parameter(made, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
-
-    def input(self, tensor: torch.Tensor) -> torch.Tensor:
-        return self._made(tensor)
-
-    def _made(self, tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.layout is not torch.strided or tensor.is_quantized or inner_tensors(tensor):
-            raise NotImplementedError("a tensor that is not stored plainly")
-        with torch._C.DisableTorchFunction():
-            storage = tensor.untyped_storage()
-        key = storage._cdata, tensor.dtype
-        base = self._bases.get(key)
-        if base is None:
-            count = storage.nbytes() // tensor.element_size()
-            base = self._bases[key] = torch.empty(count, dtype=tensor.dtype, device="meta")
-            self._kept.append(tensor.detach())
-        with torch.no_grad():
-            seen = base.as_strided(tensor.shape, tensor.stride(), int(tensor.storage_offset()))
-        return FakeTensor(self._mode, seen, torch.device("cpu"))
-
-    def forget(self) -> None:
-        """Hold nothing more than the model does."""
-        self._bases.clear()
+    def _seen(self, view: torch.Tensor) -> torch.Tensor:
+        return FakeTensor(self._mode, view, _CPU)
 
 
 class Real:

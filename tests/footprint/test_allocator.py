@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -10,11 +9,11 @@ import torch
 from torch import nn
 
 from rfcalc.footprint.measure import course_of, prepared
-from rfcalc.footprint.witness import real_pass
+from rfcalc.footprint.witness import Parts, real_pass
 from tests.footprint.test_witness import Block, net
 
 
-class Allocations:
+class Allocations(Parts):
     """What the CPU's allocator gave and got back in each part of a pass that nothing else looks at."""
 
     def __init__(self) -> None:
@@ -24,38 +23,13 @@ class Allocations:
         self._profile: Any = None
         self._kept = 0
 
-    def declare(self, tensor: torch.Tensor, role: str, name: str) -> None:
-        """Was there before."""
-
-    def within(self) -> AbstractContextManager[Any]:
-        self._start()
-        return nullcontext()
-
-    def saved(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor
-
-    def is_own(self, tensor: torch.Tensor) -> bool:
-        return False
-
-    def given(self, result: Any) -> None:
-        """Stays as it is."""
-
-    def forward_over(self, loss: torch.Tensor | None) -> None:
-        self._next()
-
-    def backward_over(self, trained: list[nn.Parameter]) -> None:
-        self._next()
-
-    def step_over(self, states: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-        self._next()
-
-    def _start(self) -> None:
+    def begins(self) -> None:
         self._profile = torch.profiler.profile(
             activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True
         )
         self._profile.__enter__()
 
-    def _next(self) -> None:
+    def is_over(self) -> None:
         self._profile.__exit__(None, None, None)
         results = self._profile.profiler.kineto_results
         moments = [(event.start_ns(), event.nbytes()) for event in results.events() if event.name() == "[memory]"]
@@ -63,7 +37,7 @@ class Allocations:
             self._now += change
             self.peak = max(self.peak, self._now)
         self.after.append(self._now)
-        self._start()
+        self.begins()
 
     def close(self) -> None:
         if self._profile is not None:
