@@ -8,18 +8,18 @@ from typing import Any
 
 import click
 
-from rfcalc.cli.complete import complete_layer
 from rfcalc.cli.options import (
     MODEL_HELP,
     Request,
     debug_option,
     device_option,
     guest,
+    layer_option,
     model_options,
     output_options,
 )
 from rfcalc.cli.output import Output, Target, complain
-from rfcalc.cli.parse import layer_key, parse_position
+from rfcalc.cli.parse import parse_position
 from rfcalc.errors import UsageError
 
 DISAGREE = 1  #: exit status
@@ -35,12 +35,7 @@ weights are random, as the model's own constructor draws them.
 
 @click.command("erf", help=HELP, short_help="Measure the effective field of a unit by its gradient.")
 @model_options
-@click.option(
-    "--layer",
-    metavar="L",
-    shell_complete=complete_layer,
-    help="A number, a name or a pattern; default: the last layer that is not global.",
-)
+@layer_option("--layer", "A number, a name or a pattern; default: the last layer that is not global.")
 @click.option("--at", metavar="Y,X", help="The unit's position in the layer; default: the middle.")
 @click.option("--source", metavar="NAME", help="Which of several inputs to look at.")
 @click.option("--images", type=click.IntRange(min=1), help="How many random normal images to average over; default: 8.")
@@ -73,7 +68,6 @@ def command(
 
     A file whose name ends like a picture or a map gets that, and the numbers go to stdout.
     """
-    chosen["layer"] = None if chosen["layer"] is None else layer_key(chosen["layer"])
     if images is not None and files:
         raise UsageError("--images and --image exclude each other: random images, or pictures; leave one out")
     position = parse_position(at)

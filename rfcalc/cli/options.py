@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from rfcalc.cli.complete import complete_model
+from rfcalc.cli.complete import complete_layer, complete_model
 from rfcalc.cli.endings import format_of
 from rfcalc.cli.output import Output, Target
-from rfcalc.cli.parse import OpenInputs, numbers_only, parse_axes, parse_open_inputs
+from rfcalc.cli.parse import OpenInputs, layer_key, numbers_only, parse_axes, parse_open_inputs
 from rfcalc.errors import LoadError
 from rfcalc.report import FORMATS
 from rfcalc.sources.forms import help_lines
@@ -186,6 +186,19 @@ dtype_option = click.option(
     type=click.Choice(("float16", "bfloat16", "float32", "float64")),
     help="Run the model in this type: all floating-point parameters, buffers and inputs.",
 )
+
+
+
+def layer_option(name: str, helps: str) -> Callable[[Function], Function]:
+    """An option that names one layer; the command gets its number or its name, None where it is left out."""
+    return click.option(
+        name,
+        metavar="L",
+        shell_complete=complete_layer,
+        callback=lambda ctx, param, value: None if value is None else layer_key(value),
+        help=helps,
+    )
+
 
 strict_option = click.option(
     "--strict", is_flag=True, help="Exit with status 4 if an op has no rule or a field is only an upper bound."

@@ -10,9 +10,9 @@ import click
 from rfcalc.cli.complete import complete_layer, complete_model
 from rfcalc.cli.endings import DRAWN as PICTURES
 from rfcalc.cli.endings import format_of
-from rfcalc.cli.options import MODEL_HELP, Request, debug_option, target_option, trace_options
+from rfcalc.cli.options import MODEL_HELP, Request, debug_option, layer_option, target_option, trace_options
 from rfcalc.cli.output import Target, complain
-from rfcalc.cli.parse import layer_key, layer_keys, parse_position
+from rfcalc.cli.parse import layer_keys, parse_position
 from rfcalc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ HELP = f"""A picture of MODEL as SVG, PNG or PDF.
     shell_complete=complete_layer,
     help="Draw the field of layer L: number, name or glob; several: 3,7-9,conv4_*.",
 )
-@click.option("--of", metavar="L", help="Draw fields in the output of layer L instead of the input.")
+@layer_option("--of", "Draw fields in the output of layer L instead of the input.")
 @click.option("--at", metavar="Y,X", help="The unit at this position of the deepest layer; else the one in the middle.")
-@click.option("--through", metavar="L", help="Draw earlier layers L beside the input, and what is used of each.")
+@layer_option("--through", "Draw earlier layers L beside the input, and what is used of each.")
 @click.option("--image", metavar="FILE", type=click.Path(), help="Draw over this picture, resized to the input.")
 @click.option("--depth", type=click.IntRange(1), metavar="N", help="Fold layers whose names have more than N parts.")
 @click.option("--axis", metavar="T", help="The axis of the input that is time, for --kind stream.")
@@ -67,9 +67,9 @@ def command(
     models: Sequence[str],
     kind: str,
     layers: Sequence[str],
-    of: str | None,
+    of: str | int | None,
     at: str | None,
-    through: str | None,
+    through: str | int | None,
     image: str | None,
     depth: int | None,
     axis: str | None,
@@ -93,7 +93,7 @@ def command(
         plotting.need_matplotlib()
     picture = None if image is None else plotting.open_picture(image)
     chosen_layers = layer_keys(layers)
-    analyses = [request(model).analyze(None if of is None else layer_key(of)) for model in models]
+    analyses = [request(model).analyze(of) for model in models]
     for notice in [notice for analysis in analyses for notice in analysis.notices]:
         complain(f"note: {notice}")
     if kind == "graph" and depth is None and (depth := plotting.usual_depth(analyses[0])) is not None:
@@ -110,7 +110,7 @@ def command(
     else:
         chosen_parts = {
             "at": position,
-            "through": None if through is None else layer_key(through),
+            "through": through,
             "image": picture,
             "depth": depth,
             "axis": axis,

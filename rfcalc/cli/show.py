@@ -18,11 +18,12 @@ from rfcalc.cli.options import (
     drawing_output_options,
     dtype_option,
     guest,
+    layer_option,
     open_model_options,
     strict_option,
 )
 from rfcalc.cli.output import Output, complain
-from rfcalc.cli.parse import layer_key, layer_keys, numbers_only, parse_position
+from rfcalc.cli.parse import layer_keys, numbers_only, parse_position
 from rfcalc.errors import UsageError
 from rfcalc.report import details, overview
 from rfcalc.report.tokens import tokens_report
@@ -46,12 +47,7 @@ HELP = f"""What the layers of MODEL see and cost: receptive field, parameters, m
     shell_complete=complete_layer,
     help="Only layer L: its number in the table, its name, or a glob over names; several: 3,7-9,conv4_*.",
 )
-@click.option(
-    "--of",
-    metavar="L",
-    shell_complete=complete_layer,
-    help="Measure fields in the output of layer L instead of the input.",
-)
+@layer_option("--of", "Measure fields in the output of layer L instead of the input.")
 @click.option("--at", metavar="Y,X", help="Show the region that the unit at this position of the layer sees.")
 @click.option("--affects", metavar="Y,X", help="Show which positions of each layer this pixel of the input can change.")
 @click.option("--all", "every", is_flag=True, help="A row for every op, norms and activations too.")
@@ -88,7 +84,7 @@ def command(
     request: Request,
     dtype: str | None,
     layers: Sequence[str],
-    of: str | None,
+    of: str | int | None,
     at: str | None,
     affects: str | None,
     every: bool,
@@ -122,7 +118,7 @@ def command(
     plain = not (keys or every or depth or of or at or affects) and table == TableChoice()
     if per_token and not plain:
         raise UsageError("--per-token is about parts: leave --layer, --of, --at, --affects and --all out")
-    analysis = request.analyze(None if of is None else layer_key(of))
+    analysis = request.analyze(of)
     for notice in [*analysis.notices, *namesakes(analysis, layers)]:
         complain(f"note: {notice}")
     if per_token:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from rfcalc.cli.options import MODEL_HELP, Request, debug_option, guest, model_options, output_options
+from rfcalc.cli.options import MODEL_HELP, Request, debug_option, guest, layer_option, model_options, output_options
 from rfcalc.cli.output import Output, complain
 
 DISAGREE = 1  #: exit status
@@ -33,7 +33,7 @@ Lengths count positions of the input (samples), with --rate milliseconds, too.
 @click.option(
     "--chunk", type=click.IntRange(min=1), metavar="N", help="A chunk of so many positions; default: the least."
 )
-@click.option("--layer", metavar="L", help="Only the layers that a number, a name or a pattern means.")
+@layer_option("--layer", "Only the layers that a number, a name or a pattern means.")
 @click.option(
     "--verify",
     is_flag=True,

@@ -7,7 +7,16 @@ from typing import Any
 
 import click
 
-from rfcalc.cli.options import MODEL_HELP, Request, debug_option, device_option, guest, model_options, output_options
+from rfcalc.cli.options import (
+    MODEL_HELP,
+    Request,
+    debug_option,
+    device_option,
+    guest,
+    layer_option,
+    model_options,
+    output_options,
+)
 from rfcalc.cli.output import Output, complain
 from rfcalc.cli.quoting import quoted
 from rfcalc.errors import UsageError
@@ -34,7 +43,7 @@ runs the whole and its tiles in float64 and exits with status 1 if they differ, 
 @click.option("--tile", "tile", metavar="T", help="Length of a tile in pixels, 256, or one for each axis, 256x512.")
 @click.option("--memory", metavar="BYTES", help="Take the largest tile that needs at most so much, as in 2GiB.")
 @click.option("--image", metavar="SHAPE", help="Size of the image along each axis, 10000x8000; default: the input's.")
-@click.option("--layer", metavar="L", help="A number, a name or a pattern, to ask about in place of the outputs.")
+@layer_option("--layer", "A number, a name or a pattern, to ask about in place of the outputs.")
 @click.option("--verify", is_flag=True, help="Run the whole and its tiles, and compare.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the image and missing weights.")
 @device_option

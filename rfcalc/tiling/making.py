@@ -90,7 +90,7 @@ def _planned(sizes: Sizes, tile: Any, memory: int | None, image: Any, layer: str
 
 
 def _layers(graph: LayerGraph, layer: str | int) -> tuple[str, ...]:
-    found = Analysis(graph).select(str(layer))
+    found = Analysis(graph).select(layer)
     return tuple(graph[item.node].name for item in found)
 
 

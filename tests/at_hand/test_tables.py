@@ -161,3 +161,21 @@ def test_a_comparison_for_a_paper(run):
     rows = run(*asked, "--format", "csv").output.splitlines()
     assert rows[0] == "number,model,params,macs_k,field"
     assert rows[2] == "2,net.py:Net(width=64),76682,4829.8,11x11"
+
+
+@pytest.mark.parametrize(
+    ("command", "path"),
+    [
+        ("show", ("layers", 0, "name")),
+        ("erf", ("layer",)),
+        ("stream", ("layers", 0, "layer")),
+        ("tile", ("outputs", 0, "layer")),
+    ],
+)
+def test_a_number_is_one_of_the_table_in_every_command(run, command, path):
+    more = ("--device", "cpu", "--images", "1") if command == "erf" else ("--axis", "H") if command == "stream" else ()
+    result = run(command, "net.py:line", "--input", "3x16x16", "--layer", "3", *more, "--format", "json")
+    found = json.loads(result.stdout)
+    for step in path:
+        found = found[step]
+    assert found == "1"  # of number 3; another layer is called 3
