@@ -1,8 +1,22 @@
 """The formulas by which language models are said to cost so many operations in training, against the graph's own step.
 
 Each is a set of claims over the same graph: which matrices it counts, which parameters besides, and which pairs of
-attention. The terms between rfcalc's number and the formula's add up to the unit. Sources were read in the version that
-a row names.
+attention. The terms between rfcalc's number and the formula's add up to the unit.
+
+Sources, in the versions that the rows name:
+
+- 6N: J. Kaplan et al., *Scaling Laws for Neural Language Models*, arXiv 2001.08361, section 2.1 and table 1;
+- palm: A. Chowdhery et al., *PaLM*, arXiv 2204.02311, appendix B;
+- megatron-lm: ``num_floating_point_operations`` of megatron/training/training.py, that of models without hybrid layers;
+- nanogpt: ``GPT.estimate_mfu`` and ``GPT.get_num_params`` of model.py;
+- maxtext: ``calculate_tflops_training_per_device`` of src/maxtext/utils/maxtext_utils.py, with what it calls for Gemma
+  2 and 3, DeepSeek and mixtures of experts;
+- verl: ``_estimate_qwen2_flops``, ``_estimate_qwen2_moe_flops``, ``_estimate_gemma3_flops``,
+  ``_estimate_gpt_oss_flops`` and ``_estimate_deepseek_v3_flops`` of verl/utils/flops_counter.py;
+- torchtitan: ``active_parameter_flops_per_unit`` and ``quadratic_attention_flops_per_token`` of
+  torchtitan/models/utils.py;
+- llm.c: ``gpt2_estimate_mfu`` of train_gpt2.cu;
+- flash-attention: ``flops`` of benchmarks/benchmark_flash_attention.py.
 """
 
 from __future__ import annotations
@@ -32,8 +46,9 @@ class Formula:
     ``counts`` are the purposes of matrices that it counts, 6 operations a weight and token. ``params`` says that it
     does so by the number of all parameters: norms, biases, and all experts unless ``active``; ``tables`` which
     embeddings are among them. ``pairs`` are those of attention, none, all or half of the square; ``window`` where it
-    takes the window for its side. ``sizes`` is what it takes for queries and values of all heads: their own, those of
-    queries, or the model's width. ``backward`` is the backward pass of attention as a multiple of the forward pass.
+    takes the window for its side, and with ``corner`` also what a causal window has not at its start, half a square of
+    its side, in place of half of all. ``sizes`` is what it takes for queries and values of all heads: their own, those
+    of queries, or the model's width. ``backward`` is the backward pass of attention as a multiple of the forward pass.
     """
 
     name: str
@@ -46,6 +61,7 @@ class Formula:
     tables: Literal["none", "words", "all", "as the head"] = "none"
     pairs: Literal["none", "all", "half"] = "none"
     window: Literal["never", "each", "mixed"] = "never"
+    corner: bool = False
     sizes: Literal["own", "queries", "model"] = "own"
     backward: Fraction = Fraction(2)
     latent_norms: bool = False
@@ -56,7 +72,7 @@ class Formula:
 _FORMULAS = (
     Formula(
         "6N",
-        "arXiv 2001.08361, section 2.1",
+        "arXiv 2001.08361, section 2.1 and table 1",
         "C = 6 N D",
         "6N a token, N the matrices of the layers: no embeddings, no head, no biases",
         counts=_ALL - {"head"},
@@ -75,7 +91,7 @@ _FORMULAS = (
     ),
     Formula(
         "megatron-lm",
-        "Megatron-LM 001b00c",
+        "Megatron-LM d98e8a6, megatron/training/training.py",
         "num_floating_point_operations(args, batch_size)",
         "6 for each weight of a matrix and token, half of the pairs",
         counts=_ALL - {ROUTERS, GATES},
@@ -84,7 +100,7 @@ _FORMULAS = (
     ),
     Formula(
         "nanogpt",
-        "nanoGPT, model.py",
+        "nanoGPT 3adf61e, model.py",
         "model.estimate_mfu(fwdbwd_per_iter, dt)",
         "6N + 12LHQT a token, N all parameters but those of positions, HQ the model's width",
         params=True,
@@ -95,30 +111,30 @@ _FORMULAS = (
     ),
     Formula(
         "maxtext",
-        "maxtext 020763f",
+        "maxtext 27459f4, src/maxtext/utils/maxtext_utils.py",
         "calculate_tflops_training_per_device(config)",
-        "6 for each weight of a matrix and token, half of the pairs, of those of a window where layers differ",
+        "6 for each weight of a matrix and token, half of T² pairs, TW - W²/2 in a window where layers differ",
         counts=_ALL - {GATES},
+        pairs="half",
+        window="mixed",
+        corner=True,
+        shared_by_latents=True,
+    ),
+    Formula(
+        "verl",
+        "verl 1dda039, verl/utils/flops_counter.py",
+        "FlopsCounter(config).estimate_flops(batch_seqlens, delta_time)",
+        "6N a token, N the matrices and the table of words as a head, and 3LH(Q + V)T, T a window where layers differ",
+        counts=_ALL - {GATES},
+        tables="as the head",
         pairs="half",
         window="mixed",
         shared_by_latents=True,
     ),
     Formula(
-        "verl",
-        "verl 02cf355",
-        "FlopsCounter(config).estimate_flops(batch_seqlens, delta_time)",
-        "6N a token, N the matrices and the table of words as a head, and 12LHQT, T a window where layers differ",
-        counts=_ALL - {GATES},
-        tables="as the head",
-        pairs="all",
-        window="mixed",
-        sizes="queries",
-        shared_by_latents=True,
-    ),
-    Formula(
         "torchtitan",
-        "torchtitan 01c01c8",
-        "get_nparams_and_active_nparams, quadratic_attention_flops_per_token",
+        "torchtitan 01c01c8, torchtitan/models/utils.py",
+        "active_parameter_flops_per_unit, quadratic_attention_flops_per_token",
         "6N a token, N the parameters that it meets, and 6LH(Q + V)T, T the window where there is one",
         params=True,
         pairs="all",
@@ -126,7 +142,7 @@ _FORMULAS = (
     ),
     Formula(
         "llm.c",
-        "llm.c f1e2ace",
+        "llm.c f1e2ace, train_gpt2.cu",
         "gpt2_estimate_mfu(model, num_tokens, dt)",
         "6N + 6LCT a token, N all parameters, C the model's width",
         params=True,
@@ -137,7 +153,7 @@ _FORMULAS = (
     ),
     Formula(
         "flash-attention",
-        "FlashAttention c082294",
+        "FlashAttention 0251105, benchmarks/benchmark_flash_attention.py",
         "benchmark_flash_attention.flops(batch, seqlen, headdim, nheads, causal, mode='fwd_bwd')",
         "4 x batch x length² x heads x size, half of it where causal, and 2.5 times as many backward",
         counts=frozenset(),
@@ -289,22 +305,25 @@ class _Claims:
             sizes = Fraction(2 * self.step.width, max(1, core.heads))
         each = 2 * (1 + self.formula.backward)  # operations a pair and size, with those of the backward pass
         now = Fraction(full)
+        short = core.windowed and (
+            self.formula.window == "each" or (self.formula.window == "mixed" and self.step.mixed)
+        )
+        side = Fraction(core.longest if short else core.keys, core.keys)
+        corner = short and self.formula.corner
+        kept = self._kept(core, side if corner else Fraction(1))
         for label, amount in (
             (_SIZES[self.formula.sizes], _SIX * core.pairs * sizes),
             ("the backward kernel's scores once more", each * core.pairs * sizes),
-            (_WINDOW, each * self._pairs(core, half=False) * sizes),
-            (_HALF, each * self._pairs(core, half=True) * sizes),
+            (_WINDOW, each * core.pairs * side * sizes),
+            (_CORNER if corner else _HALF, each * core.pairs * side * kept * sizes),
         ):
             self._note(label, core.name, amount - now)
             now = Fraction(amount)
 
-    def _pairs(self, core: Core, *, half: bool) -> Fraction:
-        """The pairs of a layer that the formula counts."""
-        found = Fraction(core.pairs)
-        if core.windowed and (self.formula.window == "each" or (self.formula.window == "mixed" and self.step.mixed)):
-            found = found * core.longest / core.keys
+    def _kept(self, core: Core, corner: Fraction) -> Fraction:
+        """What is left of a layer's pairs without half a square, whose side is that part of the side that they have."""
         masked = self.formula.unit != ATTENTION or self._causal(core)
-        return found / 2 if half and self.formula.pairs == "half" and masked else found
+        return 1 - corner / 2 if self.formula.pairs == "half" and masked else Fraction(1)
 
     def _causal(self, core: Core) -> bool:
         """Whether a mask closes any pair."""
@@ -319,6 +338,7 @@ _SIZES = {
     "model": "heads taken to be as wide as the model together",
 }
 _WINDOW = "pairs beyond the window: left out"
+_CORNER = "half a square of the window's side: left out"
 _HALF = "half of the square of pairs: left out, whatever the mask"
 
 __all__ = ["FORMULAS", "Formula", "tally"]

@@ -14,7 +14,7 @@ from rfcalc.conventions import FORMULAS, count, explain
 
 LENGTH, BATCH = 24, 2
 TOKENS = LENGTH * BATCH
-WORDS, WIDTH, INNER, LAYERS, HEADS, WINDOW = 96, 32, 48, 4, 4, 7
+WORDS, WIDTH, INNER, LAYERS, HEADS, WINDOW = 96, 32, 48, 2, 4, 7
 SMALL = {
     "vocab_size": WORDS,
     "hidden_size": WIDTH,
@@ -128,10 +128,11 @@ def expected(sums: Sums, formula: str) -> int:
             return six * counted + sums.attention(both, full, 3)
         case "maxtext":
             counted = sums.dense + sums.routed + sums.router + shared + sums.head
-            return six * counted + sums.attention(both, mixed, 3)
+            bands = [2 * LENGTH * side - side**2 if side < LENGTH else LENGTH**2 for side in mixed]
+            return six * counted + sum(3 * BATCH * HEADS * both * band for band in bands)
         case "verl":
             counted = sums.dense + sums.routed + sums.router + shared + 2 * sums.head
-            return six * counted + sums.attention(wide, mixed, 6)
+            return six * counted + sums.attention(both, mixed, 3)
         case "torchtitan":
             active = sums.all - sums.unmet - sums.words - sums.places
             return six * active + sums.attention(both, sums.windows, 6)
