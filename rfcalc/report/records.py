@@ -44,8 +44,6 @@ def _record(layer: Layer, axes: Mapping[str, tuple[str, ...]], spans: Sequence[s
         "params": layer.params,
         "trainable_params": layer.trainable_params,
         "macs": layer.macs,
-        "unmasked_macs": layer.unmasked_macs,
-        "backward_macs": layer.backward_macs,
         "flops": layer.flops,
         "formula": layer.formula,
     }
@@ -57,6 +55,9 @@ def _record(layer: Layer, axes: Mapping[str, tuple[str, ...]], spans: Sequence[s
         record["reads"] = _joined([f"{patch.name}:{_shape(patch.size)}" for patch in layer.reads or ()])
     record["folded"] = _joined(layer.folded)
     record["notes"] = _joined(layer.notes)
+    # Columns that came later stand last, so that those before keep their places for who reads by position.
+    record["unmasked_macs"] = layer.unmasked_macs
+    record["backward_macs"] = layer.backward_macs
     return record
 
 

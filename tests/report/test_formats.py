@@ -145,6 +145,13 @@ def test_csv_has_exact_numbers_and_one_row_a_layer() -> None:
     assert (rows[3]["stride_H"], rows[3]["whole_input"]) == ("", "true")
 
 
+def test_csv_columns_stay_in_their_places_and_new_ones_come_last() -> None:
+    columns = render(TINY, "csv").splitlines()[0].split(",")
+    counts = ["params", "trainable_params", "macs", "flops", "formula", "status", "whole_input", "size_H"]
+    assert columns[7:15] == counts
+    assert columns[-4:] == ["folded", "notes", "unmasked_macs", "backward_macs"]
+
+
 def test_csv_of_two_sources_fractions_regions_and_reads() -> None:
     left = field(3, Fraction(1, 2), region=((0, 2), None))
     given = layer(2, "up", receptive_fields={"left": left, "right": field(5)}, reads=(Patch(1, "left", (3, 3)),))
