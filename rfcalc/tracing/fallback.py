@@ -1,7 +1,8 @@
 """Real numbers where tensors without storage cannot serve: when a pass needs them, whether memory has room, and whence.
 
 What happened decides, not what a message says: numbers were asked for that only data has; an op was refused that is
-refused on real tensors of its shapes, too; or something else failed, which real tensors may or may not run.
+refused on real tensors of its shapes, too; the model itself raised, which knew shapes and no more; or something else
+failed, which real tensors may or may not run.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import math
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from opcode import opmap
+from types import TracebackType
 
 import torch
 from torch import nn
@@ -24,6 +27,8 @@ from rfcalc.tracing.tape import Tape
 #: Weights of more bytes are not made for a pass that perhaps fails as well.
 WORTH_A_TRY = 1 << 30
 
+_RAISES = opmap["RAISE_VARARGS"]
+
 
 def reason(error: Exception, tape: Tape) -> str:
     """Why a pass should be done again on real numbers, as a notice says it; empty where that cannot help."""
@@ -33,18 +38,33 @@ def reason(error: Exception, tape: Tape) -> str:
     own = failure is not None and failure.refused and failure.error is error
     if own or isinstance(error, RfcalcError) or _not_called(error):
         return ""
+    if failure is None and not tape.located and _is_raised(error):
+        return ""
     where = failure.op if failure is not None and failure.error is error else "the model's own code"
     return f"{where} does not run without numbers ({first_line(error)[:120].rstrip('.')})"
 
 
 def _not_called(error: Exception) -> bool:
     """Whether forward itself was given other arguments than it takes: its code did not begin."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
+    trace = _innermost(error)
     return (
         isinstance(error, TypeError) and trace is not None and trace.tb_frame.f_code.co_name in ("_call_impl", "_call")
     )
+
+
+def _is_raised(error: Exception) -> bool:
+    """Whether Python code raised this of its own accord, by ``raise`` or ``assert``, and not for another error."""
+    trace = _innermost(error)
+    if trace is None or error.__context__ is not None:
+        return False
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == _RAISES
+
+
+def _innermost(error: Exception) -> TracebackType | None:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace
 
 
 def as_real(tensor: torch.Tensor, numbers: torch.Generator) -> torch.Tensor:

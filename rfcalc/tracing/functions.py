@@ -70,10 +70,15 @@ class NeedsGradientError(Exception):
 
 #: Questions about a tensor, which no op answers.
 _ASKED = frozenset(
-    [getattr(torch.Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "layout", "is_cuda")]
+    [getattr(torch.Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "layout", "is_cuda", "is_cpu")]
     + [getattr(torch.Tensor, name).__get__ for name in ("is_meta", "requires_grad", "is_quantized", "is_nested")]
     + [getattr(torch.Tensor, name) for name in ("dim", "size", "stride", "numel", "nelement", "is_contiguous")]
     + [getattr(torch.Tensor, name) for name in ("is_floating_point", "is_complex", "get_device", "element_size")]
+)
+
+#: Those whose answer is another one on the meta device.
+_LOCATES = frozenset({_DEVICE, torch.Tensor.get_device}) | frozenset(
+    getattr(torch.Tensor, name).__get__ for name in ("is_cuda", "is_meta", "is_cpu")
 )
 
 
@@ -122,6 +127,8 @@ class CompositeMode(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if func in _ASKED:
+            if func in _LOCATES:
+                self._recorder.tape.located = True
             if func == _DEVICE and sys._getframe(1).f_globals.get("__name__") == flex.MODULE:
                 return _CPU  # it runs on devices that it knows, and on tensors of one device
             return func(*args, **kwargs) if kwargs else func(*args)

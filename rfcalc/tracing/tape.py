@@ -50,6 +50,7 @@ class Tape:
     masks: list[np.ndarray] = field(default_factory=list)
     failure: Failure | None = None
     asked: dict[str, None] = field(default_factory=dict)  #: buffers of which forward asked for a number
+    located: bool = False  #: whether it asked on which device a tensor is
     unread: dict[str, None] = field(default_factory=dict)  #: buffers of 0 and 1 of which no 0 blocks
     notices: list[str] = field(default_factory=list)  #: what a user should know of the whole pass
 

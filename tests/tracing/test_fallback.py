@@ -91,6 +91,36 @@ def test_an_op_that_refuses_real_tensors_too_is_the_models_fault(ops: Any, monke
     assert analyzed(lambda lin, x: ops.picky(lin(x)[:, :4])).totals.macs == 128
 
 
+def test_a_model_that_raises_for_a_shape_is_not_run_on_real_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asserts(lin: Any, x: Any) -> Any:
+        torch._assert(x.shape[0] == 3, "three rows, please")
+        return lin(x)
+
+    def caught(lin: Any, x: Any) -> Any:
+        try:
+            return lin(x[:, :3])
+        except RuntimeError as error:
+            raise ValueError("of another error") from error
+
+    def outside(lin: Any, x: Any) -> Any:
+        return lin(x)[memoryview(x)]
+
+    def guarded(lin: Any, x: Any) -> Any:
+        if x.get_device() == -1 and x.cpu().shape[0] == 2:
+            raise ValueError("not on this device")
+        return lin(x)
+
+    tried: list[str] = []
+    monkeypatch.setattr("rfcalc.tracing.forward._Run.again", lambda run, why: tried.append(why) or 1 / 0)
+    with pytest.raises(TraceError, match="got 2x8: AssertionError: three rows, please"):
+        analyzed(asserts)
+    assert not tried
+    for other in (caught, outside, guarded):
+        with pytest.raises(ZeroDivisionError):
+            analyzed(other)
+    assert len(tried) == 3
+
+
 def test_stand_ins_have_a_limit(ops: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "MOST_BYTES", 10)
     a = analyzed(lambda lin, x: ops.halved(lin(x)))
