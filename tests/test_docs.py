@@ -45,6 +45,7 @@ from click.testing import CliRunner
 
 from rfcalc.baseline import budgets
 from rfcalc.cli import cli
+from tests import forking
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -200,9 +201,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     here.mkdir()
     programs.mkdir()
     (here / "examples").symlink_to(ROOT / "examples")
-    for name, call in {"python": '"$@"', "rfcalc": '-m rfcalc "$@"', "pytest": '-m pytest "$@"'}.items():
-        (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {call}\n', encoding="utf-8")
-        (programs / name).chmod(0o755)
+    forking.program(programs, "python")
+    for name in ("rfcalc", "pytest"):
+        forking.program(programs, name, "-m", name)
     monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR", "PYTEST_ADDOPTS"):

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests import forking
 from tests.baseline.test_plugin import LOADED
 
 yaml = pytest.importorskip("yaml")
@@ -86,9 +87,7 @@ class Project:
 def programs(folder: Path) -> Path:
     """A folder with the program ``rfcalc`` of this environment."""
     folder.mkdir()
-    path = folder / "rfcalc"
-    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m rfcalc "$@"\n', encoding="utf-8")
-    path.chmod(0o755)
+    forking.program(folder, "rfcalc", "-m", "rfcalc")
     return folder
 
 
@@ -144,7 +143,7 @@ def test_by_the_pytest_plugin(project: Project) -> None:
         "test_net.py",
         "from net import Net\n\ndef test_net(rfcalc_check):\n    rfcalc_check(Net(), (3, 16, 16), name='net')\n",
     )
-    session = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *LOADED)
+    session = forking.python("-m", "pytest", "-q", "-p", "no:cacheprovider", *LOADED)
     project.run(*session)
     project.widen()
 
