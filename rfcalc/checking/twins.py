@@ -96,7 +96,7 @@ class Twins:
         if known is not None and not own:
             return self._anew(name, known.detach().clone())
         self.random = True
-        return invented(name, tensor, self._generator, self._gain)
+        return invented(name, tensor, self._generator, self._gain, wide=self.wide)
 
 
     def _anew(self, name: str, held: torch.Tensor) -> torch.Tensor:

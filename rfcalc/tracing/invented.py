@@ -13,29 +13,35 @@ HE = math.sqrt(2)
 _DRAWN = (1 << 20) - 3  #: how many random numbers a tensor gets before they repeat, out of step with its rows
 
 
-def invented(name: str, tensor: torch.Tensor, generator: torch.Generator, gain: float = HE) -> torch.Tensor:
-    """Numbers for a parameter or buffer of that name that keep signals alive and finite.
+def invented(
+    name: str, tensor: torch.Tensor, generator: torch.Generator, gain: float = HE, *, wide: bool = False
+) -> torch.Tensor:
+    """Numbers for a parameter or buffer of that name that keep signals alive and finite; ``wide`` ones are of float64.
 
     Matrices are normal with He's scale, scales about 1, biases about 0, running means 0 and running variances 1.
     """
     leaf = name.rpartition(".")[2]
     shape = tuple(tensor.shape)
+    dtype = torch.float64 if wide and tensor.is_floating_point() else tensor.dtype
     if not tensor.is_floating_point():
         return torch.zeros(shape, dtype=tensor.dtype)
     if not isinstance(tensor, nn.Parameter) and "var" in leaf:
-        return torch.ones(shape, dtype=tensor.dtype)
+        return torch.ones(shape, dtype=dtype)
     if not isinstance(tensor, nn.Parameter) and "mean" in leaf:
-        return torch.zeros(shape, dtype=tensor.dtype)
-    noise = _noise(shape, generator)
+        return torch.zeros(shape, dtype=dtype)
+    noise = torch.randn(min(math.prod(shape), _DRAWN), generator=generator)
     if len(shape) < 2:
         made = 0.1 * noise if "bias" in leaf else 1 + 0.1 * noise
     else:
         made = noise * (gain / math.sqrt(max(1, math.prod(shape[1:]))))
-    return made.to(tensor.dtype)
+    return _repeated(made.to(tensor.dtype), shape, dtype)
 
 
-def _noise(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
-    """Normal numbers; large tensors repeat theirs, for drawing them takes longer than the forward pass."""
-    count = math.prod(shape)
-    drawn = torch.randn(min(count, _DRAWN), generator=generator)
-    return drawn.repeat(-(-count // max(1, len(drawn))))[:count].reshape(shape)
+def _repeated(drawn: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """A tensor of these numbers, over and over: drawing them takes longer than a forward pass, and copying is memory's."""
+    made = torch.empty(shape, dtype=dtype)
+    flat = made.view(-1)
+    for start in range(0, len(flat), max(1, len(drawn))):
+        part = flat[start : start + len(drawn)]
+        part.copy_(drawn[: len(part)])
+    return made
