@@ -31,7 +31,6 @@ import re
 import runpy
 import shlex
 import subprocess
-import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
