@@ -1,9 +1,9 @@
 """Programs of Python that start in a tenth of a second: a process that has torch already forks for each.
 
-``program(folder, name, call)`` writes a program into a folder, which a shell finds on its path as any other; what it runs is a
-child of one process per session of tests, with the caller's arguments, environment, directory, standard streams and
-status. rfcalc itself, and what a test has written, are imported anew by each; only torch and what comes with it are there.
-What a test wants to know of imports, signals or the start of a process needs a real one.
+``program(folder, name, *call)`` writes a program into a folder, which a shell finds on its path as any other. What it
+runs is a child of one process per session of tests, with the caller's arguments, environment, directory, standard
+streams and status. rfcalc itself, and what a test has written, are imported anew by each; only torch and what comes
+with it are there. What a test wants to know of imports, signals or the start of a process needs a real one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ import array, json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as asked:
     asked.connect({address!r})
     given = json.dumps([{call!r} + sys.argv[1:], dict(os.environ), os.getcwd()]).encode()
-    asked.sendmsg([len(given).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
+    streams = array.array("i", [0, 1, 2])
+    asked.sendmsg([len(given).to_bytes(4, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
     asked.sendall(given)
     sys.stdout, sys.stderr = None, None
     for stream in (0, 1, 2):
@@ -46,7 +47,7 @@ os._exit(answer[0] if answer else 255)
 
 
 def program(folder: Path, name: str, *call: str) -> Path:
-    """A program that calls ``python CALL...`` with what it is given: ``("-m", "rfcalc")``, or nothing for ``python`` itself."""
+    """A program that calls ``python CALL...``, as ``-m rfcalc`` or nothing for ``python`` itself, with what it gets."""
     path = folder / name
     path.write_text(
         f"#!/bin/sh\nexec '{sys.executable}' -I -S '{_client(folder, name, call)}' \"$@\"\n", encoding="utf-8"
@@ -81,9 +82,7 @@ def _address() -> str:
     folder = tempfile.mkdtemp()
     address = os.path.join(folder, "forks")
     command = [sys.executable, "-c", "from tests.forking import serve; import sys; serve(sys.argv[1])", address]
-    server = subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     atexit.register(_ended, server, folder)
     assert server.stdout is not None
     assert server.stdout.readline() == "listening\n"
@@ -156,9 +155,9 @@ def _take_place(environment: dict[str, str], folder: str, streams: Sequence[int]
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    sys.stdin = open(0, closefd=False)
-    sys.stdout = open(1, "w", closefd=False)
-    sys.stderr = open(2, "w", closefd=False, buffering=1, errors="backslashreplace")
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
     added = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.path[:] = [*added, *(path for path in sys.path if path not in ("", str(ROOT)))]

@@ -70,8 +70,9 @@ class NeedsGradientError(Exception):
 
 #: Questions about a tensor, which no op answers.
 _ASKED = frozenset(
-    [getattr(torch.Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "layout", "is_cuda", "is_cpu")]
-    + [getattr(torch.Tensor, name).__get__ for name in ("is_meta", "requires_grad", "is_quantized", "is_nested")]
+    [getattr(torch.Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "layout", "is_cuda")]
+    + [getattr(torch.Tensor, name).__get__ for name in ("is_meta", "is_cpu", "requires_grad", "is_quantized")]
+    + [torch.Tensor.is_nested.__get__]  # type: ignore[attr-defined]
     + [getattr(torch.Tensor, name) for name in ("dim", "size", "stride", "numel", "nelement", "is_contiguous")]
     + [getattr(torch.Tensor, name) for name in ("is_floating_point", "is_complex", "get_device", "element_size")]
 )

@@ -38,7 +38,7 @@ def invented(
 
 
 def _repeated(drawn: torch.Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """A tensor of these numbers, over and over: drawing them takes longer than a forward pass, and copying is memory's."""
+    """A tensor of these numbers, over and over: to draw as many takes longer than a forward pass."""
     made = torch.empty(shape, dtype=dtype)
     flat = made.view(-1)
     for start in range(0, len(flat), max(1, len(drawn))):

@@ -19,8 +19,8 @@ from tests.baseline.test_commands import save
 
 ROOT = Path(__file__).parent.parent.parent
 
-#: The plugin is loaded by its entry point where rfcalc is installed, and by name in a bare checkout; that of hypothesis,
-#: which takes longer than a session, is left out.
+#: The plugin is loaded by its entry point where rfcalc is installed, and by name in a bare checkout. That of hypothesis
+#: takes longer than a session, and is left out.
 LOADED = ["-p", "no:hypothesispytest"]
 LOADED += [] if entry_points(group="pytest11", name="rfcalc") else ["-p", "rfcalc.pytest_plugin"]
 

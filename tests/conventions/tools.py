@@ -76,8 +76,8 @@ def _ptflops(backend: str) -> Callable[[nn.Module, Inputs], int]:
         from ptflops import get_model_complexity_info
 
         shape = tuple(inputs[0].shape[1:])
-        # From a shape alone ptflops makes an input of numbers that nobody set, which not every kernel stands; a layer by
-        # itself is counted by what it is given without a name.
+        # From a shape alone ptflops makes an input of numbers that nobody set, which not every kernel stands; a layer
+        # by itself is counted by what it is given without a name.
         alone = not any(model.children()) and len(inputs) == 1 and inputs[0].is_floating_point()
         given = {} if alone else {"input_constructor": lambda _: _by_name(model, inputs)}
         quiet = {"as_strings": False, "print_per_layer_stat": False, "ost": io.StringIO()}
