@@ -15,6 +15,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
+from rfcalc.footprint.layouts import AsLaid
 from rfcalc.footprint.standing import Standing
 from rfcalc.tracing.known import NeedsDataError
 from rfcalc.tracing.modes import DispatchMode
@@ -23,6 +24,8 @@ from rfcalc.tracing.tensors import replaced, tensors_in_args
 
 #: Ops that are run: what their kernels keep for the way back has a size that only they know.
 _RUN = frozenset({"aten.mkldnn_rnn_layer", "aten.mkldnn_rnn_layer_backward"})
+#: Views in all but name: what they give lies in the storage of what they are given.
+_VIEWS = frozenset({"aten._unsafe_view"})
 #: Functions that run other kernels for ordinary tensors than for fake ones.
 _OTHERWISE = frozenset({"lstm"})
 
@@ -86,14 +89,14 @@ class _Shapes(DispatchMode):
         schema = schema_of(func)
         if schema.scalar or schema.sized:
             raise NeedsDataError(schema.name)
-        if (schema.views and not schema.writes) or schema.reshapes or schema.name in _RUN:
+        if (schema.views and not schema.writes) or schema.reshapes or schema.name in _RUN | _VIEWS:
             return func(*args, **kwargs)
         given = tensors_in_args((*args, *kwargs.values()))
         fakes = [self._faked(tensor) for tensor in given]
         twins = iter(fakes)
         swapped = replaced(args, twins)
         named = {name: replaced((value,), twins)[0] for name, value in kwargs.items()}
-        with self._fake:
+        with self._fake, AsLaid():  # type: ignore[no-untyped-call]
             result = func(*swapped, **named)
         pairs = list(zip(fakes, given, strict=True))
         same = {id(fake): tensor for fake, tensor in pairs}
@@ -117,8 +120,9 @@ def _hollowed(result: Any, same: Mapping[int, torch.Tensor], homes: Mapping[int,
         return same[id(result)]
     home = homes.get(result.untyped_storage()._cdata)
     if home is None:
-        return torch.empty_strided(result.shape, result.stride(), dtype=result.dtype)
-    place = int(home.storage_offset()) + int(result.storage_offset())
+        home, place = torch.empty(result.untyped_storage().nbytes() // result.element_size(), dtype=result.dtype), 0
+    else:
+        place = int(home.storage_offset()) + int(result.storage_offset())
     return torch.empty(0, dtype=result.dtype).set_(home.untyped_storage(), place, result.shape, result.stride())
 
 

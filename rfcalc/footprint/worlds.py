@@ -15,6 +15,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from rfcalc.footprint.hollow import OnlyAlike, OnlyFake
+from rfcalc.footprint.layouts import AsLaid
 from rfcalc.footprint.standing import Standing
 from rfcalc.tracing.construct import Constants
 from rfcalc.tracing.fallback import as_real, real_twin
@@ -54,7 +55,7 @@ class Fake(Standing):
     @contextmanager
     def mode(self) -> Iterator[None]:
         """Raises `NeedsPlainError` where ordinary tensors would be taken otherwise."""
-        with self._mode, OnlyFake(), OnlyAlike():  # type: ignore[no-untyped-call]
+        with self._mode, AsLaid(), OnlyFake(), OnlyAlike():  # type: ignore[no-untyped-call]
             yield
 
     def _base(self, count: int, dtype: torch.dtype) -> torch.Tensor:

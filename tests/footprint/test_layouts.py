@@ -1,0 +1,96 @@
+"""What ops give without numbers lies in memory as their kernels lay it: strides, and the size of storages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import rfcalc
+from rfcalc.footprint.worlds import Fake
+from rfcalc.tracing.tensors import tensors_in_args
+
+aten = torch.ops.aten
+Asked = tuple[Callable[..., Any], list[tuple[tuple[int, ...], tuple[int, ...]]]]
+
+#: Ops, with shapes and strides of what they are given.
+OPS: dict[str, Asked] = {
+    "a view of the same shape": (lambda x: x.view(2, 1, 8, 4), [((2, 1, 8, 4), (32, 4, 4, 1))]),
+    "a view without an axis": (lambda x: x.view(2, 1, 16), [((2, 1, 1, 16), (16, 7, 5, 1))]),
+    "an unsafe view": (lambda x: aten._unsafe_view(x, (2, 1, 16)), [((2, 1, 1, 16), (16, 7, 5, 1))]),
+    "a view of another type": (lambda x: x.view(torch.int32), [((2, 1, 4), (4, 4, 1))]),
+    "the way back of a norm": (
+        lambda grad, x, mean, rstd, weight: aten.native_layer_norm_backward(
+            grad, x, [4], mean, rstd, weight, weight, [True, True, True]
+        ),
+        [*2 * [((2, 3, 4), (12, 1, 3))], *2 * [((2, 3, 1), (3, 1, 1))], ((4,), (1,))],
+    ),
+    "the way back of a norm that is frozen": (
+        lambda grad, x, mean, rstd, weight: aten.native_layer_norm_backward(
+            grad, x, [4], mean, rstd, weight, weight, [False, True, True]
+        ),
+        [((2, 3, 4), (12, 1, 3)), ((2, 3, 4), (12, 4, 1)), *2 * [((2, 3, 1), (3, 1, 1))], ((4,), (1,))],
+    ),
+    "columns that overlap": (
+        lambda x: aten.col2im(x, (6, 6), (3, 3), (1, 1), (1, 1), (1, 1)),
+        [((2, 18, 36), (648, 36, 1))],
+    ),
+    "columns with gaps": (lambda x: aten.col2im(x, (6, 6), (1, 1), (1, 1), (0, 0), (2, 2)), [((2, 2, 9), (18, 9, 1))]),
+}
+
+
+def layout(result: Any) -> list[tuple[Any, ...]]:
+    return [
+        (tuple(one.shape), one.stride(), one.storage_offset(), one.untyped_storage().nbytes())
+        for one in tensors_in_args((result,))
+    ]
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_without_numbers_as_with_them(name: str) -> None:
+    op, given = OPS[name]
+    numbers = [torch.empty_strided(shape, strides).fill_(0.5) for shape, strides in given]
+    world = Fake()
+    stand = [world.input(one) for one in numbers]
+    with torch.no_grad(), world.mode():
+        found = op(*stand)
+
+    assert layout(found) == layout(op(*numbers))
+
+
+class Folded(nn.Module):
+    """Overlapping patches that are put back, a norm over what was transposed, keys of one token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.linear, self.mix = nn.LayerNorm(4), nn.Linear(4, 8), nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        patches = functional.unfold(x, 3, padding=1) * 2
+        x = functional.fold(patches, (4, 4), 3, padding=1)
+        x = self.norm(x.flatten(2).transpose(1, 2))
+        key, value = self.linear(x.mean(1, keepdim=True)).view(2, 1, 2, 1, 4).permute(2, 0, 3, 1, 4)
+        x = functional.scaled_dot_product_attention(x[:, None], key, value)
+        return self.mix(x.transpose(1, 2).reshape(2, 16, 4))
+
+
+class Gated(Folded):
+    """The same where an in-place op on a view is differentiated, for which ordinary tensors stand."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = super().forward(x).clone()
+        x[:, 0].mul_(2)
+        return x
+
+
+@pytest.mark.parametrize("kind", [Folded, Gated])
+def test_a_network_of_them(kind: type[nn.Module]) -> None:
+    found = rfcalc.memory(kind(), (2, 4, 4, 4), training=True, optimizer="sgd", verify=True)
+
+    assert found.witness is not None
+    assert [(one.what, one.differences) for one in found.witness.checks if not one.agree] == []
+    assert not any("real" in notice for notice in found.notices)
