@@ -35,56 +35,13 @@ from tabulate import tabulate
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from footprint_specs import Case, cases  # noqa: E402
+
 import rfcalc  # noqa: E402
 from rfcalc.analyses.memory import activations as counted  # noqa: E402
 from rfcalc.api import layer_graph  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
-
-#: Models that are run, by where they come from and the input that keeps the run short, "" for the model's own.
-GROUPS = {
-    ("", ""): """
-        lenet5 alexnet-single resnet18
-    """,
-    ("torchvision:", "2x3x64x64"): """
-        alexnet vgg11 vgg13_bn squeezenet1_0 squeezenet1_1 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large
-        mnasnet0_5 mnasnet1_0 shufflenet_v2_x0_5 shufflenet_v2_x1_0 shufflenet_v2_x2_0 resnet18 resnet34
-        resnet50 resnext50_32x4d wide_resnet50_2 resnet101 densenet121 densenet169 efficientnet_b0
-        efficientnet_b1 efficientnet_v2_s regnet_x_400mf regnet_y_400mf regnet_x_800mf regnet_y_800mf
-        regnet_x_1_6gf regnet_y_1_6gf convnext_tiny convnext_small swin_t swin_s swin_v2_t mnasnet0_75
-        mnasnet1_3 efficientnet_b2 fcn_resnet50 deeplabv3_resnet50 deeplabv3_mobilenet_v3_large
-        lraspp_mobilenet_v3_large
-    """,
-    ("torchvision:", ""): """
-        googlenet inception_v3 vit_b_32 maxvit_t
-    """,
-    ("torchvision:", "1x3x8x64x64"): """
-        r3d_18 mc3_18 r2plus1d_18 s3d
-    """,
-    ("timm:", "2x3x64x64"): """
-        resnet10t resnet14t resnet26 resnetv2_50 resnest14d seresnet18 skresnet18 dla34 dla46_c dpn48b
-        hrnet_w18_small res2net50_14w_8s repvgg_a0 selecsls42 cspresnet50 cspdarknet53 vovnet39a
-        ese_vovnet19b_dw efficientnet_lite0 tf_efficientnet_b0 mixnet_s fbnetc_100 spnasnet_100 mnasnet_100
-        mobilenetv2_035 mobilenetv3_small_050 lcnet_035 tinynet_e ghostnet_050 ghostnetv2_100 hardcorenas_a
-        rexnet_100 mobileone_s0 mobilenetv4_conv_small mobilenetv4_hybrid_medium regnetx_002 regnety_002
-        regnetz_005 nf_regnet_b0 nfnet_f0 dm_nfnet_f0 convnext_atto convnext_femto convnext_pico convnextv2_atto
-        inception_next_atto edgenext_xx_small fastvit_t8 repvit_m0_9 starnet_s1 poolformer_s12 poolformerv2_s12
-        metaformer_ppff_s12_224 caformer_s18 convformer_s18 pvt_v2_b0 mobilevit_xxs mobilevitv2_050
-        efficientformerv2_s0 levit_128s tiny_vit_5m_224 hgnet_tiny hgnetv2_b0 rdnet_tiny densenet121 xception41
-        inception_v4 focalnet_tiny_srf gernet_s eca_resnet33ts lambda_resnet26rpt_256 botnet26t_256 halonet26t
-        bat_resnext26ts resnet33ts efficientvit_b0 efficientvit_m0 mobilenet_edgetpu_v2_xs semnasnet_075
-        coatnext_nano_rw_224 ghostnetv3_100
-    """,
-    ("timm:", ""): """
-        vit_tiny_patch16_224 vit_small_patch32_224 deit_tiny_patch16_224 deit3_small_patch16_224 cait_xxs24_224
-        mixer_s32_224 resmlp_12_224 gmlp_ti16_224 gmixer_12_224 crossvit_tiny_240 xcit_nano_12_p16_224
-        pit_ti_224 convit_tiny coat_tiny twins_svt_small nest_tiny visformer_tiny swin_tiny_patch4_window7_224
-        maxvit_nano_rw_256 coatnet_nano_rw_224 crossformer_tiny eva02_tiny_patch14_224 beit_base_patch16_224
-        volo_d1_224 sequencer2d_s vit_relpos_small_patch16_224 tnt_s_legacy_patch16_224
-        vit_wee_patch16_reg1_gap_256
-    """,
-}
-WITNESSED = {f"{home}{name}": size or None for (home, size), names in GROUPS.items() for name in names.split()}
 
 #: RegNet's paper, in millions: what it prints, and what hooks on the outputs of convolutions count.
 REGNET = {"timm:regnetx_002": ("2.2", 2.164), "timm:regnety_160": ("23.0", 23.041), "timm:resnet50": ("11.1", 11.115)}
@@ -108,15 +65,15 @@ def main() -> None:
 # --- real runs --------------------------------------------------------------------------------------------------------
 
 
-def witnessed(spec: Any, shape: str | None) -> dict[str, Any]:
+def witnessed(case: Case) -> dict[str, Any]:
     """One model: what was compared, and whether all is equal."""
-    sizes = None if shape is None else tuple(int(part) for part in shape.split("x"))
     started = time.perf_counter()
-    found = rfcalc.memory(spec, sizes, training=True, optimizer="momentum", verify=True)
+    spec = case.make()
+    found = rfcalc.memory(spec, case.inputs(spec), training=True, optimizer="momentum", verify=True)
     assert found.witness is not None
     assert found.training is not None
     return {
-        "input": "x".join(map(str, found.inputs[0].shape)),
+        "input": ", ".join("x".join(map(str, one.shape)) for one in found.inputs),
         "params_bytes": found.params_bytes,
         "peak_bytes": found.peak_bytes,
         "saved_bytes": found.training.saved_bytes,
@@ -133,7 +90,7 @@ def witnessed(spec: Any, shape: str | None) -> dict[str, Any]:
 @click.option("--only", default="*", metavar="PATTERN")
 @click.option("--again", is_flag=True)
 def witness(only: str, again: bool) -> None:
-    """Real runs on the CPU."""
+    """Real runs on the CPU; what was done and agreed is not done again."""
     warnings.simplefilter("ignore")
     document = _read("witness")
     document["versions"] = {
@@ -141,26 +98,20 @@ def witness(only: str, again: bool) -> None:
         "python": platform.python_version(),
         "rfcalc": rfcalc.__version__,
     }
-    rows = document["rows"]
-    for spec, shape in [*_others(), *WITNESSED.items()]:
-        name = spec if isinstance(spec, str) else spec[0]
-        if not fnmatch.fnmatchcase(name, only) or (name in rows and "agree" in rows[name] and not again):
+    chosen = {case.name: case for case in cases()}
+    rows = {name: row for name, row in document["rows"].items() if name in chosen}
+    document["rows"] = rows
+    for name, case in chosen.items():
+        if not fnmatch.fnmatchcase(name, only) or (rows.get(name, {}).get("agree") and not again):
             continue
         try:
-            rows[name] = witnessed(spec if isinstance(spec, str) else spec[1](), shape)
+            rows[name] = witnessed(case)
         except Exception as error:
             rows[name] = {"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
         print(name, rows[name].get("agree", rows[name].get("error")), rows[name].get("seconds"), flush=True)
         _write("witness", document, _witness_text(document))
         gc.collect()
     sys.exit(any(row.get("agree") is False for row in rows.values()))
-
-
-def _others() -> list[tuple[Any, str | None]]:
-    """Small configurations of transformers, built here: name and a function that makes the model."""
-    from footprint_specs import TRANSFORMERS, UNETS
-
-    return [*(((name, make), shape) for name, (make, shape) in {**TRANSFORMERS, **UNETS}.items())]
 
 
 def _witness_text(document: dict[str, Any]) -> str:
