@@ -36,9 +36,11 @@ class Twins:
         gain: float = GAINS[0],
         wide: bool = False,
         anew: bool = True,
+        weights: bool = False,
     ) -> None:
         self.subject, self.device, self.wide = subject, device, wide
         self._renews = anew
+        self._reweighs = weights
         self.random = False
         self._gain = gain
         self._kept = frozenset(subject.leaned_on)
@@ -89,6 +91,8 @@ class Twins:
     def _copy(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         own = isinstance(tensor, nn.Parameter)
         if not tensor.is_meta:
+            if own and self._reweighs and tensor.is_floating_point() and name not in self._kept:
+                return invented(name, tensor, self._generator, self._gain)
             held = tensor.detach().to("cpu", copy=True)
             return held if own else self._anew(name, held)
         constants = self.subject.loaded.constants

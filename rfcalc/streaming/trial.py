@@ -35,9 +35,13 @@ UNITS = 6  #: that are tried of each output
 #: Units tried, from an end on, for the first or last sample that they read where that is the first or last of all: a
 #: recurrence forgets it, little by little, until it is less than the last bit.
 NEAR = (0, 1, 2, 4)
-#: How much one sample is moved, by restart: what a dead unit or a maximum hides from one change shows to another, and
-#: by many small weights little arrives.
-SIZES = (1.0, 30.0, 1e3, 1e4, 1e6, 300.0, 1e5, 1e3, 1e9, 1e4, 1e12, 1e6)
+#: How much one sample is moved, by restart, and whether the model's own weights are exchanged for random ones: what a
+#: dead unit or a maximum hides in one signal shows in another, and through many small weights less arrives than the last
+#: bit of a sum. What is read is read with any weights.
+RESTARTS = (
+    *((1.0, False), (30.0, False), (1e3, False), (1.0, True), (30.0, True), (1e4, False), (1e3, True)),
+    *((1e6, False), (300.0, True), (1e9, False), (1e4, True), (1e12, False)),
+)
 
 
 @dataclass(frozen=True)
@@ -80,15 +84,49 @@ class Runs:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __post_init__(self) -> None:
-        self.twins = Twins(self.subject, self.device, self.seed, gain=self.gain, wide=self.wide, anew=False)
+        self.own = self.twins = self._made(False)
+        self.other: Twins | None = None
         self.number = [item.node for item in self.subject.graph.inputs].index(self.line.source.node)
         self.restart(0)
 
-    def restart(self, times: int) -> None:
-        """Begin from another signal."""
+    def _made(self, weights: bool) -> Twins:
+        """Twins of the model's weights, or random ones."""
+        return Twins(
+            *(self.subject, self.device, self.seed), gain=self.gain, wide=self.wide, anew=False, weights=weights
+        )
+
+    def restart(self, times: int, weights: bool = False) -> None:
+        """Begin from another signal, the model's own where ``times`` is 0, and where ``weights``, with random weights."""
         self.inputs = Inputs(self.subject, self.device, self.seed + 7919 * times, wide=self.wide)
         self.generator = torch.Generator().manual_seed(self.seed + times)
+        if times:
+            self.inputs.values[self.number] = self._another(self.signal, times % 2 == 0)
+        self.twins = self.own
+        if weights and self._bears_other_weights():
+            return
+        self.twins = self.own
         self.base = self.run({})
+
+    def _bears_other_weights(self) -> bool:
+        """Whether the model gives finite numbers with random weights, too; if so, it has them from now on."""
+        if self.other is None:
+            self.other = self._made(True)
+        self.twins = self.other
+        try:
+            self.base = self.run({})
+        except Exception:  # a forward may ask of its weights what random ones do not hold
+            return False
+        return all(bool(out.isfinite().all()) for out in self.base if out.is_floating_point())
+
+    def _another(self, signal: torch.Tensor, anew: bool) -> torch.Tensor:
+        """Noise as strong as the signal, added to it or ``anew``; of tokens and the like the same in another order."""
+        if not signal.is_floating_point():
+            order = torch.randperm(signal.shape[self.line.axis], generator=self.generator)
+            return signal.index_select(self.line.axis, order)
+        noise = torch.randn(signal.shape, generator=self.generator, dtype=torch.float64)
+        size = float(signal.double().square().mean().sqrt()) if signal.numel() else 0.0
+        other = ((size or 1.0) * noise).to(signal.dtype)
+        return other if anew else signal + other
 
     def run(self, changed: Mapping[int, torch.Tensor]) -> list[torch.Tensor]:
         with devices.honest():
@@ -268,11 +306,11 @@ def _single(runs: Runs, target: Target, units: Sequence[int], rows: np.ndarray, 
     """Units move with one sample, and no unit that does not read it does."""
     open_units = list(units)
     wrong: dict[int, str] = {}
-    for restart, size in enumerate(SIZES):
+    for restart, (size, weights) in enumerate(RESTARTS):
         if not open_units:
             break
         if restart:
-            runs.restart(restart)
+            runs.restart(restart, weights)
         for unit in list(open_units):
             row = int(rows[unit])
             moved = _moves(runs, target, runs.moved(row, row, size))

@@ -144,3 +144,27 @@ class Encodec(nn.Module):
             x = self._padded(down, F.elu(x + self._padded(unit, F.elu(x))))
         x = x + self.rnn(x.transpose(1, 2))[0].transpose(1, 2)
         return self._padded(self.end, F.elu(x))
+
+
+class Deep(nn.Module):
+    """Residual units, each of one convolution that is padded on both sides."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList([nn.Conv1d(1, 1, 3, padding=1) for _ in range(depth)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for conv in self.convs:
+            x = x + conv(x)
+        return x
+
+
+class Dead(nn.Module):
+    """Its second convolution is seen only where what is there is above 0, which its neighbours do not move."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv1d(1, 1, 3, padding=1), nn.Conv1d(1, 1, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.two(self.one(x).tanh() * F.relu(x))

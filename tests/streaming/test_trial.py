@@ -89,6 +89,25 @@ def test_a_halo_that_is_too_small_is_seen(monkeypatch: pytest.MonkeyPatch) -> No
     assert "by themselves differ" in [probe.seen for probe in found.probes][-1]
 
 
+def test_what_small_weights_hide_is_no_error() -> None:
+    """Through 12 convolutions the last sample arrives as 1e-49 of what the shortcut brings."""
+    model = nn.Sequential(nets.Deep(12))
+    for weight in model.parameters():
+        nn.init.normal_(weight, std=1e-4)
+
+    assert tried(model, (1, 96)).trial.agree  # type: ignore[union-attr]
+
+
+def test_what_one_signal_hides_is_no_error() -> None:
+    """A unit that is dead on the signal given, however much a sample is moved."""
+    model, signal = nets.Dead(), torch.full((1, 1, 32), -2.0)
+    found = tried(model, signal)
+
+    assert (found.outputs[0].look_back, found.outputs[0].look_ahead) == (2, 2)
+    assert found.trial is not None
+    assert [probe for probe in found.trial.probes if not probe.agree] == []
+
+
 def test_the_model_stays_as_it_is() -> None:
     model = nets.Padded(5, 2, 2).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
