@@ -2,11 +2,11 @@
 
     python benchmarks/stream_models.py [--only PATTERN] [--seconds N]
 
-`stream_specs.py` makes them: of torchaudio and transformers in a small form where these are installed, and as papers
-write them. Each is streamed with ``verify=True``: in float64 no output unit may move with anything after the last
-sample that it is said to read, and it has to move with that sample; the same at its first one; and so on
-(`rfcalc/streaming/trial.py`). Writes ``benchmarks/results/stream_models.jsonl`` and ``.md``; exits with 1 where a
-prediction is wrong or rfcalc fails.
+They are made by `stream_papers.py`, as papers write them, `stream_leaks.py`, as leaks were published, and
+`stream_packages.py`, of torchaudio and transformers in a small form where these are installed. Each is streamed with
+``verify=True``: in float64 no output unit may move with anything after the last sample that it is said to read, and it
+has to move with that sample; the same at its first one; and so on (`rfcalc/streaming/trial.py`). Writes
+``benchmarks/results/stream_models.jsonl`` and ``.md``; exits with 1 where a prediction is wrong or rfcalc fails.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from stream_specs import Case, cases  # noqa: E402  # beside this file
+import stream_packages  # noqa: E402  # beside this file
+from stream_case import Case  # noqa: E402
+from stream_leaks import LEAKS  # noqa: E402
+from stream_papers import PAPERS  # noqa: E402
 
 import rfcalc  # noqa: E402
 
@@ -52,7 +55,9 @@ def examined(case: Case, seconds: int) -> dict[str, Any]:
     try:
         torch.manual_seed(0)
         model = case.make().eval()
-        found = rfcalc.stream(model, torch.randn(case.inputs), axes={"T": case.axis}, rate=case.rate, verify=True)
+        signal_in = torch.randn(case.inputs)
+        settings: dict[str, Any] = {"axes": {"T": case.axis}, "rate": case.rate, "align": case.align}
+        found = rfcalc.stream(model, signal_in, verify=True, **settings)
         one, trial = found.outputs[0], found.trial
         assert trial is not None
         row |= {
@@ -138,7 +143,7 @@ def main(only: tuple[str, ...], seconds: int) -> None:
     kept = {}
     if path.exists():
         kept = {row["name"]: row for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
-    every = list(cases())
+    every = [*PAPERS, *LEAKS, *stream_packages.cases()]
     for case in every:
         if only and not any(fnmatchcase(case.name, pattern) for pattern in only):
             continue

@@ -273,6 +273,7 @@ def stream(
     rate: Number | None = None,
     chunk: int | None = None,
     layer: str | int | None = None,
+    align: str = "start",
     verify: bool = False,
     seed: int = 0,
     axes: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None = None,
@@ -282,15 +283,24 @@ def stream(
 
     ``model``, ``inputs``, ``axes`` and ``training`` are as for `trace`. ``axis`` names the axis that is time and
     ``source`` the input that has it, where there are several. ``rate`` is in positions a second, for milliseconds;
-    ``chunk`` is in positions; ``layer`` restricts the rows of layers to a number, a name or a pattern. ``verify`` holds
-    it all against real numbers drawn from ``seed`` (`rfcalc.streaming.trial`), which a saved graph has none of.
+    ``chunk`` is in positions; ``layer`` restricts the rows of layers to a number, a name or a pattern. ``align`` "end"
+    gives units their hops from the last one on, which ends with the last position that is read: so it is meant where
+    nothing is padded and the output is shorter. ``verify`` holds it all against real numbers drawn from ``seed``
+    (`rfcalc.streaming.trial`), which a saved graph has none of.
 
     Raises `rfcalc.errors.UsageError` for names and numbers that make no sense, and what `trace` raises.
     """
     from rfcalc.sources.guest import hosting
     from rfcalc.streaming import measure
 
-    settings: dict[str, Any] = {"axis": axis, "source": source, "rate": rate, "chunk": chunk, "layer": layer}
+    settings: dict[str, Any] = {
+        "axis": axis,
+        "source": source,
+        "rate": rate,
+        "chunk": chunk,
+        "layer": layer,
+        "align": align,
+    }
     if not verify:
         return measure.stream(layer_graph(model, inputs, axes=axes, training=training), **settings)
     from rfcalc.streaming import trial

@@ -82,7 +82,7 @@ def _name(node: Any, call: int) -> str:
 
 
 def _limits(node: Any) -> tuple[tuple[Limit, ...], dict[str, Any]]:
-    """The limits of the marker, a nearer one before, and what it says of the stream: ``rate``, ``time``, ``stream``."""
+    """The limits of the marker, a nearer one before, and what it says of the stream: ``rate``, ``time`` and so on."""
     given: dict[str, Any] = {}
     for marker in node.iter_markers("rfcalc"):
         if marker.args:
@@ -95,7 +95,7 @@ def _limits(node: Any) -> tuple[tuple[Limit, ...], dict[str, Any]]:
     from rfcalc.errors import UsageError
 
     try:
-        settings: dict[str, Any] = {key: given.pop(key) for key in ("rate", "time", "stream") if key in given}
+        settings: dict[str, Any] = {key: given.pop(key) for key in ("rate", "time", "stream", "align") if key in given}
         if "rate" in settings:
             settings["rate"] = units.rate(settings["rate"], "@pytest.mark.rfcalc: rate")
         return tuple(limit(key, value, "@pytest.mark.rfcalc") for key, value in sorted(given.items())), settings

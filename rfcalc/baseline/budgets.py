@@ -50,7 +50,7 @@ LIMITS: Mapping[str, Callable[[Any, str], Any]] = {
 TILES = ("max_halo", "tile_exact")
 #: Those that the graph of the model does not tell: a pass that follows storages does, or graphs of other sizes.
 FOOTPRINT = ("max_memory", "max_saved", *TILES)
-_SETTINGS = ("name", "model", "input", "axes", "training", "rate", "time", "stream")
+_SETTINGS = ("name", "model", "input", "axes", "training", "rate", "time", "stream", "align")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,7 @@ class Watched:
     rate: Number | None = None  #: positions of the stream in a second
     time: str | None = None  #: the axis that is time
     stream: str | None = None  #: the input that has it
+    align: str = "start"  #: from which end units have their places
     limits: tuple[Limit, ...] = ()
     file: str = ""
     line: int = 0
@@ -152,7 +153,7 @@ def _watched(row: Mapping[str, Any], common: Mapping[str, Any], number: int, fil
     _known(row, (*_SETTINGS, *LIMITS), where)
     if not isinstance(row.get("model"), str) or not row["model"]:
         raise UsageError(f'{where} has no model: write model = "package.module:attribute", or a name of rfcalc list')
-    for key, kind in (("name", str), ("axes", str), ("training", bool), ("time", str), ("stream", str)):
+    for key, kind in (("name", str), ("axes", str), ("training", bool), ("time", str), ("stream", str), ("align", str)):
         if not isinstance(row.get(key, kind()), kind):
             raise UsageError(f"{where}: {key} is a {'text' if kind is str else 'true or false'}, not {row[key]!r}")
     wanted = {**common, **{key: row[key] for key in LIMITS if key in row}}
@@ -165,6 +166,7 @@ def _watched(row: Mapping[str, Any], common: Mapping[str, Any], number: int, fil
         rate=rate(row["rate"], f"{where}: rate") if "rate" in row else None,
         time=row.get("time"),
         stream=row.get("stream"),
+        align=row.get("align", "start"),
         limits=tuple(
             limit(key, value, where, file, places.of(number if key in row else None, key))
             for key, value in sorted(wanted.items())

@@ -54,7 +54,8 @@ class Flow:
         """The model as a stream. Raises `UsageError` where it is not clear which axis is time."""
         from rfcalc.streaming.measure import stream
 
-        return stream(self._graph, axis=self._watched.time, source=self._watched.stream, rate=self._watched.rate)
+        of = self._watched
+        return stream(self._graph, axis=of.time, source=of.stream, rate=of.rate, align=of.align)
 
     def held(self, key: str, limit: Any) -> tuple[Any, bool | None, str]:
         """What was found for a limit, whether it holds (None: not known well enough), and who is to blame."""

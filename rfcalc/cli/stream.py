@@ -35,6 +35,13 @@ Lengths count positions of the input (samples), with --rate milliseconds, too.
 )
 @layer_option("--layer", "Only the layers that a number, a name or a pattern means.")
 @click.option(
+    "--align",
+    type=click.Choice(["start", "end"]),
+    default="start",
+    show_default=True,
+    help="Where units have their places: unit 0 at the start, or the last one, of a model without padding, at the end.",
+)
+@click.option(
     "--verify",
     is_flag=True,
     help="Hold it against real numbers, whole and in chunks; exit with status 1 if it is wrong.",

@@ -77,6 +77,8 @@ def _facts(found: Streaming) -> Iterator[Fact]:
     chunk = found.chunk
     if found.rate is not None:
         yield "rate", f"{text.number(found.rate)} positions a second"
+    if found.align == "end":
+        yield "places", "from the end: the last unit's hop ends with the last position that is read"
     yield "causal", verdict(found)
     yield "chunks", f"multiples of {length(chunk.least, found.rate)}"
     if chunk.size != chunk.least:

@@ -111,8 +111,10 @@ def _conv(graph: LayerGraph, places: Places, record: Node, sources: Sequence[tup
     if padded is not None:
         name, first, last = padded
         return f"padding on both sides ({first} before, {last} after, by {name}; the kernel spans {span})"
+    if before > 0 and after > 0:
+        return f"padding on both sides ({before} before, {after} after; the kernel spans {span})"
     if before > 0:
-        return f"padding on both sides ({before} before, {max(after, 0)} after; the kernel spans {span})"
+        return f"a padding of {before} before its kernel, which spans {span}, is too little"
     if before < 0:
         return f"its kernel is moved ahead by {-before} positions"
     return f"no padding before its kernel, which spans {span}: a unit reads from its own place on"

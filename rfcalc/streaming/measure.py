@@ -19,6 +19,7 @@ from rfcalc.streaming.places import Place, along, place_of
 from rfcalc.streaming.results import Border, Chunk, Stream, Streaming
 
 _TIME = ("T", "L", "time")  #: what an axis of time is called
+ALIGNMENTS = ("start", "end")  #: from which end of the source the places of units are told
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,14 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Walked:
-    """The places of all tensors along a timeline, and the positions that the units of each output wait for."""
+    """The places of all tensors along a timeline, and the positions that the units of each output wait for.
+
+    ``indexed`` are the places from the start, by which what a layer keeps and what waits for what are told.
+    """
 
     line: Timeline
     places: Mapping[int, tuple[Place | None, ...]]
+    indexed: Mapping[int, tuple[Place | None, ...]]
     needs: Mapping[Ref, tuple[int, ...]]
 
 
@@ -59,13 +64,18 @@ def stream(
     rate: Number | None = None,
     chunk: int | None = None,
     layer: str | int | None = None,
+    align: str = "start",
 ) -> Streaming:
     """Look-back, look-ahead, delay and state of every output and layer along one axis of one input.
 
     ``axis`` and ``source`` are names; each may be left out where there is one. ``rate`` is in positions a second,
-    ``chunk`` in positions; ``layer`` restricts the layers to those that a number, a name or a pattern means. Raises
-    `UsageError` for names that do not exist, and where it is not clear which axis is meant.
+    ``chunk`` in positions; ``layer`` restricts the layers to those that a number, a name or a pattern means. ``align``
+    tells from which end units have their places: with "end", the hop of the last unit ends with the last position that
+    is read, as is meant where nothing is padded. Raises `UsageError` for names that do not exist, and where it is not
+    clear which axis is meant.
     """
+    if align not in ALIGNMENTS:
+        raise UsageError(f"places are told from one end of the source, align {' or '.join(ALIGNMENTS)}, not {align!r}")
     if rate is not None and rate <= 0:
         raise UsageError(f"a rate is above 0 positions a second, got {rate}")
     if chunk is not None and chunk < 1:
@@ -73,7 +83,7 @@ def stream(
     line = timeline(graph, axis, source)
     analysis = Analysis(graph)
     chosen = analysis.layers if layer is None else analysis.select(layer)
-    walked = walk(graph, line)
+    walked = walk(graph, line, align)
     rows = [_stream(graph, walked, graph[item.face], 0, item.name, item.index) for item in chosen]
     outputs = {
         ref: _stream(graph, walked, graph[ref.node], ref.output, graph[ref.node].name, None, walked.needs.get(ref, ()))
@@ -90,10 +100,11 @@ def stream(
         extent=line.extent,
         outputs=tuple(seen.values()),
         layers=tuple([row for row in rows if row is not None]),
-        state=tuple(states(graph, walked.places)),
-        delays=tuple(delays(graph, walked.places)),
+        state=tuple(states(graph, walked.indexed)),
+        delays=tuple(delays(graph, walked.indexed)),
         chunk=_chunk(walked, seen, chunk),
         rate=rate,
+        align=align,
         notices=tuple(graph.meta.get("notices", ())),
     )
 
@@ -104,7 +115,7 @@ def timeline(graph: LayerGraph, axis: str | None, source: str | None) -> Timelin
     if axis is not None:
         having = [item for item in inputs if axis in item.axes]
         if not having and axis in _TIME:
-            having = [item for item in inputs if len(item.axes) == 1]
+            having = [item for item in inputs if len(_times(item)) == 1]
         inputs = having or _no_axis(inputs, axis)
     if not inputs:
         raise UsageError(
@@ -116,12 +127,18 @@ def timeline(graph: LayerGraph, axis: str | None, source: str | None) -> Timelin
     item = inputs[0]
     if axis is not None and axis in item.axes:
         return Timeline(item, axis)
-    times = [name for name in item.axes if name in _TIME or (name == "D" and len(item.axes) == 3)]
-    chosen = list(item.axes) if len(item.axes) == 1 else times
+    chosen = _times(item)
     if len(chosen) != 1:
         known = ", ".join(f"{name} (axis {place})" for name, place in item.axes.items())
         raise UsageError(f"which axis of {item.name} is time? Say --axis with one of {known}")
     return Timeline(item, chosen[0], axis or "")
+
+
+def _times(item: InputInfo) -> list[str]:
+    """The axes of an input that may be time: the only one, or those called so; the first of three, of a video."""
+    if len(item.axes) == 1:
+        return list(item.axes)
+    return [name for name in item.axes if name in _TIME or (name == "D" and len(item.axes) == 3)]
 
 
 def _named(graph: LayerGraph, source: str) -> list[InputInfo]:
@@ -139,21 +156,23 @@ def _no_axis(inputs: Iterable[InputInfo], axis: str) -> list[InputInfo]:
     raise UsageError(f"no input has an axis {axis!r}: {hint}")
 
 
-def walk(graph: LayerGraph, line: Timeline) -> Walked:
+def walk(graph: LayerGraph, line: Timeline, align: str = "start") -> Walked:
     """The places of all tensors along one axis of an input."""
     places: dict[int, tuple[Place | None, ...]] = {}
+    indexed: dict[int, tuple[Place | None, ...]] = {}
     needs: dict[Ref, tuple[int, ...]] = {}
     wanted = set(graph.outputs)
     for record, found in views(graph, Ref(line.source.node), line.axis):
         if not any(found):
             continue
-        places[record.id] = tuple([None if view is None else place_of(view, line.extent) for view in found])
+        places[record.id] = tuple([None if view is None else place_of(view, line.extent, align) for view in found])
+        indexed[record.id] = tuple([None if view is None else place_of(view, line.extent) for view in found])
         for number, view in enumerate(found):
             place = places[record.id][number]
             if Ref(record.id, number) in wanted and view is not None and place is not None and place.axis is not None:
                 _, last = along(view, place.axis)
                 needs[Ref(record.id, number)] = tuple((last + 1).tolist())
-    return Walked(line, places, needs)
+    return Walked(line, places, indexed, needs)
 
 
 def _stream(
@@ -209,6 +228,7 @@ def _stream(
         masked=place.masked,
         sized=place.here,
         complete=needs,
+        offset=place.offset,
     )
 
 

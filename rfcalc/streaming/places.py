@@ -1,7 +1,8 @@
 """How far the units of one tensor look back and ahead along one axis of a source, from their own places on.
 
 The place of unit u of a tensor with hop h (source positions for each unit) is the part [h*u, h*(u + 1)) of the source:
-the positions from floor(h*u) to ceil(h*(u + 1)) - 1 (docs/definitions.md, "Reach" and "Streams").
+the positions from floor(h*u) to ceil(h*(u + 1)) - 1 (docs/definitions.md, "Reach" and "Streams"). Where places are told
+from the end, all of them are moved on by the same number of positions.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Place:
     bound: bool = False
     masked: bool = False
     first: int | None = None  #: the positions that have to come until unit 0 is complete
+    offset: int = 0  #: the position at which the place of unit 0 begins
     step: int | None = None  #: the positions after which the pattern repeats; None without a pattern
     around: tuple[int | None, int] = (
         None,
@@ -79,12 +81,16 @@ class Place:
         return self.furthest == 0
 
 
-def place_of(view: View, extent: int) -> Place:
-    """The place of a tensor's units on a source axis of that extent."""
-    key = ("place", view.context, view.bound, view.masked)
+def place_of(view: View, extent: int, align: str = "start") -> Place:
+    """The place of a tensor's units on a source axis of that extent.
+
+    With ``align`` "end", the place of the last unit ends with the last position that any unit reads, where else that of
+    unit 0 begins with the first: units of a convolution without padding are then complete with their places.
+    """
+    key = ("place", view.context, view.bound, view.masked, align)
     found = view.facts.get(key)
     if found is None:
-        found = view.facts[key] = _place(view, extent)
+        found = view.facts[key] = _place(view, extent, align == "end")
     made: Place = found
     return made
 
@@ -102,17 +108,24 @@ def along(view: View, axis: int) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(first), np.asarray(last)
 
 
-def _place(view: View, extent: int) -> Place:
+def together(view: View) -> tuple[np.ndarray, np.ndarray]:
+    """First and last index that all units together see."""
+    lo, hi = view.regions
+    seen = lo <= hi
+    return np.asarray(lo[seen].min(initial=np.iinfo(np.int64).max)), np.asarray(hi[seen].max(initial=-1))
+
+
+def _place(view: View, extent: int, from_end: bool) -> Place:
     flags: dict[str, Any] = {"bound": view.bound, "masked": view.masked}
     window, moving = view.window, view.moving
     if window is not None and window.shift > 0 and not view.context:
-        return _in_window(view, window, extent, flags)
+        return _in_window(view, window, extent, from_end, flags)
     axes = (window.axis,) if window is not None and window.shift > 0 else moving or _varying(view)
     if not axes:
         return _single(view, extent, flags)
     if len(axes) > 1:
         return Place(None, None, None, None, None, **flags)
-    return _in_regions(view, axes[0], window, extent, flags)
+    return _in_regions(view, axes[0], window, extent, from_end, flags)
 
 
 def _varying(view: View) -> tuple[int, ...]:
@@ -130,26 +143,38 @@ def _single(view: View, extent: int, flags: dict[str, Any]) -> Place:
     return Place(None, hop, back, ahead, int(hi.max()) + 1, single=True, here=True, **flags, first=int(hi.max()) + 1)
 
 
-def own(units: np.ndarray, hop: Fraction) -> tuple[np.ndarray, np.ndarray]:
-    """First and last position of the own places of units."""
+def own(units: np.ndarray, hop: Fraction, offset: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """First and last position of the own places of units, where that of unit 0 begins at ``offset``."""
     above, below = hop.numerator, hop.denominator
-    return above * units // below, -(-above * (units + 1) // below) - 1
+    return above * units // below + offset, -(-above * (units + 1) // below) - 1 + offset
 
 
-def _in_window(view: View, window: Window, extent: int, flags: dict[str, Any]) -> Place:
+def _offset(last: np.ndarray, hop: Fraction, from_end: bool) -> int:
+    """Where the place of unit 0 begins: told from the end, so that the last unit that sees anything ends with it."""
+    if not from_end:
+        return 0
+    return int(last.max()) - int(own(np.flatnonzero(last >= 0)[-1:], hop)[1][0])
+
+
+def _in_window(view: View, window: Window, extent: int, from_end: bool, flags: dict[str, Any]) -> Place:
     """Where a window slides: its numbers hold for any size; borders are units whose regions reach further."""
     lo, hi = np.array(window.lo), np.array(window.hi)
     phases = np.flatnonzero(lo <= hi)
-    start, end = own(phases, window.stride)
-    back, ahead = int((start - lo[phases]).max()), int((hi[phases] - end).max())
     first, last = along(view, window.axis)
+    offset = _offset(last, window.stride, from_end)
+    start, end = own(phases, window.stride, offset)
+    back, ahead = int((start - lo[phases]).max()), int((hi[phases] - end).max())
     turns, phase = np.divmod(np.arange(len(first)), window.period)
     free = (lo[phase] + turns * window.shift, hi[phase] + turns * window.shift)
     beyond = (last > np.minimum(free[1], extent - 1)) | (first < np.maximum(free[0], 0))
     wait = int((hi[phases] + 1 - start).max())
-    edges = _edges(beyond & (first <= last), first, last, window.stride)
-    shown: dict[str, Any] = {**flags, "first": int(last[0]) + 1, "step": window.shift}
-    shown["around"] = (max(0, -int(lo[phases].min())), max(0, int(hi[phases].max()) + 1 - window.shift))
+    edges = _edges(beyond & (first <= last), first, last, *own(np.arange(len(first)), window.stride, offset))
+    shown: dict[str, Any] = {**flags, "first": int(last[0]) + 1, "step": window.shift, "offset": offset}
+    begins = start // window.shift * window.shift
+    shown["around"] = (
+        max(0, int((begins - lo[phases]).max())),
+        max(0, int((hi[phases] + 1 - begins).max()) - window.shift),
+    )
     chunk = _chunk(start, hi[phases], window.stride, window.shift)
     return Place(window.axis, window.stride, back, ahead, wait, chunk, *edges, **shown)
 
@@ -162,44 +187,48 @@ def _chunk(start: np.ndarray, last: np.ndarray, hop: Fraction, shift: int) -> in
     return None
 
 
-def _edges(beyond: np.ndarray, first: np.ndarray, last: np.ndarray, hop: Fraction) -> tuple[Edge | None, Edge | None]:
+def _edges(
+    beyond: np.ndarray, first: np.ndarray, last: np.ndarray, start: np.ndarray, end: np.ndarray
+) -> tuple[Edge | None, Edge | None]:
     """The units that see more than the pattern says, of the first and of the second half."""
     units, middle = np.flatnonzero(beyond), len(beyond) / 2
-    return _edge(units[units < middle], first, last, hop), _edge(units[units >= middle], first, last, hop)
+    back, ahead = start - first, last - end
+    return _edge(units[units < middle], back, ahead), _edge(units[units >= middle], back, ahead)
 
 
-def _edge(units: np.ndarray, first: np.ndarray, last: np.ndarray, hop: Fraction) -> Edge | None:
-    if not len(units):
-        return None
-    start, end = own(units, hop)
-    return Edge(len(units), max(0, int((start - first[units]).max())), max(0, int((last[units] - end).max())))
+def _edge(units: np.ndarray, back: np.ndarray, ahead: np.ndarray) -> Edge | None:
+    return Edge(len(units), max(0, int(back[units].max())), max(0, int(ahead[units].max()))) if len(units) else None
 
 
 # --- without a window: what the regions of all units say --------------------------------------------------------------
 
 
-def _in_regions(view: View, axis: int, window: Window | None, extent: int, flags: dict[str, Any]) -> Place:
+def _in_regions(
+    view: View, axis: int, window: Window | None, extent: int, from_end: bool, flags: dict[str, Any]
+) -> Place:
     """Where no window slides (recurrences, masks): the regions of all units, and the pattern in which they follow."""
     first, last = along(view, axis)
     count = len(first)
     seeing = np.flatnonzero(first <= last)
     lows, highs = first.copy(), last.copy()  # units of padding see nothing, as if they lay beyond the source
     lows[: seeing[0]], highs[seeing[-1] + 1 :] = 0, extent - 1
-    ends = _unclipped(highs, extent)
+    ends = 0 if bool((last[seeing] == extent - 1).all()) else _unclipped(highs, extent)
     found = None if view.moving == () and window is None else _pattern(highs, ends)
     if found is None and ends == 0:  # every unit sees the end of the source
         hop = window.stride if window is not None and window.shift > 0 else None
         mirrored = extent - 1 - lows[::-1]
         reverse = _pattern(mirrored, _unclipped(mirrored, extent))
-        back = None
+        back, offset = None, 0
         if reverse is not None:
             hop = reverse[0]
-            back = max(0, int((own(np.arange(count), hop)[0] - first).max()))
-        return Place(axis, hop, back, None, None, **flags, first=int(last[0]) + 1)
+            offset = _offset(last, hop, from_end)
+            back = max(0, int((own(np.arange(count), hop, offset)[0] - first).max()))
+        return Place(axis, hop, back, None, None, **flags, first=int(last[0]) + 1, offset=offset)
     if found is None:
         return _irregular(axis, first, last, extent, flags)
     hop, shift, begins = found
-    start, end = own(np.arange(count), hop)
+    offset = _offset(last, hop, from_end)
+    start, end = own(np.arange(count), hop, offset)
     inner = slice(begins, count)
     seen = first[inner] <= last[inner]
     chunk = _chunk(start[inner][seen], last[inner][seen], hop, shift)
@@ -209,8 +238,8 @@ def _in_regions(view: View, axis: int, window: Window | None, extent: int, flags
     back = None if _is_endless(first, last) else max(0, int(depths.max()))
     early = np.zeros(count, dtype=bool)
     early[:begins] = (last > end + max(ahead, 0))[:begins] & (first <= last)[:begins]
-    edge = _edge(np.flatnonzero(early), first, last, hop)
-    shown: dict[str, Any] = {**flags, "first": int(last[0]) + 1, "step": shift}
+    edge = _edge(np.flatnonzero(early), start - first, last - end)
+    shown: dict[str, Any] = {**flags, "first": int(last[0]) + 1, "step": shift, "offset": offset}
     shown["around"] = _around(first, last, start, shift, inner, back is None)
     return Place(axis, hop, back, ahead, wait, chunk, edge, None, **shown)
 

@@ -72,6 +72,7 @@ class Stream:
     status: str = "exact"
     masked: bool = False
     sized: bool = False
+    offset: int = 0  #: the source position at which the hop of unit 0 begins
     complete: Sequence[int] = field(
         default=(), repr=False, compare=False
     )  #: positions that each unit needs, outputs only
@@ -111,6 +112,7 @@ class Stream:
             "hop": None if self.hop is None else str(self.hop),
             "delay": self.delay,
             "first": self.first,
+            "offset": self.offset,
             "chunk": self.chunk,
             "frames": {name: self._frames(getattr(self, name)) for name in ("look_ahead", "look_back", "delay")},
             "borders": [one.to_dict() for one in self.borders],
@@ -240,7 +242,8 @@ class Trial:
 class Streaming:
     """A model as a stream along one axis of one input; lengths count its positions (samples).
 
-    ``rate`` is how many of them come in a second, None where that was not said.
+    ``rate`` is how many of them come in a second, None where that was not said. ``align`` is the end from which units
+    have their places, "start" or "end".
     """
 
     model: str
@@ -254,6 +257,7 @@ class Streaming:
     delays: tuple[Delay, ...]
     chunk: Chunk
     rate: Number | None = None
+    align: str = "start"
     trial: Trial | None = None
     notices: tuple[str, ...] = ()
 
@@ -289,6 +293,7 @@ class Streaming:
             "input": {"name": self.source, "shape": list(self.shape)},
             "axis": self.axis,
             "extent": self.extent,
+            "align": self.align,
             "rate": plain(self.rate),
             "causal": self.causal,
             "outputs": [one.to_dict(self.rate) for one in self.outputs],

@@ -24,7 +24,7 @@ from rfcalc.checking.witness import plain_run
 from rfcalc.errors import UsageError
 from rfcalc.graph import Ref
 from rfcalc.streaming import measure
-from rfcalc.streaming.places import Place, along, place_of
+from rfcalc.streaming.places import Place, along, place_of, together
 from rfcalc.streaming.results import Probe, Stream, Streaming, Trial
 
 #: Changes of an output below this are what a masked read may still carry, and none.
@@ -36,8 +36,8 @@ UNITS = 6  #: that are tried of each output
 #: recurrence forgets it, little by little, until it is less than the last bit.
 NEAR = (0, 1, 2, 4)
 #: How much one sample is moved, by restart, and whether the model's own weights are exchanged for random ones: what a
-#: dead unit or a maximum hides in one signal shows in another, and through many small weights less arrives than the last
-#: bit of a sum. What is read is read with any weights.
+#: dead unit or a maximum hides in one signal shows in another, and through many small weights less arrives than the
+#: last bit of a sum. What is read is read with any weights.
 RESTARTS = (
     *((1.0, False), (30.0, False), (1e3, False), (1.0, True), (30.0, True), (1e4, False), (1e3, True)),
     *((1e6, False), (300.0, True), (1e9, False), (1e4, True), (1e12, False)),
@@ -46,11 +46,14 @@ RESTARTS = (
 
 @dataclass(frozen=True)
 class Target:
-    """One output: which tensor of the model's result it is, and what its units see (first > last: nothing)."""
+    """One output: which tensor of the model's result it is, and what its units see (first > last: nothing).
+
+    ``axis`` is None where units follow no order in time: then all are taken as one.
+    """
 
     stream: Stream
     number: int
-    axis: int
+    axis: int | None
     first: np.ndarray
     last: np.ndarray
     swallows: bool  #: whether an op before it may hide a change (a quantiser's argmin)
@@ -96,7 +99,7 @@ class Runs:
         )
 
     def restart(self, times: int, weights: bool = False) -> None:
-        """Begin from another signal, the model's own where ``times`` is 0, and where ``weights``, with random weights."""
+        """Begin from another signal, or the model's own where ``times`` is 0, and with random weights or its own."""
         self.inputs = Inputs(self.subject, self.device, self.seed + 7919 * times, wide=self.wide)
         self.generator = torch.Generator().manual_seed(self.seed + times)
         if times:
@@ -181,7 +184,7 @@ def _trial(subject: Subject, found: Streaming, line: measure.Timeline, seed: int
     probes: list[Probe] = []
     targets = list(_targets(subject, found, line, runs.base))
     if len(targets) < len(found.outputs):
-        notes.append("outputs whose units follow no order in time are not tried")
+        notes.append("outputs of which the model gives no tensor are not tried")
     for target in targets:
         name = f"{target.stream.layer}: " if len(targets) > 1 else ""
         probes += [replace(probe, claim=name + probe.claim) for probe in _probes(runs, target, found, notes)]
@@ -222,10 +225,13 @@ def _targets(
         for output, view in enumerate(seen):
             ref = Ref(record.id, output)
             place: Place | None = None if view is None else place_of(view, line.extent)
-            if ref not in number_of or view is None or place is None or place.axis is None:
+            if ref not in number_of or view is None or place is None:
                 continue
-            first, last = along(view, place.axis)
-            count = record.outputs[output].shape[place.axis]
+            if place.axis is None:
+                first, last, count = *together(view), 1
+            else:
+                first, last = along(view, place.axis)
+                count = record.outputs[output].shape[place.axis]
             yield Target(
                 streams[record.name, output],
                 number_of[ref],
@@ -293,6 +299,8 @@ def _moves(runs: Runs, target: Target, results: Sequence[torch.Tensor]) -> np.nd
         differs = ((now - was).abs() > TINY) | (now.isnan() != was.isnan())
     else:
         differs = now != was
+    if target.axis is None:
+        return np.asarray(differs.any()).reshape(1)
     others = [axis for axis in range(differs.ndim) if axis != target.axis]
     return np.asarray(differs.any(dim=others) if others else differs)
 
@@ -345,7 +353,9 @@ def _chunked(runs: Runs, target: Target, found: Streaming, notes: list[str]) -> 
     tally = Tally("a chunk with its halo gives what the whole signal gives")
     least, (back, ahead) = found.chunk.least, found.chunk.halo
     hop = target.stream.hop
-    if back is None or ahead is None or hop is None or target.stream.sized or target.stream.masked:
+    if back is None or ahead is None or hop is None or target.axis is None:
+        return tally
+    if target.stream.sized or target.stream.masked:
         return tally
     room = runs.line.extent - back - ahead
     size = min(found.chunk.size * max(1, -(-16 // found.chunk.size)), room // least * least)
@@ -361,7 +371,8 @@ def _chunked(runs: Runs, target: Target, found: Streaming, notes: list[str]) -> 
         )
         return tally
     part = results[target.number] if target.number < len(results) else None
-    first, count, offset = (int(Fraction(at) / Fraction(hop)) for at in (begin, size, begin - back))
+    count, offset = (int(Fraction(at) / Fraction(hop)) for at in (size, begin - back))
+    first = max(-int(-Fraction(begin - target.stream.offset) // Fraction(hop)), offset)
     whole = runs.base[target.number]
     if part is None or part.ndim != whole.ndim or part.shape[target.axis] < first - offset + count:
         notes.append("on a part of the signal the output has another shape, so no chunk was compared")

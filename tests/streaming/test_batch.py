@@ -121,6 +121,13 @@ def test_limits_that_hold(project: Path) -> None:
     assert "4 limits held" in done.output
 
 
+def test_a_model_without_padding_is_causal_from_the_end(project: Path) -> None:
+    Path("flow_net.py").write_text(NET.replace("(4 - ahead, ahead)", "(0, ahead)"), encoding="utf-8")
+
+    assert checked("causal = true\n").exit_code == 1
+    assert checked("causal = true\n", more='align = "end"\n').exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("limits", "ahead", "more", "said"),
     [
@@ -134,6 +141,7 @@ def test_limits_that_hold(project: Path) -> None:
             "no: 2 (statistics of the whole batch): unit (0,0,0) of 2 sees",
         ),
         ("causal = 4\n", 1, "", "no: 1 (+1"),
+        ("causal = true\n", 1, 'align = "end"\n', "no: 1 (+1"),
     ],
 )
 def test_a_red_check_names_the_layer(project: Path, limits: str, ahead: int, more: str, said: str) -> None:
@@ -155,6 +163,7 @@ def test_a_red_check_names_the_layer(project: Path, limits: str, ahead: int, mor
         ("rate = 0\n", "rate: 0 is no rate"),
         ("max_lookahead = -1\n", "max_lookahead"),
         ("time = 3\n", "time is a text, not 3"),
+        ('align = "middle"\ncausal = true\n', "align start or end, not 'middle'"),
         ('time = "W"\ncausal = true\n', "no input has an axis 'W'"),
         ('stream = "b"\ncausal = true\n', "has no input 'b'"),
     ],

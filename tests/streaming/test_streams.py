@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import rfcalc
+from rfcalc.errors import UsageError
 from rfcalc.streaming import Stream
 from tests.streaming import nets
 
@@ -47,6 +48,57 @@ def lengths(found: Stream) -> tuple[Any, ...]:
 )
 def test_how_far_units_look(model: nn.Module, expected: tuple[Any, ...]) -> None:
     assert lengths(only(model)) == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "length", "expected", "offset"),
+    [
+        (nn.Conv1d(1, 1, 5), 64, (4, 0, "1", 1, True, 1), 4),
+        (nn.Conv1d(1, 1, 8, 4), 64, (4, 0, "4", 4, True, 4), 4),
+        (nn.Conv1d(1, 1, 8, 4), 67, (4, 0, "4", 4, True, 4), 4),  # the last 3 are never read
+        (nn.Sequential(nn.Conv1d(1, 1, 5), nn.Conv1d(1, 1, 8, 4)), 64, (8, 0, "4", 4, True, 4), 8),
+        (nn.Sequential(nn.Conv1d(1, 1, 21), nn.Conv1d(1, 1, 11, padding=5)), 64, (25, 5, "1", 6, False, None), 20),
+        (nn.Conv1d(1, 1, 3, 2, padding=1), 17, (0, 1, "2", 3, False, None), -1),  # units are of 0, of 1 and 2, ...
+        (nn.Sequential(nn.ConstantPad1d((2, 0), 0.0), nn.Conv1d(1, 1, 3, 2)), 17, (1, 0, "2", 2, True, None), -1),
+        (nets.Padded(5, 2, 2), 64, (2, 2, "1", 3, False, None), 0),
+        (nets.Recurrent(), 66, (None, 0, "4", 4, True, 4), 0),
+    ],
+)
+def test_places_from_the_end(model: nn.Module, length: int, expected: tuple[Any, ...], offset: int) -> None:
+    """Without padding a unit is complete with its own hop if the last one ends with what is read."""
+    found = only(model, (1, length), align="end")
+
+    assert (lengths(found), found.offset) == (expected, offset)
+    assert found.to_dict()["offset"] == offset
+
+
+def test_who_looks_ahead_of_places_from_the_end() -> None:
+    """The first convolution, which pads nothing, does not."""
+    model = nn.Sequential(nn.Conv1d(1, 1, 21), nn.Conv1d(1, 1, 11, padding=5))
+    start, end = (only(model, (1, 64), align=align) for align in ("start", "end"))
+
+    assert [(one.layer, one.amount) for one in start.breaks] == [("0", 20), ("1", 5)]
+    assert [(one.layer, one.amount) for one in end.breaks] == [("1", 5)]
+    assert rfcalc.stream(model, (1, 64), align="end").state == rfcalc.stream(model, (1, 64)).state
+
+
+def test_places_have_two_ends() -> None:
+    with pytest.raises(UsageError, match="align start or end, not 'middle'"):
+        rfcalc.stream(nn.Conv1d(1, 1, 3), (1, 8), align="middle")
+
+
+def test_a_statistic_behind_which_all_is_padded_is_the_only_one_to_blame() -> None:
+    """Units of padding see nothing, and what pads what is already whole adds nothing."""
+    model = nn.Sequential(nn.GroupNorm(1, 1), nn.ConstantPad1d((2, 0), 0.0), nn.Conv1d(1, 1, 3, 2))
+
+    assert [one.layer for one in only(model, (1, 12)).breaks] == ["0"]
+
+
+def test_time_may_be_named_by_its_letter_where_it_is_clear() -> None:
+    """The first of the three axes of a video is its frames."""
+    found = rfcalc.stream(nn.Conv3d(1, 1, 3, padding=1), (1, 1, 8, 6, 4), axis="T")
+
+    assert (found.axis, found.extent) == ("T", 8)
 
 
 @pytest.mark.parametrize("fused", [True, False])

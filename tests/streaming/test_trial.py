@@ -41,6 +41,32 @@ def test_real_numbers_agree(model: nn.Module) -> None:
     assert len(found.trial.probes) >= 2
 
 
+def test_places_from_the_end_agree() -> None:
+    """A chunk of samples is that of the units whose hops it holds, later ones than those of as many indices."""
+    found = tried(nn.Sequential(nn.Conv1d(1, 1, 5), nn.Conv1d(1, 1, 8, 4)), (1, 103), align="end")
+
+    assert found.chunk.halo == (8, 0)
+    assert found.trial is not None
+    assert found.trial.agree
+    assert "a chunk with its halo gives what the whole signal gives" in [one.claim for one in found.trial.probes]
+
+
+def test_an_output_without_order_in_time_is_tried_as_a_whole() -> None:
+    found = tried(nn.Sequential(nn.Conv1d(1, 1, 3), nn.AdaptiveAvgPool1d(1))).trial
+
+    assert found is not None
+    assert (found.agree, found.notes) == (True, ())
+    assert sum(one.tried for one in found.probes) >= 2
+
+
+def test_an_output_that_hides_its_input_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is said of outputs without order is held against real numbers, too."""
+    right = trial.together
+    monkeypatch.setattr(trial, "together", lambda view: (right(view)[0], right(view)[1] - 2))
+
+    assert not tried(nn.Sequential(nn.Conv1d(1, 1, 3), nn.AdaptiveAvgPool1d(1))).trial.agree  # type: ignore[union-attr]
+
+
 def test_attention_under_a_mask_agrees() -> None:
     found = tried(nets.Attention(fused=False), torch.randn(1, 12, 4), axes={"T": 1})
 
