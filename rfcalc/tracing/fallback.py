@@ -53,11 +53,12 @@ def _not_called(error: Exception) -> bool:
 
 
 def _is_raised(error: Exception) -> bool:
-    """Whether Python code raised this of its own accord, by ``raise`` or ``assert``, and not for another error."""
+    """Whether Python code that is not ours raised this by ``raise`` or ``assert``, and for no other error."""
     trace = _innermost(error)
     if trace is None or error.__context__ is not None:
         return False
-    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == _RAISES
+    home = str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]
+    return trace.tb_frame.f_code.co_code[trace.tb_lasti] == _RAISES and home != "rfcalc"
 
 
 def _innermost(error: Exception) -> TracebackType | None:
