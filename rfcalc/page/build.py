@@ -17,6 +17,7 @@ from typing import Any
 
 from rfcalc.analyses.analysis import Analysis
 from rfcalc.page.data import document
+from rfcalc.report.text import titled
 
 #: The page's own scripts in the order in which they are run; they share one scope.
 SCRIPTS = ("dom", "regions", "model", "paint", "stage", "table", "folding", "graph", "charts", "view", "main")
@@ -40,7 +41,7 @@ def render(data: Mapping[str, Any]) -> str:
     )
     style = _joined(*(_vendored(item) for item in vendored if item["file"].endswith(".css")), _asset("page.css"))
     parts = {
-        "title": html.escape(", ".join(str(model["name"]) for model in data["models"])),
+        "title": html.escape(", ".join(titled(str(model["name"])) for model in data["models"])),
         "policy": policy(script, style),
         "style": style,
         "script": script,

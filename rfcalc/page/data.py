@@ -7,6 +7,7 @@ from typing import Any
 
 from rfcalc import __version__
 from rfcalc.analyses.analysis import Analysis
+from rfcalc.analyses.matching import item_of, match
 from rfcalc.analyses.results import Layer, ReceptiveField, Totals, plain
 from rfcalc.analyses.summary import Summary, summary
 from rfcalc.page.packing import Pool
@@ -22,7 +23,24 @@ _LARGEST = 2**53 - 1  #: the largest integer that JavaScript's numbers hold exac
 
 def document(analyses: Sequence[Analysis]) -> dict[str, Any]:
     """All of the page's data. Integers too large for JavaScript's numbers are strings."""
-    return {"schema": SCHEMA, "version": __version__, "models": [_model(analysis) for analysis in analyses]}
+    models = [_model(analysis) for analysis in analyses]
+    if len(analyses) == 2:
+        for model, other, changes in zip(models, analyses[::-1], _against(*analyses), strict=True):
+            model["versus"] = {"model": other.model, "layers": changes}
+    return {"schema": SCHEMA, "version": __version__, "models": models}
+
+
+def _against(old: Analysis, new: Analysis) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """For each layer of either model what became of it in the other: how, and under which name; "" where it is not."""
+    sides: tuple[dict[int, dict[str, Any]], dict[int, dict[str, Any]]] = ({}, {})
+    for pair in match([item_of(layer) for layer in old.layers], [item_of(layer) for layer in new.layers]):
+        before = None if pair.old is None else old.layers[pair.old]
+        after = None if pair.new is None else new.layers[pair.new]
+        if pair.old is not None:
+            sides[0][pair.old] = {"how": pair.how, "name": "" if after is None else after.name}
+        if pair.new is not None:
+            sides[1][pair.new] = {"how": pair.how, "name": "" if before is None else before.name}
+    return tuple([side[at] for at in sorted(side)] for side in sides)  # type: ignore[return-value]
 
 
 def _model(analysis: Analysis) -> dict[str, Any]:
@@ -31,7 +49,7 @@ def _model(analysis: Analysis) -> dict[str, Any]:
     numbers = {layer.name: at for at, layer in enumerate(analysis.layers)}
     return {
         "name": analysis.model,
-        "title": title(analysis.model, analysis.inputs),
+        "title": title(text.titled(analysis.model), analysis.inputs),
         "inputs": [
             {"name": item.name, "shape": list(item.shape), "axes": list(item.axes), "places": list(item.axes.values())}
             for item in analysis.inputs

@@ -79,7 +79,7 @@ def waits_for(browser: Browser, text: str) -> None:
 def test_hovering_a_row_shows_what_the_layer_sees_and_leaving_it_shows_the_chosen_one(
     browser: Browser, pages: Path
 ) -> None:
-    browser.open(pages / "vgg.html")
+    browser.open(pages / "vgg.html", "#layer=conv1_1")
     waits_for(browser, "Unit H 112, W 112 of conv1_1 sees H 111..113 (3), W 111..113 (3) of the input.")
 
     browser.hover("tr[data-at='2'] a")
@@ -89,7 +89,7 @@ def test_hovering_a_row_shows_what_the_layer_sees_and_leaving_it_shows_the_chose
 
 
 def test_hovering_and_clicking_a_node_of_the_graph(browser: Browser, pages: Path) -> None:
-    browser.open(pages / "vgg.html")
+    browser.open(pages / "vgg.html", "#layer=conv1_1")
 
     browser.hover(".box[data-at='2']")
     waits_for(browser, "of conv1_2 sees H 110..114 (5)")
@@ -175,7 +175,7 @@ def test_a_layer_beside_the_way_of_a_pixel_is_left_out(browser: Browser, pages: 
 
 
 def test_sorting_and_filtering(browser: Browser, pages: Path) -> None:
-    browser.open(pages / "vgg.html")
+    browser.open(pages / "vgg.html", "#layer=conv1_1")
     names = "tbody th a"
 
     browser.click("button[data-key='params']")
@@ -194,7 +194,7 @@ def test_sorting_and_filtering(browser: Browser, pages: Path) -> None:
 
 
 def test_modules_fold_and_unfold(browser: Browser, pages: Path) -> None:
-    browser.open(pages / "modules.html")
+    browser.open(pages / "modules.html", "#layer=conv1")
     browser.click("[aria-label='Fold all modules']")
     closed = "[aria-label='Module inception3a, 8 layers, closed']"
     assert browser.count(closed) == 1
@@ -212,7 +212,7 @@ def test_modules_fold_and_unfold(browser: Browser, pages: Path) -> None:
 
 
 def test_searching_opens_what_it_finds(browser: Browser, pages: Path) -> None:
-    browser.open(pages / "modules.html")
+    browser.open(pages / "modules.html", "#layer=conv1")
 
     browser.one(".graph-panel input").send_keys("4c/5x5")
     assert browser.text(".graph-panel output") == "2 layers"
@@ -225,7 +225,7 @@ def test_searching_opens_what_it_finds(browser: Browser, pages: Path) -> None:
 
 
 def test_zooming_and_panning(browser: Browser, pages: Path) -> None:
-    browser.open(pages / "modules.html")
+    browser.open(pages / "modules.html", "#layer=conv1")
 
     def transform() -> str:
         return browser.one("svg.graph > g").get_attribute("transform")
@@ -241,7 +241,7 @@ def test_zooming_and_panning(browser: Browser, pages: Path) -> None:
 
 
 def test_the_keyboard_reaches_and_opens_the_nodes(browser: Browser, pages: Path) -> None:
-    browser.open(pages / "modules.html")
+    browser.open(pages / "modules.html", "#layer=conv1")
     assert browser.count("svg.graph [tabindex='0']") == 1
     browser.focus("svg.graph [tabindex='0']")
 
@@ -254,7 +254,7 @@ def test_the_keyboard_reaches_and_opens_the_nodes(browser: Browser, pages: Path)
 
 
 def test_the_keyboard_goes_through_the_table(browser: Browser, pages: Path) -> None:
-    browser.open(pages / "vgg.html")
+    browser.open(pages / "vgg.html", "#layer=conv1_1")
     assert browser.count("tbody a[tabindex='0']") == 1
     browser.focus("tbody a[tabindex='0']")
 
@@ -281,7 +281,7 @@ def test_charts_show_and_choose_layers(browser: Browser, pages: Path) -> None:
 
 
 def test_the_treemap_leads_into_modules(browser: Browser, pages: Path) -> None:
-    browser.open(pages / "modules.html")
+    browser.open(pages / "modules.html", "#layer=conv1")
     browser.click_at(".cell[aria-label^='inception4e:']", 0.5, 0.05)
 
     assert browser.texts(".crumbs button") == ["googlenet", "inception4e"]
@@ -390,7 +390,7 @@ def test_names_that_are_markup_do_nothing(browser: Browser, pages: Path) -> None
 
 
 def test_a_link_leads_to_the_state_of_a_layer(browser: Browser, pages: Path) -> None:
-    browser.open(pages / "vgg.html")
+    browser.open(pages / "vgg.html", "#layer=conv1_1")
     link = browser.run("return document.querySelector(\"tr[data-at='9'] a\").getAttribute('href')")
     assert link == "#layer=conv3_3"
 
@@ -414,16 +414,16 @@ def background(browser: Browser) -> int:
 
 
 def test_light_and_dark(browser: Browser, pages: Path) -> None:
-    browser.open(pages / "vgg.html")
+    browser.open(pages / "vgg.html", "#layer=conv1_1")
     assert background(browser) > 600
-    browser.open(pages / "vgg.html", dark=True)
+    browser.open(pages / "vgg.html", "#layer=conv1_1", dark=True)
     assert background(browser) < 150
     browser.fill("#theme", "light")
     assert background(browser) > 600
 
     def is_kept() -> bool:
         browser.fill("#theme", "light")
-        browser.open(pages / "vgg.html", dark=True)
+        browser.open(pages / "vgg.html", "#layer=conv1_1", dark=True)
         return background(browser) > 600
 
     browser.until(is_kept, "the choice, which a busy browser may lose with the page that made it")
@@ -453,7 +453,7 @@ def test_two_models_on_a_phone_are_one_below_the_other(browser: Browser, pages: 
 
 
 def test_what_can_be_used_has_a_name_and_shows_its_focus(browser: Browser, pages: Path) -> None:
-    browser.open(pages / "modules.html")
+    browser.open(pages / "modules.html", "#layer=conv1")
     nameless = """
     const usable = "button, input:not([type=file]), select, a[href], [role=button], canvas[role]";
     const named = (one) => one.getAttribute("aria-label") || one.textContent.trim() || one.labels?.length;

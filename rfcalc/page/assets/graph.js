@@ -83,6 +83,12 @@ class Graph {
     this.matches = [];
   }
 
+  /** The class of a box that says what became of its layer in the other model, "" where there is none. */
+  howOf(layer) {
+    const found = this.view.model.versusOf(layer);
+    return found ? ` how-${found.how}` : "";
+  }
+
   makeZoom() {
     const wanted = (event) =>
       event.type === "wheel"
@@ -247,7 +253,7 @@ class Graph {
     const group = svg(
       "g",
       {
-        class: `box ${module ? "module" : `layer kind-${kindColour(layer.kind)}`}`,
+        class: `box ${module ? "module" : `layer kind-${kindColour(layer.kind)}${this.howOf(layer)}`}`,
         transform: `translate(${x - width / 2},${y - height / 2})`,
         role: "button",
         tabindex: "-1",

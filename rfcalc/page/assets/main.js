@@ -95,7 +95,7 @@ function describe(entries, view, state) {
 /** The state of one column that an address asks for, as far as the model has such a layer, unit and pixel. */
 function stateOf(asked, number, model) {
   const get = (name) => asked.get(key(name, number));
-  const layer = model.byName.get(get("layer")) ?? Math.min(1, model.layers.length - 1);
+  const layer = model.byName.get(get("layer")) ?? model.headline;
   const input = Math.max(
     0,
     model.inputs.findIndex((one) => one.name === get("input")),

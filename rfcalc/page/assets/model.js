@@ -13,6 +13,23 @@ class Model {
     this.tree = moduleTree(this.layers);
   }
 
+  /** The layer whose field papers quote for a model, which the page opens on; else the first behind the input. */
+  get headline() {
+    return this.byName.get(this.summary?.at) ?? Math.min(1, this.layers.length - 1);
+  }
+
+  /** What became of a layer in the other one of two models: `{how, name}`; null on a page of another number. */
+  versusOf(layer) {
+    return this.versus?.layers[layer.at] ?? null;
+  }
+
+  /** The same in words: `removed`, `renamed: conv1`, "" where nothing changed. */
+  changeText(layer) {
+    const found = this.versusOf(layer);
+    if (!found || found.how === "same") return "";
+    return found.name && found.name !== layer.name ? `${found.how}: ${found.name}` : found.how;
+  }
+
   /** The field of a layer in an input as the table shows it; a layer sees nothing of an input that it does not follow. */
   field(layer, input) {
     return layer.fields[input.name] ?? null;

@@ -45,10 +45,21 @@ class LayerTable {
     const { view } = this;
     const { model } = view;
     const field = (layer) => model.field(layer, view.input);
+    const against = model.versus
+      ? [
+          {
+            key: "versus",
+            title: `against ${model.versus.model}`,
+            value: (layer) => model.changeText(layer),
+            text: (layer) => model.changeText(layer),
+          },
+        ]
+      : [];
     const area = (layer) => (field(layer)?.size ?? []).reduce((size, one) => size * one, 1);
     return [
       { key: "index", title: "#", number: true, value: (layer) => layer.at, text: (layer) => String(layer.index) },
       { key: "name", title: "layer", value: (layer) => layer.name, text: (layer) => layer.name },
+      ...against,
       { key: "kind", title: "kind", value: (layer) => layer.kind, text: (layer) => layer.kind },
       {
         key: "shape",
@@ -132,7 +143,9 @@ class LayerTable {
       el("bdi", { dir: "ltr" }, layer.name),
     );
     cells[1].append(el("span", { class: `dot kind-${kindColour(layer.kind)}` }), link);
-    return { layer, cells, link, element: el("tr", { "data-at": String(layer.at) }, cells) };
+    const how = this.view.model.versusOf(layer)?.how;
+    const element = el("tr", { "data-at": String(layer.at), class: how ? `how-${how}` : null }, cells);
+    return { layer, cells, link, element };
   }
 
   /** The head, with the direction of the order, and all texts; for another input or pixel. */
@@ -176,7 +189,7 @@ class LayerTable {
 
   sortBy(key) {
     const again = this.order.column === key;
-    const large = !["index", "name", "kind"].includes(key);
+    const large = !["index", "name", "kind", "versus"].includes(key);
     this.order = { column: key, down: again ? !this.order.down : large };
     this.fill();
     announce(`Sorted by ${key}, ${this.order.down ? "descending" : "ascending"}`);

@@ -18,6 +18,7 @@ class View {
       "article",
       { class: "model", "aria-label": model.name },
       this.makeHeader(),
+      this.makeJumps(),
       el(
         "div",
         { class: "parts" },
@@ -34,6 +35,23 @@ class View {
       },
     });
     this.element.append(this.bar);
+  }
+
+  /** For a narrow screen, on which the parts lie below each other: where they are. */
+  makeJumps() {
+    const parts = [
+      ["What it sees", this.stage],
+      ["Graph", this.graph],
+      ["Costs", this.charts],
+      ["Layers", this.table],
+    ];
+    return el(
+      "nav",
+      { class: "jumps", "aria-label": "Parts of the page" },
+      parts.map(([name, part]) =>
+        el("button", { type: "button", onclick: () => part.element.scrollIntoView({ behavior: "smooth" }) }, name),
+      ),
+    );
   }
 
   makeHeader() {
