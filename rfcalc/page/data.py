@@ -25,22 +25,17 @@ def document(analyses: Sequence[Analysis]) -> dict[str, Any]:
     """All of the page's data. Integers too large for JavaScript's numbers are strings."""
     models = [_model(analysis) for analysis in analyses]
     if len(analyses) == 2:
-        for model, other, changes in zip(models, analyses[::-1], _against(*analyses), strict=True):
-            model["versus"] = {"model": other.model, "layers": changes}
+        for number, (model, changes) in enumerate(zip(models, _against(*analyses), strict=True)):
+            model["versus"] = {"model": 1 - number, "layers": changes}
     return {"schema": SCHEMA, "version": __version__, "models": models}
 
 
 def _against(old: Analysis, new: Analysis) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """For each layer of either model what became of it in the other: how, and under which name; "" where it is not."""
-    sides: tuple[dict[int, dict[str, Any]], dict[int, dict[str, Any]]] = ({}, {})
-    for pair in match([item_of(layer) for layer in old.layers], [item_of(layer) for layer in new.layers]):
-        before = None if pair.old is None else old.layers[pair.old]
-        after = None if pair.new is None else new.layers[pair.new]
-        if pair.old is not None:
-            sides[0][pair.old] = {"how": pair.how, "name": "" if after is None else after.name}
-        if pair.new is not None:
-            sides[1][pair.new] = {"how": pair.how, "name": "" if before is None else before.name}
-    return tuple([side[at] for at in sorted(side)] for side in sides)  # type: ignore[return-value]
+    """For each layer of either model how it is matched in the other, and ``at`` which place; None where it is not."""
+    pairs = match([item_of(layer) for layer in old.layers], [item_of(layer) for layer in new.layers])
+    before = sorted((pair.old, pair.how, pair.new) for pair in pairs if pair.old is not None)
+    after = sorted((pair.new, pair.how, pair.old) for pair in pairs if pair.new is not None)
+    return ([{"how": how, "at": at} for _, how, at in before], [{"how": how, "at": at} for _, how, at in after])
 
 
 def _model(analysis: Analysis) -> dict[str, Any]:

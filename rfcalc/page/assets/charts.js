@@ -37,25 +37,27 @@ function chartOptions(width, height, series, xTitle) {
   };
 }
 
+const LEAST_SIDE = 2; // pixels of a cell of the treemap; a smaller one can be neither seen nor met
+
 class Charts {
   constructor(view) {
     this.view = view;
     this.metric = "macs";
     this.depth = el("div", { class: "chart", role: "img" });
     this.caption = el("p", { class: "caption", "aria-live": "off" });
-    this.crumbs = el("nav", { class: "crumbs", "aria-label": "Module of the treemap" });
+    this.crumbs = el("nav", { class: "crumbs", "aria-label": view.label("Module of the treemap") });
     this.cells = el("div", { class: "treemap", role: "list" });
     this.root = null;
     this.choice = el(
       "select",
-      { "aria-label": "What the charts show", onchange: () => this.choose(this.choice.value) },
+      { "aria-label": view.label("What the charts show"), onchange: () => this.choose(this.choice.value) },
       Object.entries({ ...METRICS, field: { title: "field" } }).map(([key, { title }]) =>
         el("option", { value: key }, title),
       ),
     );
     this.element = el(
       "section",
-      { class: "charts panel", "aria-label": "Charts" },
+      { class: "charts panel", "aria-label": view.label("Charts") },
       el("h2", {}, "Where it goes"),
       el("div", { class: "row tools" }, el("label", {}, "Show ", this.choice)),
       el("h3", {}, "Layer by layer"),
@@ -203,6 +205,7 @@ class Charts {
         ? tree
             .descendants()
             .slice(1)
+            .filter(({ x0, y0, x1, y1 }) => Math.min(x1 - x0, y1 - y0) >= LEAST_SIDE)
             .map((place) => this.cell(place))
         : [el("p", { class: "muted" }, "none")]),
     );

@@ -22,9 +22,11 @@ function dressed(element, attributes, children) {
   return element;
 }
 
+const COUNTS = new Intl.NumberFormat("en");
+
 /** An exact count with separators; null is an op without a rule. */
 function countText(value) {
-  return value === null ? "?" : BigInt(value).toLocaleString("en");
+  return value === null ? "?" : COUNTS.format(BigInt(value));
 }
 
 /** A count in three digits for the little room of a chart: `15.5 G`. */

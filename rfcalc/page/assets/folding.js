@@ -2,6 +2,7 @@
 
 const OPEN_AT_FIRST = 30; // boxes and frames at most, so that the first sight can be read
 const MOST_OPEN = 400; // and at all; beyond it dagre takes seconds
+const MOST_FOUND = 250; // while searches open one module after the other, so that each takes no second
 const MOST_BENDS = 1500; // places where edges pass a row of nodes; beyond it, too
 const NODE_HEIGHT = 46;
 const FRAME_HEAD = 14; // room for the name of an open module, above what dagre gives it
@@ -25,6 +26,13 @@ function openUpTo(tree, most) {
     waiting.push(...module.children.filter(isModule));
   }
   return open;
+}
+
+/** How many boxes and frames show while these modules are open. */
+function shownBy(open) {
+  let shown = 0;
+  for (const module of open) shown += module.children.length;
+  return shown;
 }
 
 /** The modules around a node, from the outermost; without the root. */

@@ -49,7 +49,7 @@ class Graph {
     this.search = el("input", {
       type: "search",
       placeholder: "Search layers and modules",
-      "aria-label": "Search the graph",
+      "aria-label": view.label("Search the graph"),
       oninput: () => this.find(),
       onkeydown: (event) => event.key === "Enter" && this.next(),
     });
@@ -58,7 +58,7 @@ class Graph {
       el("button", { type: "button", class: "quiet", "aria-label": label, onclick: action }, text);
     this.element = el(
       "section",
-      { class: "graph-panel panel", "aria-label": "Graph" },
+      { class: "graph-panel panel", "aria-label": view.label("Graph") },
       el("h2", {}, "Graph"),
       el(
         "div",
@@ -72,6 +72,15 @@ class Graph {
         button("Fold all", "Fold all modules", () => this.setOpen(openUpTo(view.model.tree, 0))),
       ),
       this.canvas,
+      view.model.versus
+        ? el(
+            "ul",
+            { class: "legend" },
+            el("li", {}, el("span", { class: "key changed" }), "changed"),
+            el("li", {}, el("span", { class: "key renamed" }), "renamed"),
+            el("li", {}, el("span", { class: "key alone" }), `not in ${view.model.other.name}`),
+          )
+        : null,
       el(
         "p",
         { class: "muted hint" },
@@ -83,10 +92,19 @@ class Graph {
     this.matches = [];
   }
 
-  /** The class of a box that says what became of its layer in the other model, "" where there is none. */
-  howOf(layer) {
-    const found = this.view.model.versusOf(layer);
-    return found ? ` how-${found.how}` : "";
+  /** The class of a box that says what became of its layers in the other model, "" where nothing did. */
+  howOf(node) {
+    const { model } = this.view;
+    if (!model.versus) return "";
+    const found = new Set(node.layers.map((at) => model.versusOf(model.layers[at]).how));
+    found.delete("same");
+    return found.size ? ` how-${found.size === 1 ? [...found][0] : "changed"}` : "";
+  }
+
+  /** The same in words, for a screen reader. */
+  howText(layer) {
+    const how = this.view.model.versusOf(layer)?.how ?? "same";
+    return how === "same" ? "" : `, ${how}`;
   }
 
   makeZoom() {
@@ -173,10 +191,17 @@ class Graph {
   /** Opens the modules around a layer and moves it into sight. */
   uncover(at) {
     const leaf = leafOf(this.view.model.tree, at);
-    const closed = around(leaf).filter((module) => !this.open.has(module));
-    closed.forEach((module) => this.open.add(module));
-    if (closed.length) this.draw();
+    if (this.openAround(leaf)) this.draw();
     this.reveal(leaf);
+  }
+
+  /** Opens the modules around a node, and closes others where too much would show; whether any was closed. */
+  openAround(node) {
+    const closed = around(node).filter((module) => !this.open.has(module));
+    closed.forEach((module) => this.open.add(module));
+    if (closed.length && shownBy(this.open) > MOST_FOUND)
+      this.open = new Set([...openUpTo(this.view.model.tree, OPEN_AT_FIRST), ...around(node)]);
+    return closed.length > 0;
   }
 
   find() {
@@ -249,11 +274,11 @@ class Graph {
     const share = Math.sqrt(this.cost(node) / this.most);
     const label = module
       ? `Module ${node.name}, ${plural(node.layers.length, "layer")}, closed`
-      : `Layer ${layer.index}, ${layer.name}, ${layer.kind}, field ${this.subtitle(node)}`;
+      : `Layer ${layer.index}, ${layer.name}, ${layer.kind}, field ${this.subtitle(node)}${this.howText(layer)}`;
     const group = svg(
       "g",
       {
-        class: `box ${module ? "module" : `layer kind-${kindColour(layer.kind)}${this.howOf(layer)}`}`,
+        class: `box ${module ? "module" : `layer kind-${kindColour(layer.kind)}`}${this.howOf(node)}`,
         transform: `translate(${x - width / 2},${y - height / 2})`,
         role: "button",
         tabindex: "-1",

@@ -3,6 +3,10 @@
 class Page {
   constructor(data) {
     this.models = data.models.map((model, number) => new Model(model, number));
+    const names = this.models.map((model) => model.name);
+    for (const [at, model] of this.models.entries())
+      model.key = names.indexOf(model.name) === at ? model.name : `${model.name}#${at + 1}`;
+    for (const model of this.models) model.other = model.versus ? this.models[model.versus.model] : null;
     this.views = [];
     this.place = document.getElementById("models");
     this.makeTheme();
@@ -47,7 +51,7 @@ class Page {
     const asked = new URLSearchParams(location.hash.slice(1));
     const columns = Math.min(2, this.models.length);
     this.views = Array.from({ length: columns }, (none, number) => {
-      const model = this.models.find((one) => one.name === asked.get(key("model", number))) ?? this.models[number];
+      const model = this.models.find((one) => one.key === asked.get(key("model", number))) ?? this.models[number];
       return new View(this, number, model, stateOf(asked, number, model));
     });
     this.place.replaceChildren(...this.views.map((view) => view.element));
@@ -85,7 +89,7 @@ function key(name, number) {
 
 function describe(entries, view, state) {
   const set = (name, value) => entries.set(key(name, view.number), value);
-  if (view.page.models.length > 1) set("model", view.model.name);
+  if (view.page.models.length > 1) set("model", view.model.key);
   set("layer", view.model.layers[state.layer].name);
   if (view.model.inputs.length > 1) set("input", view.model.inputs[state.input].name);
   if (state.unit?.some((at) => at !== null)) set("unit", state.unit.map((at) => at ?? "").join(","));

@@ -18,16 +18,23 @@ class Model {
     return this.byName.get(this.summary?.at) ?? Math.min(1, this.layers.length - 1);
   }
 
-  /** What became of a layer in the other one of two models: `{how, name}`; null on a page of another number. */
+  /** On a page of two models: how a layer is matched in the other one, and by which of its layers; else null. */
   versusOf(layer) {
-    return this.versus?.layers[layer.at] ?? null;
+    const found = this.versus?.layers[layer.at];
+    return found ? { how: found.how, layer: found.at === null ? null : this.other.layers[found.at] } : null;
   }
 
-  /** The same in words: `removed`, `renamed: conv1`, "" where nothing changed. */
-  changeText(layer) {
-    const found = this.versusOf(layer);
-    if (!found || found.how === "same") return "";
-    return found.name && found.name !== layer.name ? `${found.how}: ${found.name}` : found.how;
+  /** How many layers of either model have another counterpart than the same: `2 changed, 1 added`. */
+  changesText() {
+    const count = (model, how) => model.versus.layers.filter((one) => one.how === how).length;
+    const counts = [
+      ["changed", count(this, "changed")],
+      ["renamed", count(this, "renamed")],
+      ["only here", count(this, "added") + count(this, "removed")],
+      [`only in ${this.other.name}`, count(this.other, "added") + count(this.other, "removed")],
+    ];
+    const said = counts.filter(([, number]) => number).map(([what, number]) => `${countText(number)} ${what}`);
+    return said.join(", ") || "every layer is the same";
   }
 
   /** The field of a layer in an input as the table shows it; a layer sees nothing of an input that it does not follow. */
@@ -127,7 +134,25 @@ function moduleTree(layers) {
     });
     module.children.push({ name: leafName(layer), layer, layers: [layer.at], parent: module });
   }
-  return withoutWrappers(root);
+  return inRuns(withoutWrappers(root));
+}
+
+/** The tree with the parts of a module that has more of them than can be laid out in runs, each a module of its own. */
+function inRuns(module) {
+  module.children.forEach((child) => child.children && inRuns(child));
+  const parts = module.children;
+  if (parts.length <= MOST_OPEN) return module;
+  const length = Math.ceil(Math.sqrt(parts.length));
+  module.children = [];
+  for (let first = 0; first < parts.length; first += length) {
+    const children = parts.slice(first, first + length);
+    const layers = children.flatMap((child) => child.layers);
+    const name = `layers ${Math.min(...layers) + 1} to ${Math.max(...layers) + 1}`;
+    const run = { name, path: JSON.stringify([module.path, name]), children, layers, parent: module };
+    for (const child of children) child.parent = run;
+    module.children.push(run);
+  }
+  return module;
 }
 
 /** The tree without modules that hold only one other thing: that has their names before its own. */

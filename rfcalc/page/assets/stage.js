@@ -27,7 +27,7 @@ class Stage {
     this.inputChoice = this.makeInputChoice();
     this.element = el(
       "section",
-      { class: "stage panel", "aria-label": "What a unit sees" },
+      { class: "stage panel", "aria-label": view.label("What a unit sees") },
       el("h2", {}, "What it sees"),
       this.inputChoice,
       this.heading,
@@ -216,7 +216,9 @@ class Stage {
       `${layer.index}: ${layer.name}`,
       el("span", { class: "muted" }, ` ${[layer.kind, layer.module].filter(Boolean).join(", ")}`),
     );
-    this.facts.replaceChildren(...layer.facts.flatMap(([label, text]) => [el("dt", {}, label), el("dd", {}, text)]));
+    const against = view.model.versus ? [[`against ${view.model.other.name}`, view.table.againstText(layer)]] : [];
+    const facts = [...layer.facts, ...against];
+    this.facts.replaceChildren(...facts.flatMap(([label, text]) => [el("dt", {}, label), el("dd", {}, text)]));
     this.sees.textContent = view.seesText();
     this.showChanges();
     this.showControls();

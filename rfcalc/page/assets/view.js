@@ -16,7 +16,7 @@ class View {
     this.refreshSoon = inNextFrame(() => this.showMoment());
     this.element = el(
       "article",
-      { class: "model", "aria-label": model.name },
+      { class: "model", "aria-label": this.label("Model", model.name) },
       this.makeHeader(),
       this.makeJumps(),
       el(
@@ -37,6 +37,11 @@ class View {
     this.element.append(this.bar);
   }
 
+  /** The name of a part for a screen reader: on a page of two columns with the column's number and model. */
+  label(text, alone = text) {
+    return this.page.models.length < 2 ? alone : `${text}, column ${this.number + 1}: ${this.model.name}`;
+  }
+
   /** For a narrow screen, on which the parts lie below each other: where they are. */
   makeJumps() {
     const parts = [
@@ -45,18 +50,21 @@ class View {
       ["Costs", this.charts],
       ["Layers", this.table],
     ];
+    const other = () => this.page.views[1 - this.number].element.scrollIntoView({ behavior: "smooth" });
     return el(
       "nav",
-      { class: "jumps", "aria-label": "Parts of the page" },
+      { class: "jumps", "aria-label": this.label("Parts of the page") },
       parts.map(([name, part]) =>
         el("button", { type: "button", onclick: () => part.element.scrollIntoView({ behavior: "smooth" }) }, name),
       ),
+      this.page.models.length > 1 ? el("button", { type: "button", onclick: other }, "Other model") : null,
     );
   }
 
   makeHeader() {
     const { model, page } = this;
-    const facts = model.facts.map(([label, text]) =>
+    const against = model.versus ? [[`against ${model.other.name}`, model.changesText()]] : [];
+    const facts = [...model.facts, ...against].map(([label, text]) =>
       el(
         "div",
         { class: "fact" },
@@ -73,9 +81,9 @@ class View {
             "Model ",
             el(
               "select",
-              { class: "model-choice", onchange: (event) => page.choose(this.number, Number(event.target.value)) },
+              { class: "model-choice", "aria-label": this.label("Model"), onchange: (event) => page.choose(this.number, Number(event.target.value)) },
               page.models.map((other) =>
-                el("option", { value: String(other.number), selected: other === model }, other.name),
+                el("option", { value: String(other.number), selected: other === model }, other.key),
               ),
             ),
           );
@@ -268,11 +276,13 @@ class View {
   start() {
     this.state.unit ??= this.alike(this.shownLayer());
     this.remember();
+    this.graph.openAround(leafOf(this.model.tree, this.state.layer));
     this.graph.draw();
     this.graph.begin();
     this.graph.uncover(this.state.layer);
     this.charts.update();
     this.table.update();
+    this.table.reveal();
     this.showMoment();
   }
 
