@@ -181,13 +181,14 @@ class TableChoice:
 
 def parse_columns(text: str | None) -> tuple[str, ...] | None:
     """``name,macs`` as names of columns. Raises `UsageError` for another; ``help`` lists them, and ends."""
-    from rfcalc.report.columns import COLUMNS, named
+    from rfcalc.report.columns import named
 
     if text is None:
         return None
     if text.strip() == "help":
-        size = max(map(len, COLUMNS))
-        click.echo("\n".join(f"{name:<{size}}  {found.helps}" for name, found in COLUMNS.items()))
+        from rfcalc.report.words import glossary
+
+        click.echo("\n".join(glossary()))
         click.get_current_context().exit()
     return tuple(dict.fromkeys(named(word).name for word in text.split(",")))
 

@@ -207,8 +207,8 @@ _add("inputs", "reads", "layers that it reads", lambda a, x: ", ".join(x.inputs)
 _add("input_shape", "input", "shapes of what it reads", _inputs_of, _crosses, "input_size", drop=6)
 _add("output_shape", "output", "shape of its output", lambda a, x: x.output_shape, text.cross, "output_size", drop=6)
 _add_field("size", "field", "receptive field: what a unit sees of the input", text.size, "receptive_field")
-_add_field("stride", "stride", "jump of the field from one unit to the next", text.stride, "jump", drop=5)
-_add_field("start", "start", "offset: the first index that unit 0 reads", text.start, "offset", drop=1)
+_add_field("stride", "stride", "the field's jump from unit to unit, not a kernel's", text.stride, "jump", drop=5)
+_add_field("start", "start", "the field's offset: the first index that unit 0 reads", text.start, "offset", drop=1)
 _add_field(
     "center",
     "center",
@@ -248,8 +248,8 @@ _add("unmasked_macs", "unmasked", "multiply-adds that no mask closes", lambda a,
 _add("backward_macs", "backward", "multiply-adds of the backward pass", lambda a, x: x.backward_macs, text.count,
      right=True)  # fmt: skip
 _add("share", "share", "share of the model's multiply-adds", _macs_share, text.share, "macs_share", right=True, drop=2)
-_add("flops", "operations", "2 for each multiply-add, and all other arithmetic", lambda a, x: x.flops, text.count,
-     right=True, drop=3)  # fmt: skip
+_add("flops", "operations", "FLOPs: 2 for each multiply-add, and all other arithmetic", lambda a, x: x.flops,
+     text.count, right=True, drop=3)  # fmt: skip
 _add("activations", "activations", "elements of its output", _activations, text.count, right=True, drop=2)
 _add("activation_mb", "MB of output", "its output in 10^6 bytes", _activation_bytes, _megabytes, right=True, drop=2)
 _add("formula", "formula", "how its multiply-adds come about", lambda a, x: x.formula or text.NOTHING, drop=2)

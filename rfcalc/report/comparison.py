@@ -14,6 +14,7 @@ from rfcalc.report.document import Column, Report, Section, Table
 from rfcalc.report.formats import html, render
 from rfcalc.report.layers import field_notes
 from rfcalc.report.records import dataframe
+from rfcalc.report.words import legend
 
 if TYPE_CHECKING:
     from rfcalc.comparing.aligned import AlignedLayer, Alignment
@@ -111,7 +112,8 @@ def comparison_report(
     if found.aligned is not None:
         sections.append(_side_by_side(found.aligned))
     records = [_record(found, row, columns or (names if units else None), units, decimals or 0) for row in found.rows]
-    return Report(_title(found), tuple(sections), tuple(_notes(found)), found.to_dict(), records)
+    notes = (*legend(section.table for section in sections), *_notes(found))
+    return Report(_title(found), tuple(sections), notes, found.to_dict(), records)
 
 
 def comparison_text(found: Comparison) -> str:

@@ -50,10 +50,13 @@ def field_facts(name: str, field: ReceptiveField, at: Sequence[int] | None = Non
     if not field.axes:
         return facts
     if field.stride is not None:
-        facts += [("stride", text.stride(field)), ("start", text.start(field)), ("center", text.comma(field.center))]
+        facts += [("jump (stride)", text.stride(field)), ("offset (start)", text.start(field))]
+        facts.append(("center", text.comma(field.center)))
         facts.append(("reach", text.reach(field)))
     elif text.is_irregular(field):
-        facts.append(("stride", "none: no fixed window slides over the source; the size is that of the largest region"))
+        facts.append(
+            ("jump (stride)", "none: no fixed window slides over the source; the size is that of the largest region")
+        )
     if any(length > 1 for length in field.period):
         varies = "start" if field.size == field.size_min else "size"
         facts.append(("period", f"{text.cross(field.period)}: the {varies} varies with the position"))

@@ -11,6 +11,7 @@ from rfcalc.report.columns import ASKED, DEFAULT, record_of, table_columns
 from rfcalc.report.detail import backward_facts, block
 from rfcalc.report.document import Fact, Report, Section, Table
 from rfcalc.report.records import layer_records
+from rfcalc.report.words import legend
 
 if TYPE_CHECKING:
     from rfcalc.analyses.analysis import Analysis
@@ -35,7 +36,7 @@ def overview(
     return Report(
         title(analysis.model, analysis.inputs),
         sections,
-        (*_axes_note(analysis), *layer_notes(layers), *scan_notes(analysis.scans)),
+        (*_axes_note(analysis), *legend([table]), *field_notes(layers), *scan_notes(analysis.scans)),
         analysis.to_dict(layers),
         records,
     )
@@ -140,7 +141,7 @@ def totals_facts(totals: Totals, *, backward: bool = False) -> tuple[Fact, ...]:
             told = f"{text.count_and_short(step)} multiply-adds, forward and backward"
             facts.append(("training step", atleast + told))
     others = totals.flops - 2 * totals.macs
-    other = "2 for each multiply-add" + (f", and {text.count(others)} others" if others else "")
+    other = "FLOPs, 2 for each multiply-add" + (f", and {text.count(others)} others" if others else "")
     facts.append(("operations", f"{atleast}{text.count_and_short(totals.flops)}: {other}"))
     facts.append(("status", _status(totals)))
     if totals.unused_params:
@@ -190,11 +191,6 @@ def _axes_note(analysis: Analysis) -> list[str]:
         f"no axis of {shapes} was found to count positions, so there are no receptive fields: name the axes, as in"
         f" --axes L={max(first, 1)}"
     ]
-
-
-def layer_notes(layers: Sequence[Layer]) -> list[str]:
-    """What a table of layers needs said."""
-    return field_notes(layers)
 
 
 def field_notes(layers: Sequence[Layer]) -> list[str]:

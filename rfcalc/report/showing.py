@@ -11,7 +11,8 @@ from rfcalc.report.detail import block, field_facts
 from rfcalc.report.document import Report, Section
 from rfcalc.report.fields import field_picture
 from rfcalc.report.formats import html, render
-from rfcalc.report.layers import layer_notes, layer_table, overview, totals_facts
+from rfcalc.report.layers import field_notes, layer_table, overview, totals_facts
+from rfcalc.report.words import legend
 
 
 def as_text(found: Any) -> str:
@@ -33,7 +34,8 @@ def report_of(found: Any) -> Report:
 
 @report_of.register
 def _(found: Layers) -> Report:
-    return Report(text.plural(len(found), "layer"), (Section(table=layer_table(found)),), tuple(layer_notes(found)))
+    table = layer_table(found)
+    return Report(text.plural(len(found), "layer"), (Section(table=table),), (*legend([table]), *field_notes(found)))
 
 
 @report_of.register

@@ -13,6 +13,7 @@ from rfcalc.errors import UsageError
 from rfcalc.report import text
 from rfcalc.report.document import Column, Report, Section, Table
 from rfcalc.report.layers import title, totals_facts
+from rfcalc.report.words import legend
 
 if TYPE_CHECKING:
     from rfcalc.analyses.analysis import Analysis
@@ -82,7 +83,7 @@ def source_report(analysis: Analysis) -> Report:
     return Report(
         title(analysis.model, analysis.inputs),
         (*sections, Section("whole model", facts=totals_facts(analysis.totals))),
-        tuple(_notes(analysis, called)),
+        (*legend(section.table for section in sections), *_notes(analysis, called)),
         {"schema": SCHEMA, "model": analysis.model, "lines": rows},
         records,
     )

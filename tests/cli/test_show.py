@@ -22,7 +22,7 @@ tiny: input 1x3x9x9 (batch 1)
 
 parameters     252
 multiply-adds  20,412
-operations     41,148: 2 for each multiply-add, and 324 others
+operations     41,148: FLOPs, 2 for each multiply-add, and 324 others
 status         complete: every op is counted or declared free
 """
 

@@ -106,7 +106,7 @@ def test_a_unit_at_the_border_is_cut_and_its_window_is_not(browser: Browser, pag
     browser.open(pages / "vgg.html", "#layer=pool5&unit=,,0,6")
 
     waits_for(browser, "Unit H 0, W 6 of pool5 sees H 0..121 (122), W 102..223 (122) of the input.")
-    assert browser.texts(".facts dd")[browser.texts(".facts dt").index("start")] == "-90,-90"
+    assert browser.texts(".facts dd")[browser.texts(".facts dt").index("offset (start)")] == "-90,-90"
 
 
 def test_the_map_of_units_by_pointer_click_and_arrow_keys(browser: Browser, pages: Path) -> None:

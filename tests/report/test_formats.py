@@ -26,7 +26,7 @@ tiny: input 1x3x9x9 (batch 1)
 
 parameters     7,298
 multiply-adds  70,632
-operations     142,000: 2 for each multiply-add, and 736 others
+operations     142,000: FLOPs, 2 for each multiply-add, and 736 others
 status         complete: every op is counted or declared free
 """
 
@@ -61,8 +61,8 @@ layer 2: conv1 (conv, Conv2d)
   reads           input
   output          1x8x9x9
   field in input  3x3
-  stride          1x1
-  start           -1,-1
+  jump (stride)   1x1
+  offset (start)  -1,-1
   center          0,0
   reach           1,1 before and 2,2 after
   samples         3x3, every index
@@ -79,7 +79,7 @@ layer 2: conv1 (conv, Conv2d)
 whole model
   parameters     7,298
   multiply-adds  70,632
-  operations     142,000: 2 for each multiply-add, and 736 others
+  operations     142,000: FLOPs, 2 for each multiply-add, and 736 others
   status         complete: every op is counted or declared free
 """
 

@@ -61,7 +61,7 @@ def test_totals_name_units_and_status() -> None:
     assert dict(totals_facts(TOTALS)) == {
         "parameters": "7,298",
         "multiply-adds": "70,632",
-        "operations": "142,000: 2 for each multiply-add, and 736 others",
+        "operations": "142,000: FLOPs, 2 for each multiply-add, and 736 others",
         "status": "complete: every op is counted or declared free",
     }
 
@@ -114,8 +114,8 @@ def test_block_of_a_layer() -> None:
         ("reads", "conv1"),
         ("output", "1x8x9x9"),
         ("field in input", "5x5"),
-        ("stride", "1x1"),
-        ("start", "-2,-2"),
+        ("jump (stride)", "1x1"),
+        ("offset (start)", "-2,-2"),
         ("center", "0,0"),
         ("reach", "1,1 before and 2,2 after"),
         ("samples", "5x5, every index"),
@@ -180,7 +180,7 @@ def test_block_of_a_layer_without_a_window() -> None:
     given = layer(2, "gather", receptive_fields={"input": field((4, 7), None)}, folded=tuple("abcdefghij"))
     facts = dict(details(analysis(), [given]).sections[0].facts)
     assert facts["field in input"] == "4x7 (largest)"
-    assert facts["stride"].startswith("none: no fixed window")
+    assert facts["jump (stride)"].startswith("none: no fixed window")
     assert facts["included"] == "a, b, c, d, e, f, g, h and 2 more"
 
 
