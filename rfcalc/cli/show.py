@@ -62,7 +62,13 @@ HELP = f"""What the layers of MODEL see and cost: receptive field, parameters, m
     "--depth", type=click.IntRange(1), metavar="N", help="A row for each module to this depth, all inside summed up."
 )
 @click.option("--source", "source", is_flag=True, help="The model's own code, with what each line sees and costs.")
-@click.option("--columns", metavar="A,B", help="Only these columns; rfcalc show --columns help lists them.")
+@click.option(
+    "--columns",
+    metavar="A,B",
+    is_eager=True,
+    callback=lambda ctx, param, value: parse_columns(value),
+    help="Only these columns; rfcalc show --columns help lists them, and says what the words of a table mean.",
+)
 @click.option("--sort", metavar="A", help="Rows in ascending order of a column, --sort params; -params for descending.")
 @click.option(
     "--filter",
@@ -93,7 +99,7 @@ def command(
     tokens: int | None,
     depth: int | None,
     source: bool,
-    columns: str | None,
+    columns: tuple[str, ...] | None,
     sort: str | None,
     conditions: Sequence[str],
     symbolic: str | None,
@@ -103,7 +109,7 @@ def command(
     """Analyze, choose the layers, print."""
     request = replace(request, dtype=dtype)
     keys = layer_keys(layers)
-    table = TableChoice(parse_columns(columns), sort, conditions)
+    table = TableChoice(columns, sort, conditions)
     if symbolic is not None:
         others = (every, depth, of, at, affects, backward, per_token, source, dtype, output.drawn)
         plain = not any(others)

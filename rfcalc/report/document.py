@@ -5,7 +5,7 @@ Values stay what they are until a renderer asks a column to show them, so that o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,19 @@ class Math(str):
         """The text and its LaTeX."""
         made = super().__new__(cls, text)
         made.latex = latex
+        return made
+
+
+class Word(str):
+    """A note about what stands in columns of these ``titles``; where all of them are left out, so is the note."""
+
+    __slots__ = ("titles",)
+    titles: frozenset[str]
+
+    def __new__(cls, text: str, titles: Iterable[str]) -> Word:
+        """The text, and the columns that it is about."""
+        made = super().__new__(cls, text)
+        made.titles = frozenset(titles)
         return made
 
 

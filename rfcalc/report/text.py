@@ -158,17 +158,18 @@ def _interval(interval: Region) -> str:
 
 
 def apart(field: ReceptiveField) -> list[Misalignment]:
-    """The joins whose branches are not aligned, without those of a causal model.
+    """The joins whose branches are not aligned, without those that are causal along the axis.
 
-    Where no unit of a sequence sees anything behind its own place, branches of one stride all end there: their centres
-    differ only as far as they look back.
+    Where no unit sees anything behind its own place, branches of one stride all end there: their centres differ only as
+    far as they look back. Of an image, whose place for a larger stride is several pixels wide, only where the stride is
+    1: a 3x3 convolution of stride 2 and a 2x2 pooling both end where their place does, and are not aligned.
     """
     found = []
     for item in field.misaligned:
         at = field.axes.index(item.axis) if item.axis in field.axes else -1
         reach = field.reach[at] if field.reach is not None and 0 <= at < len(field.reach) else None
-        one_stride = len({stride for stride, _ in item.branches}) == 1
-        if len(field.axes) != 1 or reach is None or reach[1] > 0 or not one_stride:
+        strides = {stride for stride, _ in item.branches}
+        if reach is None or reach[1] > 0 or len(strides) > 1 or (len(field.axes) > 1 and strides != {1}):
             found.append(item)
     return found
 

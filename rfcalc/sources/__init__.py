@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from typing import Any, cast
 
-from rfcalc.errors import LoadError, TraceError, UsageError
+from rfcalc.errors import LoadError, RfcalcError, TraceError, UsageError
 from rfcalc.graph import LayerGraph, layered
 from rfcalc.sources import forms, stored
 from rfcalc.sources.given import from_object
 from rfcalc.sources.loaded import Loaded
-
-#: What torch says where sizes do not go together.
-_ABOUT_SHAPES = re.compile(r"size|shape|dim\b|dimension|channels|too small|match|multipl", re.IGNORECASE)
 
 
 def load(spec: str) -> Loaded | LayerGraph:
@@ -131,8 +127,8 @@ def traced(
         usual = ", ".join(expected.text for expected in loaded.inputs)
         if usual and inputs is not None and "?" not in usual:
             raise TraceError(f"{refused}; the usual input of {loaded.name} is {usual}") from refused
-        if not _ABOUT_SHAPES.search(str(refused)):
-            raise
+        if refused.__cause__ is None or isinstance(refused.__cause__, RfcalcError):
+            raise  # refused by rfcalc, and not by the model on this input
         from rfcalc.sources.inputs.fitting import fitting
 
         fits = fitting(loaded.model, inputs, lambda shape: _first_call(loaded, shape, None, training, dtype))

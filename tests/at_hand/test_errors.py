@@ -106,6 +106,38 @@ def test_a_shape_error_names_a_shape_that_fits(model, given, fits):
         rfcalc.analyze(model, given)
 
 
+class Particular(nn.Module):
+    """Takes one size, and says so in words of its own."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.conv, self.size, self.seen = nn.Conv2d(3, 2, 3), size, [0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen[0] += 1
+        if x.size(-1) != self.size:
+            raise KeyError("nope")
+        return self.conv(x)
+
+
+def test_whether_a_failure_is_about_the_shape_is_found_by_trying():
+    with pytest.raises(TraceError, match=r"nope.*; it runs on 3x32x32$"):
+        rfcalc.analyze(Particular(32), (3, 30, 30))
+    with pytest.raises(TraceError, match=r"nope'$"):
+        rfcalc.analyze(Particular(7), (3, 30, 30))  # no shape that is tried fits
+
+
+def test_no_shape_is_tried_for_what_rfcalc_refuses_or_for_tensors(monkeypatch):
+    tried = []
+    monkeypatch.setattr("rfcalc.sources.inputs.fitting._shapes", lambda *given: tried.append(given) or [])
+    with pytest.raises(TraceError):
+        rfcalc.analyze(Particular(32), torch.empty(1, 3, 30, 30))
+    assert not tried
+    with pytest.raises(TraceError):
+        rfcalc.analyze(Particular(32), (3, 30, 30))
+    assert len(tried) == 1
+
+
 def test_how_a_shape_was_read_is_said_where_no_layer_says_it():
     sequence = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
     one = rfcalc.analyze(sequence, (1, 40, 8))
@@ -159,6 +191,23 @@ def test_a_causal_model_is_not_told_that_its_branches_are_not_aligned():
     assert "not aligned" not in str(found)
     assert "causal: the branches that meet in 3 layers end at the same index" in str(found)
     assert "not aligned" not in str(found.layers[-1])
+
+    class Spectrogram(nn.Module):
+        """Causal along the frames, and not along the frequencies."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.convs = nn.ModuleList([nn.Conv2d(2, 2, 3, dilation=(1, 2**at)) for at in range(3)])
+
+        def forward(self, x: Tensor) -> Tensor:
+            for conv in self.convs:
+                x = x + conv(nn.functional.pad(x, (2 * conv.dilation[1], 0, 1, 1)))
+            return x
+
+    frames = rfcalc.analyze(Spectrogram(), (2, 8, 32))
+    assert "not aligned" not in str(frames)
+    assert "causal: the branches that meet in 3 layers end at the same index" in str(frames)
+    assert "not aligned" not in str(frames.layers[-1])
 
     class Shifted(nn.Module):
         def __init__(self) -> None:

@@ -23,7 +23,7 @@ def test_an_analysis_prints_as_the_table_of_the_command_line(found):
     assert lines[2].split() == ["#", "layer", "kind", "output", "field", "stride", "start", "params", "multiply-adds",
                                 "share"]  # fmt: skip
     assert lines[5].split() == ["2", "0", "conv", "1x3x8x8", "3x3", "1x1", "-1,-1", "84", "5,184", "16.7", "%"]
-    assert lines[-1] == "status         complete: every op is counted or declared free"
+    assert lines[-4] == "status         complete: every op is counted or declared free"
     assert repr(found).startswith("<Analysis of Sequential on input 1x3x8x8: 7 layers, 504 parameters")
 
 

@@ -6,12 +6,10 @@ import pytest
 from torch import Tensor, nn
 
 import rfcalc
-from rfcalc.report.words import VALUES
+from rfcalc.report.words import ABSENT, FIELDS, VALUES
 
-JUMP = "stride: the field's jump from unit to unit, not a kernel's"
-STRIDE = f"{JUMP}; start: its offset, the first index that unit 0 reads"
-ABSENT = "- under stride, start: no window moves from unit to unit"
-SHARE = "- under share: there are no multiply-adds to have a share of"
+JUMP, START = FIELDS.values()
+STILL, SHARE = ABSENT.values()
 
 
 def explained(found: object) -> list[str]:
@@ -29,15 +27,15 @@ class Two(nn.Module):
 
 
 def test_each_word_of_a_table_is_explained_and_no_other():
-    assert explained(rfcalc.analyze(nn.Conv2d(3, 3, 3), (3, 8, 8))) == [STRIDE]
-    assert explained(rfcalc.analyze(nn.MaxPool2d(2), (1, 3, 8, 8))) == [STRIDE, SHARE]
+    assert explained(rfcalc.analyze(nn.Conv2d(3, 3, 3), (3, 8, 8))) == [JUMP, START]
+    assert explained(rfcalc.analyze(nn.MaxPool2d(2), (1, 3, 8, 8))) == [JUMP, START, SHARE]
     whole = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1))
-    assert explained(rfcalc.analyze(whole, (3, 8, 8))) == [STRIDE, VALUES["whole"], ABSENT]
+    assert explained(rfcalc.analyze(whole, (3, 8, 8))) == [JUMP, START, VALUES["whole"], STILL]
     found = rfcalc.analyze(Two(), {"image": (3, 8, 8), "other": (2, 8, 8)})
-    assert explained(found) == [STRIDE, VALUES["whole"], VALUES["none"], ABSENT]
+    assert explained(found) == [JUMP, START, VALUES["whole"], VALUES["none"], STILL]
     deep = nn.Sequential(*[nn.Conv2d(1, 1, 3, padding=1) for _ in range(6)])
-    assert explained(rfcalc.analyze(deep, (1, 8, 8))) == [STRIDE]
-    assert explained(found[:2]) == [STRIDE, VALUES["none"], ABSENT]
+    assert explained(rfcalc.analyze(deep, (1, 8, 8))) == [JUMP, START]
+    assert explained(found[:2]) == [JUMP, START, VALUES["none"], STILL]
 
 
 def test_a_table_without_such_words_has_no_legend(run):

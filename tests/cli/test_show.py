@@ -24,6 +24,9 @@ parameters     252
 multiply-adds  20,412
 operations     41,148: FLOPs, 2 for each multiply-add, and 324 others
 status         complete: every op is counted or declared free
+
+stride: the field's jump from unit to unit, not a kernel's
+start: the field's offset, the first index that unit 0 reads
 """
 
 

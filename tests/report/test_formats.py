@@ -28,6 +28,11 @@ parameters     7,298
 multiply-adds  70,632
 operations     142,000: FLOPs, 2 for each multiply-add, and 736 others
 status         complete: every op is counted or declared free
+
+stride: the field's jump from unit to unit, not a kernel's
+start: the field's offset, the first index that unit 0 reads
+whole: each unit sees all of it, wherever the unit is
+- under stride, start: no window moves from unit to unit
 """
 
 NARROW = """\
@@ -42,12 +47,14 @@ tiny: input 1x3x9x9 (batch 1)
 
 parameters     7,298
 multiply-adds  70,632
-operations     142,000: 2 for each
-               multiply-add, and 736
-               others
+operations     142,000: FLOPs, 2 for
+               each multiply-add, and
+               736 others
 status         complete: every op is
                counted or declared free
 
+whole: each unit sees all of it,
+  wherever the unit is
 columns left out at this width: kind,
   output, stride, start, share
 """

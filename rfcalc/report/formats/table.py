@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from rfcalc.report.document import Fact, Report, Section, Table
+from rfcalc.report.document import Fact, Report, Section, Table, Word
 from rfcalc.report.fit import GAP, fit
 from rfcalc.report.text import clean
 
@@ -18,7 +18,8 @@ def render(report: Report, width: int | None = None, bold: bool = False) -> str:
     blocks = [_strong(_wrap(clean(report.title), width), bold)]
     for section in report.sections:
         blocks += _section(section, width, bold, left_out)
-    notes = [clean(note) for note in report.notes]
+    seen = [note for note in report.notes if not isinstance(note, Word) or not note.titles.issubset(left_out)]
+    notes = [clean(note) for note in seen]
     if left_out:
         notes.append(f"columns left out at this width: {', '.join(dict.fromkeys(left_out))}")
     if notes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,18 +13,23 @@ from rfcalc.errors import RfcalcError
 #: Sides that networks are built for.
 _SIDES = (16, 28, 32, 48, 64, 96, 112, 128, 160, 192, 224, 227, 256, 299, 320, 384, 448, 512)
 _MOST_TRIES = 14
+_MOST_SECONDS = 3.0  #: after which no further shape is tried, for a large model, or one that no shape helps
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def fitting(model: nn.Module, inputs: Any, runs: Callable[[tuple[int, ...]], Any]) -> str:
     """``; it runs on 3x32x32`` for the shape nearest to the given one; "" where none of those tried fits.
 
-    ``runs`` traces the model on a shape, and raises where it fails. Only the channels, or features, that the first
+    ``runs`` traces the model on a shape, and raises where it fails: whether a failure is about the shape is found by
+    trying others, whatever the model or torch says of it. Only the channels, or features, that the first
     layer asks for and the sides of the input are tried, for one input given by its shape.
     """
     if not (isinstance(inputs, list | tuple) and inputs and all(isinstance(extent, int) for extent in inputs)):
         return ""
+    begun = time.monotonic()
     for shape in list(_shapes(model, tuple(inputs)))[:_MOST_TRIES]:
+        if time.monotonic() - begun > _MOST_SECONDS:
+            break
         try:
             runs(shape)
         except RfcalcError:
