@@ -403,7 +403,7 @@ def test_a_link_leads_to_the_state_of_a_layer(browser: Browser, pages: Path) -> 
 def test_an_address_that_makes_no_sense_is_as_none(browser: Browser, pages: Path, fragment: str) -> None:
     browser.open(pages / "vgg.html", fragment)
 
-    waits_for(browser, "Unit H 112, W 112 of conv1_1 sees")
+    waits_for(browser, "Unit H 3, W 3 of pool5 sees")
     assert not browser.one(".changes").is_displayed()
 
 
