@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,8 @@ class Twins:
 
     Where ``anew``, floating-point buffers hold other numbers than the model's, as a checkpoint may bring them, but for
     those on which the analysis says that fields lean: what else it says has to hold for any.
-    ``wide`` makes all floating-point tensors float64. ``random`` says whether any weight had to be made up.
+    ``wide`` makes all floating-point tensors float64. ``random`` says whether any weight had to be made up. ``weights``
+    draws other numbers for the parameters, and ``weigh`` gives them, by name and tensor.
     """
 
     def __init__(
@@ -37,8 +38,10 @@ class Twins:
         wide: bool = False,
         anew: bool = True,
         weights: bool = False,
+        weigh: Callable[[str, torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
         self.subject, self.device, self.wide = subject, device, wide
+        self._weigh = weigh
         self._renews = anew
         self._reweighs = weights
         self.random = False
@@ -90,6 +93,8 @@ class Twins:
 
     def _copy(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         own = isinstance(tensor, nn.Parameter)
+        if own and self._weigh is not None and tensor.is_floating_point():
+            return self._weigh(name, tensor)
         if not tensor.is_meta:
             if own and self._reweighs and tensor.is_floating_point() and name not in self._kept:
                 return invented(name, tensor, self._generator, self._gain)

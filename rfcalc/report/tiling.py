@@ -9,6 +9,7 @@ from rfcalc.report import text
 from rfcalc.report.document import Column, Fact, Report, Section, Table
 
 if TYPE_CHECKING:
+    from rfcalc.tiling.least import Least
     from rfcalc.tiling.plan import Layout, Tiling
     from rfcalc.tiling.proof import Proof
     from rfcalc.tiling.results import AxisTile, OutputTile, Sides, Witness
@@ -97,22 +98,26 @@ def _pieces(layout: Layout) -> Table:
 
 def _proof(proof: Proof) -> Iterator[Fact]:
     yield "device", proof.device
-    yield (
-        "image",
-        f"{text.cross(proof.image.values())} in {text.count(proof.tiles)} tiles of {text.cross(proof.tile.values())}",
-    )
-    for item in proof.outputs:
-        verdict = "equal" if item.agree else "DIFFERENT"
-        yield item.layer, f"{verdict}: largest difference {item.difference:.3g}, rounding allows {item.bound:.3g}"
+    for trial in proof.trials:
+        image, tile = text.cross(trial.image.values()), text.cross(trial.tile.values())
+        yield "image", f"{image} in {text.count(trial.tiles)} tiles of {tile}"
+        for item in trial.outputs:
+            verdict = "equal" if item.agree else "DIFFERENT"
+            yield item.layer, f"{verdict}: largest difference {item.difference:.3g}, rounding allows {item.bound:.3g}"
     for side in proof.sides:
-        name = f"halo {side.side} along {side.axis}"
-        if side.agree:
-            yield name, f"{side.halo} is enough, {side.halo - 1} is not"
-        elif not side.calm:
-            yield name, f"WRONG: pixels beyond {side.halo} change what is kept"
-        else:
-            yield name, f"NOT SHOWN: no number tried in the outermost pixel of {side.halo} changes what is kept"
-    yield "result", "agrees" if proof.agree else "DISAGREES"
+        yield f"halo {side.side} along {side.axis}", _least(side)
+    shown = f"agrees; {text.count(proof.not_shown)} halos are not shown to be least" if proof.not_shown else "agrees"
+    yield "result", shown if proof.agree else "DISAGREES"
+
+
+def _least(side: Least) -> str:
+    if not side.calm:
+        return f"WRONG: pixels beyond {side.halo} change what is kept"
+    if side.needed:
+        return f"{side.halo} is enough, {side.halo - 1} is not ({side.how})"
+    if not side.agree:
+        return f"TOO LARGE: {side.halo - 1} is enough, for what stands in pixel {side.halo} reaches nothing that is kept"
+    return f"{side.halo} is enough; no number tried shows that {side.halo - 1} is not"
 
 
 def _records(found: Tiling) -> Sequence[Mapping[str, Any]]:
