@@ -22,6 +22,7 @@ from rfcalc.analyses.receptive_field import (
     unit_region,
 )
 from rfcalc.analyses.results import Layer, Layers, Patch, ReceptiveField, Shown, Totals
+from rfcalc.analyses.unread import unread
 from rfcalc.errors import UsageError
 from rfcalc.graph import InputInfo, LayerGraph, Node, Ref
 from rfcalc.uncollected import uncollected
@@ -77,6 +78,11 @@ class Analysis(Shown):
     def notices(self) -> tuple[str, ...]:
         """What a user should know about how the model was traced."""
         return tuple(self.layer_graph.meta.get("notices", ()))
+
+    @cached_property
+    def unread(self) -> Mapping[str, Mapping[str, int]]:
+        """Positions at the end of each input that no output reads, {input: {axis: count}}, only where there are any."""
+        return unread(self.layer_graph, self._in_inputs._sources)
 
     @cached_property
     def totals(self) -> Totals:
@@ -292,6 +298,7 @@ class Analysis(Shown):
             ],
             "totals": self.totals.to_dict(),
             "layers": [layer.to_dict() for layer in (self.layers if layers is None else layers)],
+            **({"unread": {name: dict(axes) for name, axes in self.unread.items()}} if self.unread else {}),
             **({"scans": [scan.to_dict() for scan in self.scans]} if self.scans else {}),
         }
 

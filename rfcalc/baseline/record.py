@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-
     from rfcalc.analyses.analysis import Analysis
     from rfcalc.analyses.results import Layer
     from rfcalc.baseline.streams import Flow

@@ -107,7 +107,6 @@ class Twins:
         self.random = True
         return invented(name, tensor, self._generator, self._gain, wide=self.wide)
 
-
     def _anew(self, name: str, held: torch.Tensor) -> torch.Tensor:
         """Other numbers for a floating-point buffer, of the same sign."""
         chosen = self._renews and held.is_floating_point() and name not in self._kept

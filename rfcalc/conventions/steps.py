@@ -99,9 +99,7 @@ class Step:
         """The products whose results are sorted for the largest, without a product or a sum of branches before that."""
         products = [record for record in self.sorting.products if self.sorting.part_of(record) == "projections"]
         chosen = ("aten.topk", "aten.sort")
-        return frozenset(
-            record.id for record in products if any(other.op in chosen for other in self._after(record))
-        )
+        return frozenset(record.id for record in products if any(other.op in chosen for other in self._after(record)))
 
     @cached_property
     def _homes(self) -> frozenset[str]:
@@ -167,8 +165,7 @@ class Step:
             if not names or record.macs:
                 continue
             ends = [
-                [other for other in reached if other.macs]
-                for reached in (self._before(record), self._after(record))
+                [other for other in reached if other.macs] for reached in (self._before(record), self._after(record))
             ]
             if all(ends) and all(self._is_projection(other) for end in ends for other in end):
                 found.update((name, self.sorting.weights[name]) for name in names)

@@ -116,6 +116,4 @@ def boxes(taps: np.ndarray) -> Iterator[Box]:
 def _window(first: Sequence[int], last: Sequence[int], along: int) -> tuple[slice, ...]:
     """The box, at the next place along an axis."""
     ends = zip(first, last, strict=True)
-    return tuple(
-        slice(b + 1, b + 2) if axis == along else slice(a, b + 1) for axis, (a, b) in enumerate(ends)
-    )
+    return tuple(slice(b + 1, b + 2) if axis == along else slice(a, b + 1) for axis, (a, b) in enumerate(ends))

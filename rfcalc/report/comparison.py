@@ -91,9 +91,7 @@ DEFAULT = ("layers", "depth", "field", "stride", "at", "params", "params_ratio",
 FIELD_COLUMNS = frozenset(name for name, cell in COLUMNS.items() if cell.fields)
 
 
-def comparison_report(
-    found: Comparison, columns: Sequence[str] | None = None, decimals: int | None = None
-) -> Report:
+def comparison_report(found: Comparison, columns: Sequence[str] | None = None, decimals: int | None = None) -> Report:
     """A comparison in every format; ``columns`` are names of `COLUMNS`, for tables and CSV.
 
     With ``decimals`` these have counts in thousands, millions, ... with so many of them.

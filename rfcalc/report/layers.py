@@ -36,7 +36,13 @@ def overview(
     return Report(
         title(analysis.model, analysis.inputs),
         sections,
-        (*_axes_note(analysis), *legend([table]), *field_notes(layers), *scan_notes(analysis.scans)),
+        (
+            *_axes_note(analysis),
+            *_unread_notes(analysis),
+            *legend([table]),
+            *field_notes(layers),
+            *scan_notes(analysis.scans),
+        ),
         analysis.to_dict(layers),
         records,
     )
@@ -191,6 +197,17 @@ def _axes_note(analysis: Analysis) -> list[str]:
         f"no axis of {shapes} was found to count positions, so there are no receptive fields: name the axes, as in"
         f" --axes L={max(first, 1)}"
     ]
+
+
+def _unread_notes(analysis: Analysis) -> list[str]:
+    """What no output reads at the end of each input."""
+    notes = []
+    for info in analysis.inputs:
+        counts = analysis.unread.get(info.name, {})
+        parts = [f"the last {count} of {info.shape[info.axes[axis]]} along {axis}" for axis, count in counts.items()]
+        if parts:
+            notes.append(f"never read of {info.name}: {' and '.join(parts)}; windows leave them over")
+    return notes
 
 
 def field_notes(layers: Sequence[Layer]) -> list[str]:

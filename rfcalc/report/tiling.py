@@ -116,7 +116,9 @@ def _least(side: Least) -> str:
     if side.needed:
         return f"{side.halo} is enough, {side.halo - 1} is not ({side.how})"
     if not side.agree:
-        return f"TOO LARGE: {side.halo - 1} is enough, for what stands in pixel {side.halo} reaches nothing that is kept"
+        return (
+            f"TOO LARGE: {side.halo - 1} is enough, for what stands in pixel {side.halo} reaches nothing that is kept"
+        )
     return f"{side.halo} is enough; no number tried shows that {side.halo - 1} is not"
 
 

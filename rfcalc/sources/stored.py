@@ -203,4 +203,3 @@ def _plain(shapes: Any) -> bool:
     if isinstance(shapes, list | tuple):
         return all(map(_plain, shapes))
     return shapes is None or type(shapes) in (int, str)
-

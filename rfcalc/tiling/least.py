@@ -154,9 +154,7 @@ class _Look:
             own = own and not (self._exact and self._any(steep, side.axis, side.beyond))
             how = "derivative" if self._any(steep, side.axis, side.outermost) else self._shown(side, still)
             least, how = (NEEDED, how) if how else self._by_nan(side)
-            found.append(
-                Least(self.layer, side.axis, "before" if side.before else "after", side.halo, own, least, how)
-            )
+            found.append(Least(self.layer, side.axis, "before" if side.before else "after", side.halo, own, least, how))
         return found
 
     def _shown(self, side: _Side, still: torch.Tensor) -> str:

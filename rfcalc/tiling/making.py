@@ -51,7 +51,7 @@ def tile(
     if tile is not None and memory is not None:
         raise UsageError("--tile and --memory exclude each other: a size of tiles, or a limit that chooses it")
     sizes = sizes_of(model, inputs, axes=axes, training=training)
-    found = _planned(sizes, tile, memory, image, layer)
+    found = tiling_at(sizes, tile, memory, image, layer)
     if verify and found.exact:
         from rfcalc.tiling.proof import prove
 
@@ -59,7 +59,9 @@ def tile(
     return found
 
 
-def _planned(sizes: Sizes, tile: Any, memory: int | None, image: Any, layer: str | int | None) -> Tiling:
+def tiling_at(
+    sizes: Sizes, tile: Any = None, memory: int | None = None, image: Any = None, layer: str | int | None = None
+) -> Tiling:
     """The verdict, and the tiles that were asked for."""
     layers = None if layer is None else _layers(sizes.base.graph, layer)
     outputs = verdict(sizes, layers)

@@ -59,8 +59,8 @@ def of_numbers(values: np.ndarray) -> Marks:
     """Marks of known numbers; 0 has the mark 0."""
     if np.iscomplexobj(values):
         return of_numbers(values.real) * factor("real") + of_numbers(values.imag) * factor("imaginary")
-    wide = np.ascontiguousarray(values, dtype=np.float64) + 0.0  # no negative zero
-    return mixed(wide.view(_U))
+    wide = np.ascontiguousarray(values, dtype=np.float64) + 0.0  # no negative zero; of no axis it makes one
+    return mixed(wide.view(_U).reshape(values.shape))
 
 
 def pixels(count: int, seed: int = 0) -> Marks:

@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rfcalc.checking import device as devices
 from rfcalc.checking.subject import Subject, failed, map_tensors
@@ -21,16 +23,18 @@ from rfcalc.tracing.lazy import shaped
 
 
 class Passes:
-    """A double of the model on float64 twins, and the inputs of the whole, an image of this size."""
+    """A double of the model on float64 twins (``wide``), and the inputs of the whole, an image of this size."""
 
-    def __init__(self, sizes: Sizes, image: Mapping[str, int], device: torch.device, seed: int) -> None:
+    def __init__(
+        self, sizes: Sizes, image: Mapping[str, int], device: torch.device, seed: int, wide: bool = True
+    ) -> None:
         graph = sizes.at(image).graph
         args, kwargs = sizes.call(image)
         loaded = replace(sizes.loaded, model=shaped(sizes.loaded.model, sizes.args, sizes.kwargs))
         self.subject = Subject(loaded, args, kwargs, graph, sizes.training)
-        self.device = device
-        self.twins = Twins(self.subject, device, seed, wide=True, anew=False)
-        self._inputs = Inputs(self.subject, device, seed, wide=True)
+        self.device, self.wide = device, wide
+        self.twins = Twins(self.subject, device, seed, wide=wide, anew=False)
+        self._inputs = Inputs(self.subject, device, seed, wide=wide)
         self.values = self._inputs.values
         self.names = [item.name for item in graph.inputs]
 
@@ -42,10 +46,12 @@ class Passes:
         def drawn(name: str, tensor: torch.Tensor) -> torch.Tensor:
             made = 0.5 + torch.rand(tensor.shape, generator=generator, dtype=torch.float64)
             if tensor.ndim > 1:
-                return made * (scale / math.prod(tensor.shape[1:]))
-            return made * (0.1 if "bias" in name.rpartition(".")[2] else 1.0)
+                made = made * (scale / math.prod(tensor.shape[1:]))
+            elif "bias" in name.rpartition(".")[2]:
+                made = made * 0.1
+            return made.to(tensor.dtype)
 
-        return Twins(self.subject, self.device, seed, wide=True, anew=False, weigh=drawn)
+        return Twins(self.subject, self.device, seed, wide=self.wide, anew=False, weigh=drawn)
 
     def outputs(
         self, values: Sequence[torch.Tensor], twins: Twins | None = None, gradients: bool = False
@@ -118,6 +124,21 @@ class Passes:
                         write(copy.narrow(at, start, stop - start))
             made.append(copy)
         return made
+
+
+class Coarsest(TorchDispatchMode):
+    """Sees in which types a pass computes; ``epsilon`` is that of the one that rounds most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epsilon = torch.finfo(torch.float64).eps
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        for tensor in found if isinstance(found, list | tuple) else (found,):
+            if isinstance(tensor, torch.Tensor) and (tensor.is_floating_point() or tensor.is_complex()):
+                self.epsilon = max(self.epsilon, torch.finfo(tensor.dtype).eps)
+        return found
 
 
 Write = Callable[[torch.Tensor], None]

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 
 from rfcalc.checking import device as devices
-from rfcalc.errors import UsageError
+from rfcalc.errors import TraceError, UsageError
 from rfcalc.graph import LayerGraph
 from rfcalc.tiling.cuts import outputs_of
 from rfcalc.tiling.layout import pieces
 from rfcalc.tiling.least import NOT_SHOWN, Least, sides
-from rfcalc.tiling.passes import Passes
+from rfcalc.tiling.passes import Coarsest, Passes
 from rfcalc.tiling.plan import Costs, Layout, Tiling
 from rfcalc.tiling.sizes import Sizes
 from rfcalc.tiling.verdict import others_of
@@ -92,9 +92,9 @@ def prove(plan: Tiling, sizes: Sizes, *, device: str = "auto", seed: int = 0) ->
 
     The image is the plan's, or, without a plan, one of three of the shortest tiles along each axis; where that is
     large, one for each axis, which is three tiles long and else short. An output agrees where no element differs by
-    more than 2^-52 x (terms of all sums that it goes through) x (its largest value): tiles add up the same numbers,
-    perhaps in another order. Halos are looked at by `rfcalc.tiling.least`. Raises `UsageError` where tiles cannot be
-    exact.
+    more than epsilon (2^-52) x (terms of all sums that it goes through) x (its largest value): tiles add up the same
+    numbers, perhaps in another order. Where the model itself computes in a smaller type, it is the epsilon of that.
+    Halos are looked at by `rfcalc.tiling.least`. Raises `UsageError` where tiles cannot be exact.
     """
     if plan.layers is not None:
         raise UsageError("--verify compares the outputs of the model: leave out --layer")
@@ -107,15 +107,26 @@ def prove(plan: Tiling, sizes: Sizes, *, device: str = "auto", seed: int = 0) ->
     with devices.random_state(chosen):
         for one in plans:
             assert one.layout is not None
-            passes = Passes(sizes, one.layout.image, chosen, seed)
-            trials.append(_trial(one, one.layout, passes))
+            passes, trial = _tried(one, one.layout, sizes, chosen, seed)
+            trials.append(trial)
             found += sides(one, passes, list(one.slices()), seed)
     return Proof(tuple(trials), tuple(found), devices.describe(chosen))
 
 
+def _tried(plan: Tiling, layout: Layout, sizes: Sizes, device: torch.device, seed: int) -> tuple[Passes, Trial]:
+    """In float64, or, where the model itself goes back to float32 on the way, as it is."""
+    passes = Passes(sizes, layout.image, device, seed)
+    try:
+        return passes, _trial(plan, layout, passes)
+    except TraceError:
+        passes = Passes(sizes, layout.image, device, seed, wide=False)
+        return passes, _trial(plan, layout, passes)
+
+
 def _trial(plan: Tiling, layout: Layout, passes: Passes) -> Trial:
     """The whole against its tiles."""
-    whole = passes.outputs(passes.values)
+    with Coarsest() as seen:
+        whole = passes.outputs(passes.values)
     tiled = [torch.full_like(one, float("nan")) if one.is_floating_point() else torch.zeros_like(one) for one in whole]
     for tile in plan.slices():
         parts = passes.outputs(passes.cut(tile))
@@ -123,7 +134,7 @@ def _trial(plan: Tiling, layout: Layout, passes: Passes) -> Trial:
             target[write] = part[crop]
     terms = _terms(passes.subject.graph)
     equal = tuple(
-        Equal(item.layer, _difference(a, b), 2.0**-52 * terms * _largest(a))
+        Equal(item.layer, _difference(a, b), seen.epsilon * terms * _largest(a))
         for item, a, b in zip(plan.outputs, whole, tiled, strict=True)
     )
     return Trial(dict(layout.image), dict(layout.tile), layout.count, equal)

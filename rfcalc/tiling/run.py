@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -59,6 +60,8 @@ def run(
                 for target, tensor, crop, write in zip(results, found, tile.crops, tile.writes, strict=True):
                     part = tensor[at * call.samples : (at + 1) * call.samples] if len(group) > 1 else tensor
                     _write(target, write, part[crop])
+            for array in (*inputs, *named.values(), *results):
+                _let_go(array)
             done += len(group)
             _show(done, len(tiles), progress)
     if out is not None:
@@ -198,6 +201,13 @@ def _write(target: Any, where: tuple[slice, ...], part: torch.Tensor) -> None:
         target[where] = part.to(target.device, target.dtype)
     else:
         target[where] = part.cpu().numpy()
+
+
+def _let_go(array: Any) -> None:
+    """Give up the pages of a memory map that were read or written; the file keeps what is in them."""
+    held = getattr(array, "_mmap", None) if isinstance(array, np.memmap) else None
+    if isinstance(held, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") and array.mode in ("r", "r+", "w+"):
+        held.madvise(mmap.MADV_DONTNEED)
 
 
 def _show(done: int, total: int, progress: bool | None) -> None:

@@ -54,7 +54,6 @@ _NO_LAYOUT = (None, 0)
 _BY_LAYOUT = frozenset({"torch.scaled_dot_product_attention"})
 
 
-
 class Recorder(Numbers, DispatchMode):
     """Records every op. ``meta``: tensors without storage take the place of real ones."""
 

@@ -138,6 +138,31 @@ def test_no_shape_is_tried_for_what_rfcalc_refuses_or_for_tensors(monkeypatch):
     assert len(tried) == 1
 
 
+class UNet(nn.Module):
+    """Three poolings, three upsamplings and a skip: sides have to be multiples of 8."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        deep = nn.functional.max_pool2d(self.conv(x), 8)
+        return x + nn.functional.interpolate(deep, scale_factor=8)
+
+
+@pytest.mark.parametrize(
+    ("given", "fits"),
+    [
+        ((1, 250, 250), "1x248x248 and 1x256x256"),
+        ((2, 1, 64, 90), "2x1x64x88 and 2x1x64x96"),
+        ((1, 5, 8), "1x8x8 and 1x16x8"),
+    ],
+)
+def test_a_shape_error_names_the_multiples_that_fit(given, fits):
+    with pytest.raises(TraceError, match=rf"; it runs on {fits}, multiples of 8$"):
+        rfcalc.analyze(UNet(), given)
+
+
 def test_how_a_shape_was_read_is_said_where_no_layer_says_it():
     sequence = nn.Sequential(nn.Linear(8, 8), nn.ReLU())
     one = rfcalc.analyze(sequence, (1, 40, 8))

@@ -21,6 +21,4 @@ def load(spec: str) -> Loaded:
     from rfcalc.tracing.construct import build_on_meta
 
     model, constants = build_on_meta(lambda: zoo.build(spec))
-    return Loaded(
-        model, spec, one_input(zoo.CATALOG[spec].input_shape), constants=constants, separator="/"
-    )
+    return Loaded(model, spec, one_input(zoo.CATALOG[spec].input_shape), constants=constants, separator="/")

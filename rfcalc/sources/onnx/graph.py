@@ -165,9 +165,7 @@ class Planner:
         made.dims.extend(shape)
         return made
 
-    def _step(
-        self, node: Any, number: int, bound: Mapping[str, Any], versions: Mapping[str, int], prefix: str
-    ) -> Step:
+    def _step(self, node: Any, number: int, bound: Mapping[str, Any], versions: Mapping[str, int], prefix: str) -> Step:
         domain = _domain(node.domain)
         label = f"node {node.name or number} ({node.op_type})"
         outer: list[str] = []

@@ -108,9 +108,7 @@ def conv_transpose(op: Op, x: T, weight: T, bias: T | None = None) -> T:
 
 
 @rule("DeformConv")
-def deform_conv(
-    op: Op, x: T, weight: T, offset: T, bias: T | None = None, mask: T | None = None
-) -> T:
+def deform_conv(op: Op, x: T, weight: T, offset: T, bias: T | None = None, mask: T | None = None) -> T:
     """A convolution whose taps are moved by offsets that are data."""
     from torchvision.ops import deform_conv2d
 

@@ -95,9 +95,7 @@ def max_unpool(op: Op, x: T, places: T, to: T | None = None) -> T:
     window = window_of(op, op.get("kernel_shape"), x.shape[2:])
     usual = [
         (n - 1) * s + k - a - b
-        for n, s, k, a, b in zip(
-            x.shape[2:], window.strides, window.kernel, window.before, window.after, strict=True
-        )
+        for n, s, k, a, b in zip(x.shape[2:], window.strides, window.kernel, window.before, window.after, strict=True)
     ]
     shape = [*x.shape[:2], *usual]
     flat = torch.zeros(prod(shape), dtype=x.dtype, device=x.device)

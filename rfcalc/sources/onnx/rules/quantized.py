@@ -118,9 +118,7 @@ def _conv(op: Op, *inputs: T | None) -> T:
 
 
 @rule("QLinearMatMul")
-def qlinear_matmul(
-    op: Op, x: T, x_scale: T, x_zero: T, y: T, y_scale: T, y_zero: T, scale: T, zero: T
-) -> T:
+def qlinear_matmul(op: Op, x: T, x_scale: T, x_zero: T, y: T, y_scale: T, y_zero: T, scale: T, zero: T) -> T:
     """The product of quantised matrices, quantised."""
     left = dequantized(x, _row(x_scale, x), _row(x_zero, x))
     right = dequantized(y, y_scale, y_zero)

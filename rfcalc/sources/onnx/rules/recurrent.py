@@ -142,9 +142,7 @@ def _biases(b: T | None, direction: int) -> tuple[T | None, T | None]:
 
 
 @rule("RNN")
-def rnn(
-    op: Op, x: T, w: T, r: T, b: T | None = None, lengths: T | None = None, h: T | None = None
-) -> tuple[T, ...]:
+def rnn(op: Op, x: T, w: T, r: T, b: T | None = None, lengths: T | None = None, h: T | None = None) -> tuple[T, ...]:
     """Y, (steps, directions, batch, hidden), and the last state."""
     layer = _Layer(op, "RNN", x, r, lengths)
     start = layer.state(h)
@@ -164,9 +162,7 @@ def rnn(
 
 
 @rule("GRU")
-def gru(
-    op: Op, x: T, w: T, r: T, b: T | None = None, lengths: T | None = None, h: T | None = None
-) -> tuple[T, ...]:
+def gru(op: Op, x: T, w: T, r: T, b: T | None = None, lengths: T | None = None, h: T | None = None) -> tuple[T, ...]:
     """Y, (steps, directions, batch, hidden), and the last state."""
     layer = _Layer(op, "GRU", x, r, lengths)
     start = layer.state(h)
