@@ -188,7 +188,6 @@ dtype_option = click.option(
 )
 
 
-
 def layer_option(name: str, helps: str) -> Callable[[Function], Function]:
     """An option that names one layer; the command gets its number or its name, None where it is left out."""
     return click.option(

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from rfcalc.checking import device as devices
 from rfcalc.checking.subject import Subject, failed, map_tensors
@@ -20,6 +19,7 @@ from rfcalc.tiling.plan import Tile, Tiling
 from rfcalc.tiling.sizes import Sizes
 from rfcalc.tracing.arguments import tensors_in
 from rfcalc.tracing.lazy import shaped
+from rfcalc.tracing.modes import DispatchMode
 
 
 class Passes:
@@ -126,7 +126,7 @@ class Passes:
         return made
 
 
-class Coarsest(TorchDispatchMode):
+class Coarsest(DispatchMode):
     """Sees in which types a pass computes; ``epsilon`` is that of the one that rounds most."""
 
     def __init__(self) -> None:
