@@ -126,11 +126,11 @@ class Passes:
         return made
 
 
-class Coarsest(DispatchMode):
+class Coarsest(DispatchMode):  # type: ignore[no-untyped-call]
     """Sees in which types a pass computes; ``epsilon`` is that of the one that rounds most."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.epsilon = torch.finfo(torch.float64).eps
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
