@@ -33,14 +33,17 @@ def unread(graph: LayerGraph, sources: Sequence[Source]) -> Mapping[str, Mapping
 
 def _leaves_some(graph: LayerGraph) -> bool:
     """Whether the last window of any axis ends before the axis does."""
+    masks = {number: mask.shape for number, mask in graph.masks.items()}
     for record in graph:
         for read in (read for row in record.reads for read in row):
+            if not any(isinstance(step, reads.Window) for step in read.steps):
+                continue
             ref = record.inputs[read.input]
             shape = graph[ref.node].outputs[ref.output].shape
             for step in read.steps:
-                if not isinstance(step, reads.Window):
-                    break  # what comes first is the window; after a change of shape it is none over the tensor
-                end = step.stride * (step.out - 1) - step.before + step.dilation * (step.kernel - 1)
-                if 0 <= end < shape[step.axis] - 1:
-                    return True
+                if isinstance(step, reads.Window):
+                    end = step.stride * (step.out - 1) - step.before + step.dilation * (step.kernel - 1)
+                    if 0 <= end < shape[step.axis] - 1:
+                        return True
+                shape = reads.shape_after(shape, step, masks)
     return False
