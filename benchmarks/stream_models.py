@@ -3,9 +3,9 @@
     python benchmarks/stream_models.py [--only PATTERN] [--seconds N]
 
 They are made by `stream_papers.py`, as papers write them, `stream_leaks.py`, as leaks were published, and
-`stream_packages.py`, of torchaudio and transformers in a small form where these are installed. Each is streamed with
-``verify=True``: in float64 no output unit may move with anything after the last sample that it is said to read, and it
-has to move with that sample; the same at its first one; and so on (`rfcalc/streaming/trial.py`). Writes
+`stream_packages.py`, of torchaudio, transformers and diffusers in a small form where these are installed. Each is
+streamed with ``verify=True``: in float64 no output unit may move with anything after the last sample that it is said to
+read, and it has to move with that sample; the same at its first one; and so on (`rfcalc/streaming/trial.py`). Writes
 ``benchmarks/results/stream_models.jsonl`` and ``.md``; exits with 1 where a prediction is wrong or rfcalc fails.
 """
 
@@ -112,7 +112,7 @@ def _line(row: dict[str, Any]) -> str:
 def markdown(rows: list[dict[str, Any]]) -> str:
     """The table."""
     versions = []
-    for package in ("torch", "torchaudio", "transformers"):
+    for package in ("torch", "torchaudio", "transformers", "diffusers"):
         try:
             versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:

@@ -257,6 +257,62 @@ def _transformers() -> Iterator[Case]:
             (1, 24, 8),
             1,
         )
+    for name, config, model, more in (
+        ("RWKV", "RwkvConfig", "RwkvModel", {"num_hidden_layers": 2, "intermediate_size": 16}),
+        ("FalconMamba", "FalconMambaConfig", "FalconMambaModel", {"state_size": 4}),
+        (
+            *("RecurrentGemma, attention to 6", "RecurrentGemmaConfig", "RecurrentGemmaModel"),
+            {"attention_window_size": 6, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 16},
+        ),
+    ):
+        made = getattr(t, config)(**{"hidden_size": 8, "num_hidden_layers": 1, "vocab_size": 16, **more})
+        yield Case(
+            name,
+            "transformers",
+            audio(made, getattr(t, model), lambda m, x: m(inputs_embeds=x, use_cache=False)[0]),
+            (1, 24, 8),
+            1,
+        )
+    moonshine = {
+        "hidden_size": 8, "intermediate_size": 16, "encoder_num_hidden_layers": 1, "decoder_num_hidden_layers": 1,
+        "encoder_num_attention_heads": 2, "decoder_num_attention_heads": 2, "vocab_size": 16,
+    }  # fmt: skip
+    yield Case(
+        "Moonshine, encoder",
+        "transformers",
+        audio(t.MoonshineConfig(**moonshine), t.MoonshineModel, lambda m, x: m.encoder(x)[0]),
+        (1, 8000),
+        1,
+        16000,
+    )
+    parakeet = {**small, "num_mel_bins": 16, "subsampling_conv_channels": 4}
+    yield Case(
+        "Parakeet, encoder",
+        "transformers",
+        audio(t.ParakeetEncoderConfig(**parakeet), t.ParakeetEncoder, lambda m, x: m(x)[0]),
+        (1, 128, 16),
+        1,
+        100,
+    )
+    yield Case(
+        "Parakeet, subsampling",
+        "transformers",
+        audio(t.ParakeetEncoderConfig(**parakeet), t.ParakeetEncoder, lambda m, x: m.subsampling(x)),
+        (1, 256, 16),
+        1,
+        100,
+    )
+    yield Case(
+        "PatchTSMixer",
+        "transformers",
+        audio(
+            t.PatchTSMixerConfig(context_length=64, num_input_channels=2, num_layers=1, scaling=None),
+            t.PatchTSMixerModel,
+            lambda m, x: m(x)[0],
+        ),
+        (1, 64, 2),
+        1,
+    )
     yield Case(
         "SpeechT5, HiFi-GAN",
         "transformers",
@@ -302,9 +358,61 @@ def _transformers() -> Iterator[Case]:
     )
 
 
+# --- of diffusers -----------------------------------------------------------------------------------------------------
+
+
+def _diffusers() -> Iterator[Case]:
+    import diffusers as d
+
+    oobleck = {
+        "encoder_hidden_size": 4, "downsampling_ratios": [2, 4, 4], "channel_multiples": [1, 2, 2],
+        "decoder_channels": 4, "decoder_input_channels": 8, "audio_channels": 1, "sampling_rate": 44100,
+    }  # fmt: skip
+    yield Case(
+        "Oobleck, encoder",
+        "diffusers",
+        lambda: First(d.AutoencoderOobleck(**oobleck), lambda m, x: m.encoder(x)),
+        (1, 1, 4096),
+        2,
+        44100,
+    )
+    yield Case(
+        "Oobleck, decoder",
+        "diffusers",
+        lambda: First(d.AutoencoderOobleck(**oobleck), lambda m, x: m.decoder(x)),
+        (1, 8, 48),
+        2,
+    )
+    cogvideo = {
+        "down_block_types": ("CogVideoXDownBlock3D",) * 2, "up_block_types": ("CogVideoXUpBlock3D",) * 2,
+        "block_out_channels": (4, 4), "latent_channels": 4, "layers_per_block": 1, "norm_num_groups": 2,
+        "temporal_compression_ratio": 2,
+    }  # fmt: skip
+    yield Case(
+        "CogVideoX, encoder of 9 frames",
+        "diffusers",
+        lambda: First(d.AutoencoderKLCogVideoX(**cogvideo), lambda m, x: m.encoder(x)[0]),
+        (1, 3, 9, 8, 8),
+        2,
+        align="end",
+    )
+    wan = {
+        "base_dim": 4, "z_dim": 4, "dim_mult": [1, 1], "num_res_blocks": 1, "temperal_downsample": [True],
+        "latents_mean": [0.0] * 4, "latents_std": [1.0] * 4,
+    }  # fmt: skip
+    yield Case(
+        "Wan, encoder in chunks of 4 frames",
+        "diffusers",
+        lambda: First(d.AutoencoderKLWan(**wan), lambda m, x: m.encode(x).latent_dist.mean),
+        (1, 3, 41, 2, 2),
+        2,
+        align="end",
+    )
+
+
 def cases() -> Iterator[Case]:
     """All of them; those of a package that is not there are left out."""
-    for package in (_torchaudio, _transformers):
+    for package in (_torchaudio, _transformers, _diffusers):
         try:
             yield from list(package())
         except ImportError:

@@ -28,12 +28,13 @@ def breaks(graph: LayerGraph, places: Places, node: int, output: int) -> tuple[B
         own = _furthest(places[ident][number])
         if own <= 0:
             continue
-        sources = _through_delays(graph, places, list(_read(graph, places, ident, number)))
+        read = list(_read(graph, places, ident, number))
+        sources = _through_delays(graph, places, read)
         before = max([max(0, _furthest(places[ref[0]][ref[1]])) for ref in sources], default=0)
         if own > before and (endless or own < ENDLESS):  # of a bidirectional layer only one half may be read
             amount = None if own >= ENDLESS else own - before
             found[ident] = Break(graph[ident].name, _reason(graph, places, graph[ident], sources, amount), amount)
-        for ref in sources:
+        for ref in read if own >= ENDLESS else sources:  # to what sees everything, what was delayed adds nothing
             if ref not in done:
                 done.add(ref)
                 ahead.append(ref)

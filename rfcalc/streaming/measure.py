@@ -15,7 +15,7 @@ from rfcalc.errors import UsageError
 from rfcalc.graph import InputInfo, LayerGraph, Node, Ref
 from rfcalc.streaming.blame import breaks
 from rfcalc.streaming.caches import delays, states
-from rfcalc.streaming.places import Place, along, place_of
+from rfcalc.streaming.places import Place, along, end_of, place_of
 from rfcalc.streaming.results import Border, Chunk, Stream, Streaming
 
 _TIME = ("T", "L", "time")  #: what an axis of time is called
@@ -165,14 +165,21 @@ def walk(graph: LayerGraph, line: Timeline, align: str = "start") -> Walked:
     for record, found in views(graph, Ref(line.source.node), line.axis):
         if not any(found):
             continue
-        places[record.id] = tuple([None if view is None else place_of(view, line.extent, align) for view in found])
-        indexed[record.id] = tuple([None if view is None else place_of(view, line.extent) for view in found])
+        extent = end_of(_sources(record, indexed), line.extent)
+        places[record.id] = tuple([None if view is None else place_of(view, extent, align) for view in found])
+        indexed[record.id] = tuple([None if view is None else place_of(view, extent) for view in found])
         for number, view in enumerate(found):
             place = places[record.id][number]
             if Ref(record.id, number) in wanted and view is not None and place is not None and place.axis is not None:
                 _, last = along(view, place.axis)
                 needs[Ref(record.id, number)] = tuple((last + 1).tolist())
     return Walked(line, places, indexed, needs)
+
+
+def _sources(record: Node, places: Mapping[int, tuple[Place | None, ...]]) -> list[Place]:
+    """The places of what a layer reads, where it sees anything of the source."""
+    found = [places[ref.node][ref.output] for ref in record.inputs if ref.output < len(places.get(ref.node, ()))]
+    return [place for place in found if place is not None]
 
 
 def _stream(

@@ -7,6 +7,7 @@ from the end, all of them are moved on by the same number of positions.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -49,6 +50,7 @@ class Place:
     bound: bool = False
     masked: bool = False
     first: int | None = None  #: the positions that have to come until unit 0 is complete
+    reach: int = 0  #: the last position that any unit reads
     offset: int = 0  #: the position at which the place of unit 0 begins
     step: int | None = None  #: the positions after which the pattern repeats; None without a pattern
     around: tuple[int | None, int] = (
@@ -82,17 +84,33 @@ class Place:
 
 
 def place_of(view: View, extent: int, align: str = "start") -> Place:
-    """The place of a tensor's units on a source axis of that extent.
+    """The place of a tensor's units on a source axis of that extent: up to the last position that is read at all, where
+    a stride leaves over some (`end_of`).
 
     With ``align`` "end", the place of the last unit ends with the last position that any unit reads, where else that of
     unit 0 begins with the first: units of a convolution without padding are then complete with their places.
     """
-    key = ("place", view.context, view.bound, view.masked, align)
+    key = ("place", extent, view.context, view.bound, view.masked, align)
     found = view.facts.get(key)
     if found is None:
         found = view.facts[key] = _place(view, extent, align == "end")
     made: Place = found
     return made
+
+
+def end_of(inputs: Iterable[Place], extent: int) -> int:
+    """How much of a source of that extent is there for what reads these tensors.
+
+    What a stride leaves over at the end, less than a hop, no unit reads: one that sees all but that sees everything.
+    """
+    read = [place.reach + 1 if _is_cut(place, extent) else extent for place in inputs]
+    return max(read, default=extent)
+
+
+def _is_cut(place: Place, extent: int) -> bool:
+    if place.ahead is None:
+        return True
+    return place.hop is not None and extent - 1 - place.reach < place.hop
 
 
 def along(view: View, axis: int) -> tuple[np.ndarray, np.ndarray]:
@@ -124,7 +142,7 @@ def _place(view: View, extent: int, from_end: bool) -> Place:
     if not axes:
         return _single(view, extent, flags)
     if len(axes) > 1:
-        return Place(None, None, None, None, None, **flags)
+        return Place(None, None, None, None, None, **flags, reach=int(view.regions[1].max()))
     return _in_regions(view, axes[0], window, extent, from_end, flags)
 
 
@@ -137,10 +155,11 @@ def _single(view: View, extent: int, flags: dict[str, Any]) -> Place:
     """All units see the same: one unit, whose place is the whole source."""
     lo, hi = view.regions
     if extent > 1 and (lo <= hi).any() and int(lo.min()) == 0 and int(hi.max()) == extent - 1:
-        return Place(None, None, None, None, None, single=True, **flags, first=extent)
-    hop = Fraction(extent)
-    back, ahead = 0, int(hi.max()) - (extent - 1)
-    return Place(None, hop, back, ahead, int(hi.max()) + 1, single=True, here=True, **flags, first=int(hi.max()) + 1)
+        return Place(None, None, None, None, None, single=True, **flags, first=extent, reach=extent - 1)
+    hop, last = Fraction(extent), int(hi.max())
+    return Place(
+        *(None, hop, 0, last - (extent - 1), last + 1), single=True, here=True, **flags, first=last + 1, reach=last
+    )
 
 
 def own(units: np.ndarray, hop: Fraction, offset: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -156,6 +175,11 @@ def _offset(last: np.ndarray, hop: Fraction, from_end: bool) -> int:
     return int(last.max()) - int(own(np.flatnonzero(last >= 0)[-1:], hop)[1][0])
 
 
+def _ends(last: np.ndarray, flags: Mapping[str, Any]) -> dict[str, Any]:
+    """What the last indices that units see say by themselves."""
+    return {**flags, "first": int(last[0]) + 1, "reach": int(last.max())}
+
+
 def _in_window(view: View, window: Window, extent: int, from_end: bool, flags: dict[str, Any]) -> Place:
     """Where a window slides: its numbers hold for any size; borders are units whose regions reach further."""
     lo, hi = np.array(window.lo), np.array(window.hi)
@@ -169,7 +193,7 @@ def _in_window(view: View, window: Window, extent: int, from_end: bool, flags: d
     beyond = (last > np.minimum(free[1], extent - 1)) | (first < np.maximum(free[0], 0))
     wait = int((hi[phases] + 1 - start).max())
     edges = _edges(beyond & (first <= last), first, last, *own(np.arange(len(first)), window.stride, offset))
-    shown: dict[str, Any] = {**flags, "first": int(last[0]) + 1, "step": window.shift, "offset": offset}
+    shown: dict[str, Any] = {**_ends(last, flags), "step": window.shift, "offset": offset}
     begins = start // window.shift * window.shift
     shown["around"] = (
         max(0, int((begins - lo[phases]).max())),
@@ -223,7 +247,7 @@ def _in_regions(
             hop = reverse[0]
             offset = _offset(last, hop, from_end)
             back = max(0, int((own(np.arange(count), hop, offset)[0] - first).max()))
-        return Place(axis, hop, back, None, None, **flags, first=int(last[0]) + 1, offset=offset)
+        return Place(axis, hop, back, None, None, **_ends(last, flags), offset=offset)
     if found is None:
         return _irregular(axis, first, last, extent, flags)
     hop, shift, begins = found
@@ -239,7 +263,7 @@ def _in_regions(
     early = np.zeros(count, dtype=bool)
     early[:begins] = (last > end + max(ahead, 0))[:begins] & (first <= last)[:begins]
     edge = _edge(np.flatnonzero(early), start - first, last - end)
-    shown: dict[str, Any] = {**flags, "first": int(last[0]) + 1, "step": shift, "offset": offset}
+    shown: dict[str, Any] = {**_ends(last, flags), "step": shift, "offset": offset}
     shown["around"] = _around(first, last, start, shift, inner, back is None)
     return Place(axis, hop, back, ahead, wait, chunk, edge, None, **shown)
 
@@ -293,4 +317,4 @@ def _irregular(axis: int, first: np.ndarray, last: np.ndarray, extent: int, flag
     back = None if _is_endless(first, last) else max(0, int((start - first)[seen].max()))
     ahead = None if whole else int((last - end)[seen].max())
     wait = None if whole else int((last + 1 - start)[seen].max())
-    return Place(axis, hop, back, ahead, wait, here=True, **flags, first=int(last[0]) + 1)
+    return Place(axis, hop, back, ahead, wait, here=True, **_ends(last, flags))

@@ -112,6 +112,28 @@ class Later(nn.Module):
         return self.row(F.pad(self.mid(F.pad(y, (2, 0))), (0, self.ahead)))  # type: ignore[no-any-return]
 
 
+class Preamble(nn.Module):
+    """All units are shifted by the mean of the first ``length`` positions."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.length = length
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x - x[..., : self.length].mean(-1, keepdim=True)
+
+
+class Ahead(nn.Module):
+    """Each unit is the position so many further on, those of the last ones are zeros."""
+
+    def __init__(self, by: int) -> None:
+        super().__init__()
+        self.by = by
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.pad(x, (-self.by, self.by)) * 2
+
+
 class Flip(nn.Module):
     """The end comes first."""
 

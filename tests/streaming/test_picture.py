@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from torch import nn
 
@@ -40,6 +42,32 @@ def test_it_is_drawn() -> None:
         "reads ahead of its hop",
         "end of its own hop",
     ]
+
+
+def test_each_unit_is_a_bar() -> None:
+    """Unit 0 reads 0 to 2, which ends at 3 for all of its row, and unit 1 reads one more."""
+    pytest.importorskip("matplotlib")
+    figure = plotting.draw(rfcalc.analyze(nets.Padded(5, 2, 2), (1, 8)), "stream")
+    reads, ahead = (list(shape.get_paths()) for shape in figure.axes[0].collections)
+
+    def covered(paths: list[Any], x: float, row: float) -> bool:
+        return any(path.contains_point((x, row)) for path in paths)
+
+    assert [covered(ahead, x, 0.4) for x in (0.9, 1.1, 2.9, 3.1)] == [False, True, True, False]
+    assert [covered(reads, x, -0.4) for x in (0.1, 0.9, 1.1)] == [True, True, False]
+    assert [covered(ahead, x, 0.6) for x in (1.9, 2.1, 3.9, 4.1)] == [False, True, True, False]
+    assert covered(reads, 7.9, 7.4)
+
+
+def test_a_unit_may_read_nothing_or_only_what_comes_later() -> None:
+    pytest.importorskip("matplotlib")
+    figure = plotting.draw(rfcalc.analyze(nets.Ahead(3), (1, 8)), "stream")
+    reads, ahead = (shape.get_paths() for shape in figure.axes[0].collections)
+
+    assert not reads
+    assert len(ahead) == 1
+    assert [ahead[0].contains_point((x, 0)) for x in (2.5, 3.5)] == [False, True]
+    assert not any(path.contains_point((6.5, 5.2)) for path in ahead)  # units 5 to 7 are of padding
 
 
 def test_a_layer_without_order_in_time() -> None:

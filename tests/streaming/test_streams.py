@@ -94,6 +94,29 @@ def test_a_statistic_behind_which_all_is_padded_is_the_only_one_to_blame() -> No
     assert [one.layer for one in only(model, (1, 12)).breaks] == ["0"]
 
 
+@pytest.mark.parametrize("length", [64, 67])
+@pytest.mark.parametrize("more", [[], [nn.Conv1d(1, 1, 3, padding=1)], [nn.AdaptiveAvgPool1d(1)]])
+def test_what_a_stride_leaves_over_is_no_bound(length: int, more: list[nn.Module]) -> None:
+    """Of 67 samples a stride of 4 never reads the last 3: a statistic of all its outputs is one of all that come."""
+    found = only(nn.Sequential(nn.Conv1d(1, 1, 8, 4), nn.GroupNorm(1, 1), *more), (1, length))
+
+    assert (found.look_ahead, found.breaks[-1].layer, found.breaks[-1].amount) == (None, "1", None)
+
+
+def test_a_statistic_of_what_comes_first_is_bounded() -> None:
+    found = only(nets.Preamble(16))
+
+    assert (found.look_ahead, found.worst_look_ahead, found.causal) == (0, 15, False)
+
+
+@pytest.mark.parametrize("align", ["start", "end"])
+def test_what_was_delayed_adds_nothing_to_what_sees_everything(align: str) -> None:
+    """Copies of the first sample see it from places before it, and the convolution behind them does not."""
+    model = nn.Sequential(nn.ReplicationPad1d((2, 0)), nn.Conv1d(1, 1, 3), nn.GroupNorm(1, 1))
+
+    assert [one.layer for one in only(model, align=align).breaks] == ["2"]
+
+
 def test_time_may_be_named_by_its_letter_where_it_is_clear() -> None:
     """The first of the three axes of a video is its frames."""
     found = rfcalc.stream(nn.Conv3d(1, 1, 3, padding=1), (1, 1, 8, 6, 4), axis="T")
