@@ -195,6 +195,9 @@ def test_a_scripted_recurrent_layer_counts_as_the_layer_does(setting: dict[str, 
 
     assert (found.totals.macs, found.totals.flops) == (wanted.totals.macs, wanted.totals.flops)
     assert (found.totals.params, found.totals.status) == (wanted.totals.params, "complete")
+    checked = rfcalc.verify(torch.jit.script(plain), x, device="cpu", probes=2)  # with times, though nobody can hook it
+    assert checked.agree
+    assert checked.check("shapes").compared > 4
 
 
 class Last(nn.Module):
