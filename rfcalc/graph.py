@@ -111,6 +111,9 @@ class Node:
 #: How the note of an op begins whose numbers follow from values that were given for inputs.
 GIVEN = "depends on the values given for"
 
+#: The attributes of an op that combines pairs in an associative scan: the scan's number, and how many steps it has.
+SCAN = ("scan", "steps")
+
 #: Bytes of one element, by torch's name of the dtype.
 ELEMENT_BYTES = {
     **dict.fromkeys(("bool", "uint8", "int8", "quint8", "qint8"), 1),

@@ -179,11 +179,14 @@ def _status(totals: Totals) -> str:
 
 def scan_notes(scans: Sequence[Scan]) -> list[str]:
     """What scans cost as they are written, and step by step."""
-    told = [
-        f"{scan.layer}: {text.count(scan.macs)} multiply-adds as written,"
-        f" {text.count(scan.recurrent_macs)} as a recurrence of {text.count(scan.length)} steps"
-        for scan in scans
-    ]
+    told = []
+    for scan in scans:
+        unit, counts = "multiply-adds", (scan.macs, scan.recurrent_macs)
+        if not scan.macs or scan.flops != 2 * scan.macs:
+            unit, counts = "operations", (scan.flops, scan.recurrent_flops)
+        written, recurrent = map(text.count, counts)
+        steps = text.count(scan.length)
+        told.append(f"{scan.layer}: {written} {unit} as {scan.form}, {recurrent} as a recurrence of {steps} steps")
     return _first("scan ", told)
 
 

@@ -40,10 +40,17 @@ class Known(NamedTuple):
     places: int
 
 
+class Scanning(NamedTuple):
+    """An associative scan under way: its number, and how many steps it has."""
+
+    number: int
+    steps: int
+
+
 class Entry(NamedTuple):
     """A call that is under way, with what was given; ``frame`` is that of a module which was made during the pass.
 
-    ``again`` is the number of the checkpointed part that it belongs to.
+    ``again`` is the number of the checkpointed part that it belongs to, ``scan`` the associative scan.
     """
 
     scope: Scope
@@ -51,6 +58,7 @@ class Entry(NamedTuple):
     frame: FrameType | None = None
     spot: Spot = NOWHERE  #: where it was called
     again: int = 0
+    scan: Scanning | None = None
 
 
 #: Shapes of several tensors.
@@ -76,6 +84,9 @@ class ModuleStack:
         self._part: FrameType | None = None  #: the call of checkpoint that was seen last, and how many were before it
         self._parts = 0
         self._within = 0  #: the checkpointed part that the last look found itself in, below the module call under way
+        self._scan: FrameType | None = None  #: the call of a scan that the last look saw, and how many were begun
+        self._scans = 0
+        self._scanning: Scanning | None = None  #: that which the last look found itself in, as above
 
     @property
     def current(self) -> Scope:
@@ -85,6 +96,11 @@ class ModuleStack:
     def again(self) -> int:
         """The number of the checkpointed part under way, which the backward pass runs once more; 0 for none."""
         return self._within or (self._stack[-1].again if self._stack else 0)
+
+    @property
+    def scan(self) -> Scanning | None:
+        """The associative scan under way, whose pairs are combined."""
+        return self._scanning or (self._stack[-1].scan if self._stack else None)
 
     @property
     def failure(self) -> tuple[Scope, Shapes]:
@@ -183,8 +199,8 @@ class ModuleStack:
         self._calls.append((scope, known.kind, known.places, self._shapes(args), around.call))
         self._returned.append(())
         self._failed = None  # if there was one, the model went on
-        self._stack.append(Entry(scope, args, frame, self.spot, self.again))
-        self._within = 0
+        self._stack.append(Entry(scope, args, frame, self.spot, self.again, self.scan))
+        self._within, self._scanning = 0, None
 
     def _leave(self, output: Any) -> None:
         error = sys.exc_info()[1] if output is None and self._failed is None else None
@@ -209,14 +225,18 @@ class ModuleStack:
         fresh: list[FrameType] = []
         best, found, inside = 0, None, True
         part: FrameType | None = None
+        scan: FrameType | None = None
         while frame is not None:
             code = frame.f_code
             if code is _OWN_CODE:
                 break
             if code is _TORCHS_CODE:
                 fresh.append(frame)
-            elif code.co_name == "checkpoint" and code.co_filename.endswith(_CHECKPOINT):
-                part = frame
+            elif code.co_name in _MARKED and code.co_filename.endswith(_MARKED[code.co_name]):
+                if code.co_name == "checkpoint":
+                    part = frame
+                else:
+                    scan = frame
             elif inside and best < OWN:
                 rank = RANKS[code.co_filename]
                 if rank > best:
@@ -224,6 +244,8 @@ class ModuleStack:
                 inside = rank != BEGINS  # what called for the trace is no part of the model
             frame = frame.f_back
         self._within = 0 if part is None else self._number(part)
+        self._scanning = None if scan is None else self._scan_of(scan)
+        self._scan = scan  # no longer than it runs: what it holds goes with it
         around = self._stack[-1].spot if self._stack else NOWHERE
         if found is None or around[0] > best:
             self.spot = around
@@ -238,6 +260,12 @@ class ModuleStack:
             self._part = frame
             self._parts += 1
         return self._parts
+
+    def _scan_of(self, frame: FrameType) -> Scanning:
+        """The scan that a call of torch's function for scans does."""
+        self._scans += frame is not self._scan
+        held = frame.f_locals
+        return Scanning(self._scans, int(held["leaves"][0].shape[held["dim"]]))
 
     def _is_fresh(self, module: nn.Module) -> bool:
         return id(module) not in self._known and CALL not in vars(module)
@@ -261,7 +289,11 @@ class ModuleStack:
 _OWN_CODE = ModuleStack._call.__code__
 _TORCHS_CODE = nn.Module._call_impl.__code__
 #: Where torch has the function by which a part is run once more in the backward pass, in place of keeping its tensors.
-_CHECKPOINT = str(Path("torch", "utils", "checkpoint.py"))
+#: Functions of torch's whose calls ops are noted to be in, and their files.
+_MARKED = {
+    "checkpoint": str(Path("torch", "utils", "checkpoint.py")),
+    "generic_associative_scan": str(Path("torch", "_higher_order_ops", "associative_scan.py")),
+}
 
 
 def _came_through(error: BaseException, frame: FrameType) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from rfcalc.graph import NUMBERED_KINDS, Node, Ref
+from rfcalc.graph import NUMBERED_KINDS, SCAN, Node, Ref
 from rfcalc.ops import Effect
 from rfcalc.tracing.making import make_node
 from rfcalc.tracing.notes import remainder_notes
@@ -66,6 +66,8 @@ def build_nodes(records: Sequence[Record], modules: Mapping[str, str], separator
         index += numbered
         name, module = names[ident]
         flops, attrs = shared.get(id(effect)) or shared.setdefault(id(effect), _held(effect))
+        if record.scan and (effect.macs or flops):
+            attrs = {**attrs, **dict(zip(SCAN, record.scan, strict=True))}
         nodes.append(
             make_node(
                 ident,

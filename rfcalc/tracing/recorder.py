@@ -133,7 +133,7 @@ class Recorder(Numbers, DispatchMode):
 
     def add(self, record: Record) -> Ref:
         """Append a record, which notes where in the model's code it stands."""
-        record.frozen, record.again = not self._stack.keeping.on, self._stack.again
+        record.frozen, record.again, record.scan = not self._stack.keeping.on, self._stack.again, self._stack.scan
         return self.tape.add(record)
 
     def _node(

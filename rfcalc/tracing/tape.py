@@ -8,7 +8,7 @@ import numpy as np
 
 from rfcalc.graph import Read, Ref, TensorInfo
 from rfcalc.ops import Effect
-from rfcalc.tracing.modules import Scope
+from rfcalc.tracing.modules import Scanning, Scope
 from rfcalc.tracing.places import NOWHERE, Spot
 
 
@@ -29,6 +29,7 @@ class Record:
     spot: Spot = NOWHERE  #: where the model's code called it
     frozen: bool = False  #: it ran where the model's code keeps nothing for gradients
     again: int = 0  #: the checkpointed part in which it ran
+    scan: Scanning | None = None  #: the associative scan of which it combines pairs
 
 
 @dataclass
