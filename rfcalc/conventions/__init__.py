@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rfcalc.analyses.costs.parts import count_of_ids
+from rfcalc.analyses.costs.unmasked import closed
 from rfcalc.conventions import dispatched, functionals, fvcore, keras, ptflops, thop, torchinfo, torchprofile
 from rfcalc.conventions.facts import Facts
 from rfcalc.conventions.formulas import FORMULAS, Formula, tally
@@ -76,11 +77,18 @@ def explain(graph: Graph, tools: Sequence[str] = ()) -> Explanation:
         model=facts.model,
         inputs={item.name: item.shape for item in graph.inputs},
         macs=sum(node.macs or 0 for node in graph),
+        unmasked=_unmasked(graph),
         params=sum(param.numel for param in graph.params if not param.shared_with),
         tallies=tuple(_tally(convention, facts) for convention in chosen),
         unknown_ops=tuple(dict.fromkeys(node.op for node in facts.nodes.values() if node.macs is None)),
         notices=_notices(graph.meta),
     )
+
+
+def _unmasked(graph: LayerGraph) -> int | None:
+    found = closed(graph)
+    left = [found.left(node) for node in graph if node.macs]
+    return None if None in left else sum(count or 0 for count in left)
 
 
 def _records(graph: Graph) -> LayerGraph:

@@ -99,12 +99,14 @@ class Tally:
 class Explanation:
     """Why other counters print other numbers for one model: one tally a tool, and rfcalc's own numbers.
 
-    Where ``unknown_ops`` is not empty, rfcalc has no rule for these and ``macs`` is a lower bound.
+    ``unmasked`` are the multiply-adds that no mask closes, None where data decides which these are. Where
+    ``unknown_ops`` is not empty, rfcalc has no rule for these and ``macs`` is a lower bound.
     """
 
     model: str
     inputs: Mapping[str, tuple[int, ...]]
     macs: int
+    unmasked: int | None
     params: int
     tallies: tuple[Tally, ...]
     unknown_ops: tuple[str, ...] = ()
@@ -117,6 +119,7 @@ class Explanation:
             "model": self.model,
             "inputs": [{"name": name, "shape": list(shape)} for name, shape in self.inputs.items()],
             "macs": self.macs,
+            "unmasked_macs": self.unmasked,
             "params": self.params,
             "tools": [tally.to_dict() for tally in self.tallies],
             "unknown_ops": list(self.unknown_ops),

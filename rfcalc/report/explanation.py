@@ -50,9 +50,14 @@ def tool_report(found: Explanation, every: bool) -> Report:
 
 def _facts(found: Explanation) -> tuple[Fact, ...]:
     inputs = ", ".join(f"{name} {text.cross(shape)}" for name, shape in found.inputs.items())
+    told = "not known: a mask is data"
+    if found.unmasked is not None:
+        told = f"{text.count_and_short(found.unmasked)} multiply-adds, without pairs that a mask closes"
+    left = () if found.unmasked == found.macs else (("unmasked", told),)
     return (
         ("input", inputs),
         ("multiply-adds", text.count_and_short(found.macs)),
+        *left,
         ("parameters", text.count_and_short(found.params)),
     )
 

@@ -11,6 +11,8 @@ from torch import nn
 
 import rfcalc
 from rfcalc.conventions import FORMULAS, count, explain
+from rfcalc.report.explanation import explanation_report
+from rfcalc.report.formats import render
 
 LENGTH, BATCH = 24, 2
 TOKENS = LENGTH * BATCH
@@ -153,6 +155,19 @@ def test_formulas_to_the_unit(kind: str) -> None:
         assert tally.base + sum(term.amount for term in tally.terms) == tally.total, name
     step = six_of(sums)
     assert {tally.base for name, tally in found.items() if name != "flash-attention"} == {step}
+
+
+def test_what_masks_leave_stands_above() -> None:
+    graph, sums = made("gemma2")
+    found = explain(graph, ["6N"])
+
+    closed = sum(
+        2 * BATCH * HEADS * sums.query * (LENGTH**2 - sum(min(step + 1, side) for step in range(LENGTH)))
+        for side in sums.windows
+    )
+    assert found.unmasked == found.macs - closed
+    assert found.to_dict()["unmasked_macs"] == found.unmasked
+    assert f"{found.unmasked:,}" in render(explanation_report(found))
 
 
 def six_of(sums: Sums) -> int:
