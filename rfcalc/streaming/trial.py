@@ -31,6 +31,7 @@ from rfcalc.streaming.results import Probe, Stream, Streaming, Trial
 TINY = 1e-36
 #: How much a chunk may differ from the same part of the whole: sums are added up in another order.
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-4}
+ANOTHER_SHAPE = "on a part of the signal the output has another shape, so it was not compared"
 UNITS = 6  #: that are tried of each output
 #: Units tried, from an end on, for the first or last sample that they read where that is the first or last of all: a
 #: recurrence forgets it, little by little, until it is less than the last bit.
@@ -278,8 +279,8 @@ def _probes(runs: Runs, target: Target, found: Streaming, notes: list[str]) -> l
     _single(runs, target, early if target.stream.look_back is None else units, target.first, starts, notes)
     _streamed(runs, target, found, whole)
     tallies = [after, ends, before, starts, whole]
-    chunked = _chunked(runs, target, found, notes)
-    return [tally.probe() for tally in tallies if tally.tried] + ([chunked.probe()] if chunked.tried else [])
+    tallies += [_so_far(runs, target, found, notes), _chunked(runs, target, found, notes)]
+    return [tally.probe() for tally in tallies if tally.tried]
 
 
 def _chosen(target: Target) -> list[int]:
@@ -339,13 +340,37 @@ def _single(runs: Runs, target: Target, units: Sequence[int], rows: np.ndarray, 
 
 def _streamed(runs: Runs, target: Target, found: Streaming, tally: Tally) -> None:
     """Samples come chunk by chunk, and what is to come has other numbers: the units said to be complete stay."""
-    size, extent = found.chunk.size, runs.line.extent
-    ends = sorted({int(at) // size * size for at in np.linspace(size, extent - 1, 4)} - {0})
-    for end in (at for at in ends if 0 < at < extent):
+    extent = runs.line.extent
+    for end in _arrivals(found, extent):
         moved = _moves(runs, target, runs.moved(end, extent - 1, 1.0))
-        complete = target.last < end
-        wrong = _wrong(moved & complete, f"what comes after {end} samples")
-        tally.note(wrong)
+        tally.note(_wrong(moved & (target.last < end), f"what comes after {end} samples"))
+
+
+def _arrivals(found: Streaming, extent: int) -> list[int]:
+    """How many samples have come, whole chunks, at a few times before the end."""
+    size = found.chunk.size
+    ends = {int(at) // size * size for at in np.linspace(size, extent - 1, 4)}
+    return sorted(end for end in ends if 0 < end < extent)
+
+
+# --- parts of the signal by themselves --------------------------------------------------------------------------------
+
+
+def _so_far(runs: Runs, target: Target, found: Streaming, notes: list[str]) -> Tally:
+    """The samples that have come, and nothing else, give the units said to be complete as the whole signal does."""
+    tally = Tally("the samples so far by themselves give what is complete")
+    if target.axis is None or target.stream.sized:
+        return tally
+    for end in _arrivals(found, runs.line.extent)[-2:]:
+        late = np.flatnonzero(target.last >= end)
+        count = int(late[0]) if len(late) else len(target.last)
+        part = _by_itself(runs, target, 0, end - 1, notes) if count else None
+        if part is None:
+            continue
+        count = min(count, part.shape[target.axis])
+        apart = _apart(part.narrow(target.axis, 0, count), runs.base[target.number].narrow(target.axis, 0, count))
+        tally.note("" if apart is None else f"{end} samples by themselves differ by {apart:.3g}")
+    return tally
 
 
 def _chunked(runs: Runs, target: Target, found: Streaming, notes: list[str]) -> Tally:
@@ -363,29 +388,46 @@ def _chunked(runs: Runs, target: Target, found: Streaming, notes: list[str]) -> 
     if size < least or begin - back < 0 or begin + size + ahead > runs.line.extent:
         notes.append("the input is too short for a chunk with its halo")
         return tally
-    try:
-        results = runs.cut(begin - back, begin + size + ahead - 1)
-    except Exception as error:  # a model of one length
-        notes.append(
-            f"the model does not run on a part of the signal ({type(error).__name__}), so no chunk was cut out"
-        )
+    part = _by_itself(runs, target, begin - back, begin + size + ahead - 1, notes)
+    if part is None:
         return tally
-    part = results[target.number] if target.number < len(results) else None
     count, offset = (int(Fraction(at) / Fraction(hop)) for at in (size, begin - back))
     first = max(-int(-Fraction(begin - target.stream.offset) // Fraction(hop)), offset)
     whole = runs.base[target.number]
-    if part is None or part.ndim != whole.ndim or part.shape[target.axis] < first - offset + count:
-        notes.append("on a part of the signal the output has another shape, so no chunk was compared")
+    if part.shape[target.axis] < first - offset + count:
+        notes.append(ANOTHER_SHAPE)
         return tally
     count = min(count, whole.shape[target.axis] - first)
     if count < 1:
         notes.append("the output ends before a chunk with its halo does, so none was compared")
         return tally
-    one, two = part.narrow(target.axis, first - offset, count), whole.narrow(target.axis, first, count)
-    if one.shape != two.shape:
-        notes.append("on a part of the signal the output has another shape, so no chunk was compared")
-        return tally
-    apart = float((one - two).abs().max()) if one.is_floating_point() else float((one != two).any())
-    close = ROUNDING.get(two.dtype, 1e-3) * max(1.0, float(two.abs().max()))
-    tally.note("" if apart <= close else f"samples {begin} to {begin + size - 1} by themselves differ by {apart:.3g}")
+    apart = _apart(part.narrow(target.axis, first - offset, count), whole.narrow(target.axis, first, count))
+    tally.note("" if apart is None else f"samples {begin} to {begin + size - 1} by themselves differ by {apart:.3g}")
     return tally
+
+
+def _by_itself(runs: Runs, target: Target, first: int, last: int, notes: list[str]) -> torch.Tensor | None:
+    """The output on a part of the signal; None where the model does not run on it, or gives something else."""
+    try:
+        results = runs.cut(first, last)
+    except Exception as error:  # a model of one length
+        notes.append(f"the model does not run on a part of the signal ({type(error).__name__}), so none was compared")
+        return None
+    part, whole = results[target.number] if target.number < len(results) else None, runs.base[target.number]
+    others = [axis for axis in range(whole.ndim) if axis != target.axis]
+    if part is None or part.ndim != whole.ndim or any(part.shape[axis] != whole.shape[axis] for axis in others):
+        notes.append(ANOTHER_SHAPE)
+        return None
+    return part
+
+
+def _apart(one: torch.Tensor, two: torch.Tensor) -> float | None:
+    """How far two tensors are apart, None where that is rounding."""
+    if not one.is_floating_point():
+        return 1.0 if bool((one != two).any()) else None
+    same = (one == two) | (one.isnan() & two.isnan())
+    if bool(same.all()):
+        return None
+    apart = float((one - two).masked_fill(same, 0).abs().max())
+    size = float(two.nan_to_num(0, 0, 0).abs().max())
+    return None if apart <= ROUNDING.get(two.dtype, 1e-3) * max(1.0, size) else apart

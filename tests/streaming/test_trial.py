@@ -134,6 +134,41 @@ def test_what_one_signal_hides_is_no_error() -> None:
     assert [probe for probe in found.trial.probes if not probe.agree] == []
 
 
+class ByLength(nn.Module):
+    """Divides by how long the signal is, which no unit reads."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x / x.shape[-1]
+
+
+def test_what_came_so_far_is_run_by_itself() -> None:
+    found = tried(ByLength()).trial
+
+    assert found is not None
+    assert [one.claim for one in found.probes if not one.agree] == [
+        "the samples so far by themselves give what is complete",
+        "a chunk with its halo gives what the whole signal gives",
+    ]
+    assert "42 samples by themselves differ by" in " ".join(one.seen for one in found.probes)
+
+
+@pytest.mark.parametrize("model", [nets.Recurrent(padding=1), nets.Attention(), nets.Late(1)])
+def test_what_is_complete_needs_nothing_else(model: nn.Module) -> None:
+    shape, axes = ((1, 16, 4), {"T": 1}) if isinstance(model, nets.Attention) else ((1, 1, 64), {"T": 2})
+    found = tried(model, torch.randn(shape), axes=axes).trial
+
+    assert found is not None
+    (probe,) = [one for one in found.probes if one.claim.startswith("the samples so far by themselves")]
+    assert (probe.tried, probe.agree) == (2, True)
+
+
+def test_numbers_that_are_none_are_no_difference() -> None:
+    whole = torch.tensor([1.0, float("nan"), float("inf")], dtype=torch.float64)
+
+    assert trial._apart(whole.clone(), whole) is None
+    assert trial._apart(torch.tensor([1.5, float("nan"), float("inf")], dtype=torch.float64), whole) == 0.5
+
+
 def test_the_model_stays_as_it_is() -> None:
     model = nets.Padded(5, 2, 2).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
