@@ -156,7 +156,8 @@ class ModuleCall:
     ``types`` are the full names of the module's class and of those it derives from, `torch.nn.Module` and what is above
     left out; ``leaf`` says that it has no children, ``places`` how often it stands in the tree of modules. ``inputs``
     are the shapes of the tensors given by position, ``outputs`` those of the tensors that came back. ``parent`` is the
-    number of the call around this one, 0 for none.
+    number of the call around this one, 0 for none. ``handed_on`` is what a call gave back that was given to it, as
+    Identity does, and Dropout in inference.
     """
 
     number: int
@@ -167,6 +168,7 @@ class ModuleCall:
     inputs: tuple[tuple[int, ...], ...]
     outputs: tuple[tuple[int, ...], ...]
     parent: int = 0
+    handed_on: Ref | None = None
 
 
 @dataclass(frozen=True, slots=True)

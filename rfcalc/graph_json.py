@@ -184,6 +184,8 @@ def _problems(graph: LayerGraph) -> Iterator[str]:
         if call.parent not in begun:
             yield f"module call {call.number} is within call {call.parent}, which did not begin before it"
         begun.add(call.number)
+        if call.handed_on is not None and not 0 <= call.handed_on.output < known.get(call.handed_on.node, 0):
+            yield f"module call {call.number} hands on output {call.handed_on.output} of node {call.handed_on.node}"
     for record in graph:
         if record.call not in begun:
             yield f"node {record.id} ran in module call {record.call}, which is not there"
@@ -323,13 +325,15 @@ def _decode_param(row: dict[str, Any], dtype: str) -> Param:
 
 def _encode_call(call: ModuleCall) -> list[Any]:
     shapes = ([list(shape) for shape in shapes] for shapes in (call.inputs, call.outputs))
-    return [call.number, call.module, list(call.types), call.leaf, call.places, *shapes, call.parent]
+    handed_on = [] if call.handed_on is None else [list(call.handed_on)]
+    return [call.number, call.module, list(call.types), call.leaf, call.places, *shapes, call.parent, *handed_on]
 
 
 def _decode_call(row: list[Any]) -> ModuleCall:
-    number, module, types, leaf, places, inputs, outputs, parent = row
+    number, module, types, leaf, places, inputs, outputs, parent, *handed_on = row
     given, returned = (tuple(map(tuple, shapes)) for shapes in (inputs, outputs))
-    return ModuleCall(number, module, tuple(types), leaf, places, given, returned, parent)
+    ref = Ref(*handed_on[0]) if handed_on else None
+    return ModuleCall(number, module, tuple(types), leaf, places, given, returned, parent, ref)
 
 
 def _encode_mask(mask: np.ndarray) -> dict[str, Any]:

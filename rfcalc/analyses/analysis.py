@@ -102,13 +102,13 @@ class Analysis(Shown):
     def ops(self) -> Layers:
         """Every op as a row of its own."""
         with uncollected():
-            return Layers([self._single(record) for record in self._records])
+            return Layers([self.single(record) for record in self._records])
 
     @cached_property
     def outputs(self) -> Layers:
         """What the model gives back where that is no layer's output: a row for each final crop, flip or reshape."""
         free = [record for record in naming.beside_layers(self) if record.macs == 0 and not record.flops]
-        return Layers([replace(self._single(record), kind="output") for record in free])
+        return Layers([replace(self.single(record), kind="output") for record in free])
 
     def modules(self, depth: int = 1) -> Layers:
         """One row for each module, or layer, with a name of ``depth`` parts or fewer; deeper ones are summed up in it.
@@ -131,7 +131,7 @@ class Analysis(Shown):
         if isinstance(key, Layer):
             return key in self.layers or key in self.ops
         if isinstance(key, str):
-            return any(record.name == key for record in self._records)
+            return any(record.name == key for record in self._records) or bool(naming.idle(self, key))
         return isinstance(key, int) and 1 <= key <= len(self.layers)
 
     @overload
@@ -168,7 +168,8 @@ class Analysis(Shown):
             return Layers([self._numbered(key)])
         if key.isdecimal() and key not in self._called:
             return Layers([self._numbered(int(key))])
-        return Layers([self._row_of(ident) for ident in naming.idents(self, key)])
+        idle = naming.idle(self, key)
+        return Layers(idle or [self._row_of(ident) for ident in naming.idents(self, key)])
 
     def to_dataframe(self, layers: Sequence[Layer] | None = None) -> Any:
         """A `pandas.DataFrame` with the columns of the CSV output, a row for each numbered layer or each one given.
@@ -409,7 +410,7 @@ class Analysis(Shown):
         names = {3: ("L",), 4: ("H", "W"), 5: ("D", "H", "W")}.get(rank, ())
         return {name: rank - len(names) + at for at, name in enumerate(names)}
 
-    def _single(self, record: Node) -> Layer:
+    def single(self, record: Node) -> Layer:
         """One op as a row of its own."""
         return self.row(record, [record], record)
 
@@ -425,7 +426,7 @@ class Analysis(Shown):
 
     def _row_of(self, ident: int) -> Layer:
         record = self.layer_graph[ident]
-        return self.layers_by_node[ident] if ident in self.layers_by_node else self._single(record)
+        return self.layers_by_node[ident] if ident in self.layers_by_node else self.single(record)
 
     def _numbered(self, number: int) -> Layer:
         if not 1 <= number <= len(self.layers):

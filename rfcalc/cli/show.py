@@ -215,7 +215,7 @@ def namesakes(analysis: Analysis, texts: Sequence[str]) -> list[str]:
     for key in layer_keys([text for text in texts if "-" not in text and ".." not in text]):
         if isinstance(key, int) and str(key) in analysis and 1 <= key <= len(analysis):
             named = analysis[str(key)]
-            if named.node != analysis[key].node:
+            if (named.node, named.name) != (analysis[key].node, analysis[key].name):
                 found.append(f"--layer {key} is number {key} of the table; the layer called {key}: --layer '[{key}]'")
     return found
 
@@ -250,7 +250,7 @@ def show_growth(request: Request, symbolic: str, keys: Sequence[str | int], outp
 def chosen(analysis: Analysis, keys: Sequence[str | int], every: bool, depth: int | None) -> tuple[Layer, ...]:
     """The layers to print."""
     if keys:
-        return tuple({layer.node: layer for key in keys for layer in analysis.select(key)}.values())
+        return tuple({(layer.node, layer.name): layer for key in keys for layer in analysis.select(key)}.values())
     if depth is not None:
         return analysis.modules(depth)
     return analysis.ops if every else (*analysis.layers, *analysis.outputs)

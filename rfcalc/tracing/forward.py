@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
@@ -143,6 +144,7 @@ class _Run:
         """Run the model once under a fresh recorder."""
         self.stack = ModuleStack(self.model)
         self.recorder = recorder = Recorder(self.stack, meta=meta)
+        self.stack.recorder = weakref.ref(recorder)
         self.inputs, self.outputs = [], []
         weights = torch.Generator().manual_seed(0)  # where data decides the shapes, every run has the same
         parameters = {id(tensor) for _, module in self.stack.tree for tensor in module._parameters.values()}

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType, MethodType
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
 from torch import nn
 from torch.nn.modules import module as hooks
 
-from rfcalc.graph import ModuleCall
+from rfcalc.graph import ModuleCall, Ref
 from rfcalc.tracing.doubles import Double
 from rfcalc.tracing.gradients import Keeping
 from rfcalc.tracing.making import make_call
@@ -20,6 +20,9 @@ from rfcalc.tracing.places import BEGINS, NOWHERE, OWN, RANKS, Spot, make_spot
 from rfcalc.tracing.sharding import CALL, OURS
 from rfcalc.tracing.tensors import tensors_in_args
 from rfcalc.tracing.tree import StandIn, class_of, distinct, is_leaf, places, tree, types_of
+
+if TYPE_CHECKING:
+    from rfcalc.tracing.slots import Slots
 
 
 class Scope(NamedTuple):
@@ -79,6 +82,8 @@ class ModuleStack:
         self._failed: tuple[Scope, Any] | None = None
         self._calls: list[tuple[Scope, Any, int, Shapes, int]] = []  #: what is known when they begin
         self._returned: list[Shapes] = []
+        self._handed_on: dict[int, Ref] = {}  #: by call, what it gave back that was given to it
+        self.recorder: Callable[[], Slots | None] = lambda: None  #: who knows what tensors are, while that is there
         self._met: dict[Any, Shapes] = {}  #: equal shapes are kept once
         self.keeping = Keeping()
         self._part: FrameType | None = None  #: the call of checkpoint that was seen last, and how many were before it
@@ -115,7 +120,9 @@ class ModuleStack:
         rows = zip(self._calls, self._returned, strict=True)
         return tuple(
             [
-                make_call(number, name, types_of(kind), leaf, places, given, returned, around)
+                make_call(
+                    number, name, types_of(kind), leaf, places, given, returned, around, self._handed_on.get(number)
+                )
                 for ((name, _, leaf, number), kind, places, given, around), returned in rows
             ]
         )
@@ -211,6 +218,11 @@ class ModuleStack:
             entry = self._stack.pop()
         came_back = (output,) if isinstance(output, torch.Tensor) else tensors_in_args((output,))
         self._returned[entry.scope.call - 1] = self._shapes(came_back)
+        if any(output is one for one in entry.given) and isinstance(output, torch.Tensor):
+            recorder = self.recorder()
+            ref = None if recorder is None else recorder.ref_of(output)
+            if ref is not None:
+                self._handed_on[entry.scope.call] = ref
         if error is not None and self._failed is None:
             self._failed = entry[:2]
 

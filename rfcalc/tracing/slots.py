@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from rfcalc import reads
+from rfcalc.graph import Ref
 from rfcalc.tracing.replay import Watch
 from rfcalc.tracing.standing import Packing
 from rfcalc.tracing.tensors import SEQUENCES, place_of, tensors_in_args, without_storage
@@ -101,6 +102,15 @@ class Slots(ABC):
         """What the tensor holds now."""
         slot = self._slot(tensor)
         return slot.value if slot.parent is None else self._current(slot).value
+
+    def ref_of(self, tensor: torch.Tensor) -> Ref | None:
+        """The op's output that a tensor is; None for one that this pass has not met, or that is to be derived anew."""
+        slot = own = self._slots.get(id(tensor))
+        while slot is not None and slot.parent is not None:
+            if slot.parent.stamp > slot.seen:
+                return None
+            slot = slot.parent
+        return None if own is None else own.value.ref
 
     def weight_of(self, tensor: torch.Tensor) -> Value:
         """What the tensor holds for an op that takes weights: what was unpacked before is a parameter."""

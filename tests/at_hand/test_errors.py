@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -245,12 +247,51 @@ def test_a_causal_model_is_not_told_that_its_branches_are_not_aligned():
     assert "branches not aligned at" in str(rfcalc.analyze(Shifted(), (3, 16, 16)))
 
 
-def test_a_module_that_does_nothing_is_told_from_one_that_is_not_there():
-    model = nn.Sequential(nn.Conv2d(3, 3, 3), nn.Dropout(), nn.Identity())
-    found = rfcalc.analyze(model, (3, 8, 8))
-    with pytest.raises(
-        UsageError, match=r"1 \(Dropout\) does nothing in this pass: what it gives is what it got, 1x3x6x6"
-    ):
-        found.select("1")
-    assert found[1].name == "input"
-    assert rfcalc.analyze(model, (3, 8, 8), training=True)["1"].name == "1/mul"
+class Idle(nn.Module):
+    """Hands on what is not the last result, in a module and in one within another; and has a module that never runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other, self.last = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 5, padding=1), nn.Conv2d(4, 2, 3)
+        self.drop, self.both, self.unused = nn.Dropout(), nn.Sequential(nn.Dropout2d(), nn.Identity()), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, other = self.one(x), self.other(x)
+        return self.last(self.drop(one)) + self.both(other).sum()
+
+
+@pytest.fixture(scope="module")
+def idle() -> rfcalc.Analysis:
+    return rfcalc.analyze(Idle(), (3, 16, 16))
+
+
+def test_a_module_that_does_nothing_can_be_asked_for(idle):
+    drop = idle["drop"]
+    assert (drop.kind, drop.module, drop.inputs, drop.output_shape) == ("identity", "Dropout", ("one",), (1, 4, 14, 14))
+    assert (drop.params, drop.macs, drop.flops, drop.receptive_field.size) == (0, 0, 0, (3, 3))
+    assert [row.receptive_field.size for row in idle.select("both*")] == [(5, 5)] * 3
+    assert idle.receptive_field("drop", at=(0, 1)).region == ((0, 2), (1, 3))
+    assert "hands on what it is given; --training traces what only training does" in str(drop)
+    assert "both.1" in idle
+    assert "unused" not in idle
+    with pytest.raises(UsageError, match="there is no layer 'unused'"):
+        idle.select("unused")
+    trained = rfcalc.analyze(Idle(), (3, 16, 16), training=True)
+    assert trained["drop"].kind != "identity"
+    assert trained["both.1"].receptive_field.size == (5, 5)
+
+
+def test_what_hands_on_is_kept_in_a_saved_graph(run, folder):
+    (folder / "net.py").write_text(
+        "from torch import nn\nnet = nn.Sequential(nn.Conv2d(3, 3, 3), nn.Dropout(), nn.Identity())\n"
+    )
+    assert run("trace", "net.py:net", "--input", "3x8x8", "-o", "net.json").exit_code == 0
+    shown = run("net.json", "--layer", "2", "--layer", "[2]").output
+    assert "--layer 2 is number 2 of the table; the layer called 2: --layer '[2]'" in shown
+    assert "op: 2 (identity, Identity)" in shown
+    assert "field in input  3x3" in shown
+    data = json.loads((folder / "net.json").read_text())
+    assert data["calls"][-1][-1] == [1, 0]
+    data["calls"][-1][-1] = [7, 0]
+    (folder / "net.json").write_text(json.dumps(data))
+    assert "hands on output 0 of node 7" in run("net.json").output

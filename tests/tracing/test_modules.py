@@ -18,7 +18,7 @@ from torch.nn.modules import module as global_hooks
 
 from rfcalc.api import layer_graph
 from rfcalc.errors import TraceError
-from rfcalc.graph import ModuleCall, Node, Param
+from rfcalc.graph import ModuleCall, Node, Param, Ref
 from rfcalc.graph_json import to_json
 from rfcalc.tracing.doubles import doubled
 from rfcalc.tracing.making import make_call, make_node, make_param
@@ -360,7 +360,7 @@ def test_shared_tensors_are_exchanged_once():
 
 MADE = [
     (make_param, Param, ("a.weight", (2, 3), 6, True, "b.weight", 4, "int8", 20, "packed")),
-    (make_call, ModuleCall, (1, "a", ("torch.nn.ReLU",), True, 1, ((1, 2),), (), 0)),
+    (make_call, ModuleCall, (1, "a", ("torch.nn.ReLU",), True, 1, ((1, 2),), (), 0, Ref(2))),
     (
         make_node,
         Node,
