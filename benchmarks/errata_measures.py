@@ -463,36 +463,38 @@ def _least(holds: Callable[[int], bool], length: int) -> int:
 
 
 @dataclass(frozen=True)
-class Reach(Measure):
-    """The most positions along one axis that a unit of the output sees before or after its own place, stride 1."""
+class Halo(Measure):
+    """What a tile needs around it along one axis, at stride 1: tiles begin at multiples of ``grid``."""
 
     inputs: tuple[int, ...]
     axis: int
-    period: int  #: of the places that units see
+    grid: int
 
     def ours(self, model: Built) -> int:
         analysis = model.analysis(self.inputs)
-        found = output_rows(analysis)[0].receptive_field
+        row = output_rows(analysis)[0]
         names = {index: name for name, index in analysis.inputs[0].axes.items()}
-        return int(max(found.reach[found.axes.index(names[self.axis])]))
+        first, last = analysis.regions(row.name)[row.receptive_field.axes.index(names[self.axis])]
+        start = self.inputs[self.axis] // 2 // self.grid * self.grid
+        tile = slice(start, start + self.grid)
+        return int(max(start - first.ravel()[tile].min(), last.ravel()[tile].max() - (start + self.grid - 1)))
 
     def theirs(self, model: Built) -> int:
-        module, middle = model.on("cpu"), self.inputs[self.axis] // 2 // self.period * self.period
+        module, middle = model.on("cpu"), self.inputs[self.axis] // 2 // self.grid * self.grid
         most = 0
-        for place in range(middle, middle + self.period):
+        for place in range(middle, middle + self.grid):
             x = torch.rand(self.inputs)
             x.select(self.axis, place).fill_(torch.nan)
             with plain_kernels():
                 y = _first(called(module, x))
-            other = [n for n in range(y.dim()) if n != self.axis]
-            units = y.isnan().any(dim=other[0]) if len(other) == 1 else y.isnan().amax(other)
-            seen = units.nonzero().flatten()
-            most = max(most, place - int(seen.min()), int(seen.max()) - place)
+            hit = y.isnan().movedim(self.axis, 0).flatten(1).any(1).nonzero().flatten()
+            starts = hit // self.grid * self.grid
+            most = max(most, int(starts.max()) - place, place - (int(starts.min()) + self.grid - 1))
         return most
 
     @property
     def what(self) -> str:
-        return f"overlap that exact tiles need, input {described(self.inputs)}"
+        return f"overlap that tiles on a grid of {self.grid} need, input {described(self.inputs)}"
 
     @property
     def ways(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from errata_measures import Field, HalfWidths, Of, Params, Reach, Row, Scaled  # beside this file
+from errata_measures import Field, HalfWidths, Halo, Of, Params, Row, Scaled  # beside this file
 from errata_streams import FirstFrame, Hop
 
 TRANSFORMERS = "transformers==5.24.0"
@@ -108,9 +108,9 @@ VOLUMES = (
     Row(
         *("panseg-halo", "3-D", "3D U-Net of 4 levels", "44", "panseg, compute_halo"),
         "https://github.com/kreshuklab/panseg/blob/8ebf828/panseg/core/zoo.py#L576",
-        *("pytorch3dunet==1.9.6", PANSEG, Reach(VOLUME, 2, 8)),
+        *("pytorch3dunet==1.9.6", PANSEG, Halo(VOLUME, 2, 8)),
         slip={"the half-widths of its convolutions, without pooling and upsampling": HalfWidths(VOLUME)},
-        note="tiles on the grid of 8 need 48",
+        note="in steps of the grid, 48",
     ),
     mednext("S", 3, "5.6 M", "how many classes is not stated; with 14, three others of the table do not come out"),
     mednext("B", 3, "10.5 M"),
