@@ -232,7 +232,7 @@ def same(row: Row, line: dict[str, Any] | None) -> bool:
     if line is None or agrees(row, number(line["ours"])) != (line["verdict"] == "equal"):
         return False
     names = ("area", "subject", "says", "source", "url", "package", "model", "note")
-    return all(line[name] == getattr(row, name) for name in names)
+    return line["quantity"] == row.measure.what and all(line[name] == getattr(row, name) for name in names)
 
 
 def save(rows: tuple[Row, ...], found: Mapping[str, dict[str, Any]]) -> None:
