@@ -59,6 +59,8 @@ HELP = f"""A picture of MODEL as SVG, PNG or PDF.
 @click.option("--image", metavar="FILE", type=click.Path(), help="Draw over this picture, resized to the input.")
 @click.option("--depth", type=click.IntRange(1), metavar="N", help="Fold layers whose names have more than N parts.")
 @click.option("--axis", metavar="T", help="The axis of the input that is time, for --kind stream.")
+@click.option("--source", metavar="NAME", help="Which of several inputs is the stream, for --kind stream.")
+@click.option("--align", type=click.Choice(["start", "end"]), help="From which end units have their places, likewise.")
 @click.option("--format", "format_name", type=click.Choice((*DRAWN, *WRITTEN)), help="Else by the ending of -o.")
 @trace_options
 @target_option
@@ -73,6 +75,8 @@ def command(
     image: str | None,
     depth: int | None,
     axis: str | None,
+    source: str | None,
+    align: str | None,
     format_name: str | None,
     request: Callable[[str], Request],
     target: Target,
@@ -82,7 +86,8 @@ def command(
     only_field = {"--layer": named, "--of": of, "--at": at, "--through": through, "--image": image}
     refuse_others(kind, {name: value for name, value in only_field.items() if value is not None}, "field")
     refuse_others(kind, {} if depth is None else {"--depth": depth}, "graph")
-    refuse_others(kind, {} if axis is None else {"--axis": axis}, "stream")
+    only_stream = {"--axis": axis, "--source": source, "--align": align}
+    refuse_others(kind, {name: value for name, value in only_stream.items() if value is not None}, "stream")
     chosen = chosen_format(kind, format_name, target)
     if len(models) > 1 and kind not in _SEVERAL:
         raise UsageError(f"--kind {kind} draws one model, got {len(models)}; --kind growth and compare draw several")
@@ -114,6 +119,8 @@ def command(
             "image": picture,
             "depth": depth,
             "axis": axis,
+            "source": source,
+            "align": align or "start",
         }
         figure = plotting.draw(analyses, kind, layers=chosen_layers, **chosen_parts)  # type: ignore[arg-type]
     put(target, plotting.render(figure, chosen))

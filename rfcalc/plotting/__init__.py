@@ -36,6 +36,8 @@ def draw(
     image: str | Picture | None = None,
     depth: int | None = None,
     axis: str | None = None,
+    source: str | None = None,
+    align: str = "start",
 ) -> Figure:
     """A matplotlib figure, in inches, of one analysis or, with ``growth`` and ``compare``, of several.
 
@@ -44,8 +46,9 @@ def draw(
     ``field``: what the unit ``at`` of the deepest of ``layers`` sees of each input, the other layers' fields nested in
     it; over ``image``, a file; or, with ``through``, by way of earlier layers. ``growth``: fields against depth.
     ``cost``: parameters and multiply-adds along the layers. ``compare``: a bubble for each model. ``graph``: the layers
-    as boxes, folded to modules whose names have ``depth`` parts. ``stream``: which positions along time, the ``axis``,
-    each unit of a layer reads.
+    as boxes, folded to modules whose names have ``depth`` parts. ``stream``: which positions along time, the ``axis``
+    of an input, ``source``, each unit of a layer reads, with its hop told from one end (``align``, as for
+    `rfcalc.stream`).
 
     Raises `UsageError` where matplotlib is missing, and for a drawing that makes no sense.
     """
@@ -61,7 +64,7 @@ def draw(
         if kind == "field":
             return _through(analyses[0], layers, through, at, image)
         if kind == "stream":
-            return _stream(analyses[0], layers, axis)
+            return _stream(analyses[0], layers, axis, source, align)
         return _chart(analyses, names, kind, depth)
 
 
@@ -99,12 +102,14 @@ def _through(
     return draw_through(through_scene(analysis, layers[0], through, at))
 
 
-def _stream(analysis: Analysis, layers: Sequence[str | int], axis: str | None) -> Figure:
+def _stream(
+    analysis: Analysis, layers: Sequence[str | int], axis: str | None, source: str | None, align: str
+) -> Figure:
     from rfcalc.plotting.draw_dependence import draw_dependence
 
     if len(layers) > 1:
         raise UsageError(f"a picture of a stream shows one layer, got {len(layers)}: name one with --layer")
-    return draw_dependence(dependence(analysis, layers[0] if layers else None, axis))
+    return draw_dependence(dependence(analysis, layers[0] if layers else None, axis, source, align))
 
 
 def _chart(analyses: Sequence[Analysis], names: Sequence[str], kind: str, depth: int | None) -> Figure:

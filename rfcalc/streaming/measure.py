@@ -74,8 +74,6 @@ def stream(
     is read, as is meant where nothing is padded. Raises `UsageError` for names that do not exist, and where it is not
     clear which axis is meant.
     """
-    if align not in ALIGNMENTS:
-        raise UsageError(f"places are told from one end of the source, align {' or '.join(ALIGNMENTS)}, not {align!r}")
     if rate is not None and rate <= 0:
         raise UsageError(f"a rate is above 0 positions a second, got {rate}")
     if chunk is not None and chunk < 1:
@@ -83,7 +81,7 @@ def stream(
     line = timeline(graph, axis, source)
     analysis = Analysis(graph)
     chosen = analysis.layers if layer is None else analysis.select(layer)
-    walked = walk(graph, line, align)
+    walked = walk(graph, line, checked(align))
     rows = [_stream(graph, walked, graph[item.face], 0, item.name, item.index) for item in chosen]
     outputs = {
         ref: _stream(graph, walked, graph[ref.node], ref.output, graph[ref.node].name, None, walked.needs.get(ref, ()))
@@ -107,6 +105,13 @@ def stream(
         align=align,
         notices=tuple(graph.meta.get("notices", ())),
     )
+
+
+def checked(align: str) -> str:
+    """One of the two ends. Raises `UsageError` for anything else."""
+    if align not in ALIGNMENTS:
+        raise UsageError(f"places are told from one end of the source, align {' or '.join(ALIGNMENTS)}, not {align!r}")
+    return align
 
 
 def timeline(graph: LayerGraph, axis: str | None, source: str | None) -> Timeline:

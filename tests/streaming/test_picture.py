@@ -26,6 +26,15 @@ def test_what_is_drawn() -> None:
     assert plotting.dependence(rfcalc.analyze(nets.Padded(5, 4, 0), (1, 8))).causal
 
 
+def test_places_from_the_end_are_drawn() -> None:
+    found = plotting.dependence(rfcalc.analyze(nn.Conv1d(1, 1, 5), (1, 8)), align="end")
+
+    assert [(unit.first, unit.last, unit.begin, unit.end) for unit in found.units][:2] == [(0, 4, 4, 4), (1, 5, 5, 5)]
+    assert found.causal
+    with pytest.raises(UsageError, match="align start or end, not 'middle'"):
+        plotting.dependence(rfcalc.analyze(nn.Conv1d(1, 1, 5), (1, 8)), align="middle")
+
+
 def test_of_very_many_units_some_are_drawn() -> None:
     found = plotting.dependence(rfcalc.analyze(nets.Padded(5, 4, 0), (1, 5000)))
 
