@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ class FakeAnalysis:
     scans: tuple[Any, ...] = ()
     outputs: tuple[Layer, ...] = ()
     of: str | None = None
+    unread: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
 
     def to_dict(self, layers: Sequence[Layer] | None = None) -> dict[str, Any]:
         return {"schema": "rfcalc/1", "model": self.model, "layers": [layer.to_dict() for layer in layers or ()]}
