@@ -38,6 +38,8 @@ parameters, layer by layer
 multiply-adds, layer by layer
   3x3 3x3 3x3  27,648C² = 9,216C² + 9,216C² + 9,216C²
 
+stride: the field's jump from unit to unit, not a kernel's
+- under vs 1: the row that the others are measured against
 formulas confirmed for C from 1 to 8
 """
 
