@@ -101,6 +101,14 @@ class Classifier(nn.Module):
         (Classifier(), (32, 32, 3), "3x32x32"),
         (nn.Linear(7, 2), (1, 6), "1x7"),
         (nn.Conv1d(5, 2, 3), (4, 20), "5x20"),
+        (nn.Conv2d(3, 2, 3), (3, 16), "3x16x16"),
+        (nn.Conv2d(3, 2, 3), (16, 20), "3x16x20"),
+        (nn.Conv2d(3, 2, 3), (3, 2, 2), "3x4x4"),
+        (
+            nn.Sequential(nn.Conv2d(3, 2, 3, padding=1), nn.PixelUnshuffle(4)),
+            (3, 10, 10),
+            "3x8x8 and 3x12x12, multiples of 4",
+        ),
     ],
 )
 def test_a_shape_error_names_a_shape_that_fits(model, given, fits):

@@ -49,9 +49,16 @@ def fitting(model: nn.Module, inputs: Any, runs: Callable[[tuple[int, ...]], Any
 
     for step, shapes in _shapes(model, tuple(inputs)):
         if all(map(fits, shapes)):
+            if step and fits(_between(*shapes)):  # what was given is too small, whatever it is a multiple of
+                step, shapes = 0, shapes[:1]
             both = " and ".join("x".join(map(str, shape)) for shape in shapes)
             return f"; it runs on {both}" + (f", multiples of {step}" if step else "")
     return ""
+
+
+def _between(below: Shape, above: Shape) -> Shape:
+    """Sides that are no multiples of the step, and larger than both."""
+    return tuple(high + (high - low) // 2 for low, high in zip(below, above, strict=True))
 
 
 def _shapes(model: nn.Module, given: Shape) -> Iterator[tuple[int, tuple[Shape, ...]]]:
@@ -85,6 +92,8 @@ def _tried(first: nn.Module | None, given: tuple[int, ...]) -> Iterator[tuple[in
         return
     axes = len(first.kernel_size)
     sides = given[-axes:] if len(given) >= axes else given * axes
+    if len(given) == axes and given[0] == first.in_channels:  # a side was left out, not the channels
+        sides = (given[-1],) * axes
     batch: Sequence[int] = given[: -axes - 1] if len(given) > axes + 1 else ()
     yield (*batch, first.in_channels, *sides)
     if len(given) == axes + 1 and given[-1] == first.in_channels:  # channels were written last
