@@ -171,8 +171,8 @@ def tally(formula: Formula, graph: LayerGraph) -> Tally:
     """A formula's number for a graph, and the terms that lead to it from rfcalc's."""
     try:
         step = Step(graph)
-    except UsageError as error:
-        return _tally(formula, 0, Ledger(), f"it is about tokens: {error}")
+    except UsageError:
+        return _tally(formula, 0, Ledger(), f"it is about tokens, and no one input of {graph.model} holds token ids")
     if step.unknown:
         return _tally(formula, 0, Ledger(), f"no rule says what going back through {', '.join(step.unknown)} takes")
     if formula.unit == ATTENTION and not step.cores:

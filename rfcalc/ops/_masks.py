@@ -61,9 +61,10 @@ def known_blocked(operand: Any, factor: float = 1) -> Mask:
     if operand.blocked is not None:
         return operand.blocked if factor >= 1 else None
     value = operand.numbers()
-    if value is None or value.dtype.kind not in "fiu":
-        return None
-    low = value * float(factor) <= LOWEST
+    if value is None or value.dtype.kind not in "fiu" or not factor or not np.isfinite(factor):
+        return None  # 0 times infinity is no number, and 0 times another is 0
+    limit = np.float64(LOWEST / factor)  # not the product, which may be too large for what holds it
+    low = value <= limit if factor > 0 else value >= limit
     if low.any() and np.isfinite(value[low]).any():
         operand.finite = True
     return leant_on(operand, _some(low))

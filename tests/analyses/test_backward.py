@@ -94,6 +94,18 @@ NETS: dict[str, tuple[nn.Module, tuple[torch.Tensor, ...]]] = {
     "weights alone": (Net(lambda net, x: x @ (net.a.weight @ net.b.weight)), (torch.rand(4, 5),)),
     "added": (Net(lambda net, x: torch.addmm(net.a(x), x, net.b.weight)), (torch.rand(4, 5),)),
     "einsum": (Net(lambda net, x: torch.einsum("bi,oi->bo", net.a(x), net.b.weight)), (torch.rand(4, 5),)),
+    "einsum of three": (
+        Net(
+            lambda net, x: torch.einsum(
+                "bi,bij,bjk->bk", net.a(x), x[:, :, None] * net.b(x)[:, None], net.c(x)[..., None]
+            )
+        ),
+        (torch.rand(4, 5),),
+    ),
+    "einsum of three, one free": (
+        Net(lambda net, x: torch.einsum("bi,bij,bjk->bk", net.a(x), x[:, :, None] * x[:, None], net.c(x)[..., None])),
+        (torch.rand(4, 5),),
+    ),
     "part": (
         Net(lambda net, x: net.c(checkpoint(lambda y: net.b(y).relu(), net.a(x), use_reentrant=False))),
         (torch.rand(4, 5),),
@@ -180,6 +192,16 @@ def test_grouped_products() -> None:
     found = rfcalc.analyze(Experts(), inputs).totals
 
     assert found.backward == Backward(10 * 8 * 16, 10 * 8 * 16 + 10 * 8 * 8)
+
+
+def test_an_einsum_of_more_is_by_pairs_from_left_to_right() -> None:
+    net = Net(lambda net, x: torch.einsum("bi,ij,jk->bk", net.a(x), net.b.weight, net.c.weight))
+
+    found = rfcalc.analyze(net, torch.rand(4, 5))
+
+    assert found.totals.backward_macs == 4 * 25 + 2 * (4 * 25 + 4 * 25)  # a's weight, and both factors of each pair
+    net.b.weight.requires_grad_(False)  # which of the three that is, no graph says
+    assert rfcalc.analyze(net, torch.rand(4, 5)).totals.backward_macs is None
 
 
 def test_an_op_without_a_rule_is_named() -> None:

@@ -240,6 +240,20 @@ def test_what_parameters_went_into_is_no_mask(form: str) -> None:
 # --- elsewhere --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("alpha", "closed"), [(1, 15), (0.5, 15), (0, 0)])
+def test_a_mask_that_is_added_some_times(alpha: float, closed: int) -> None:
+    """0 times minus infinity is no number, and closes nothing; half of the lowest number still closes."""
+
+    class Added(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            low = torch.full((6, 6), -INF if alpha == 0 else torch.finfo(torch.float32).min).triu(1)
+            return torch.add(x @ x.mT, low, alpha=alpha).softmax(-1) @ x
+
+    found = rfcalc.analyze(Added(), torch.rand(1, 6, 4)).totals
+
+    assert found.unmasked_macs == found.macs - closed * 8
+
+
 def test_a_model_without_masks_has_all_of_its_multiply_adds_left() -> None:
     totals = rfcalc.analyze("lenet5").totals
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
+from rfcalc.analyses.costs.einsums import contractions
 from rfcalc.graph import LayerGraph, Node, Param, Ref
 
 #: Outputs of ops.
@@ -133,7 +134,7 @@ def _gradients(record: Node, facts: _Facts) -> Backward | None:
     if record.kind == "recurrent":
         return _of_recurrence(record, facts)
     if record.op == "torch.einsum" and len(record.attrs.get("operands", ())) > 2:
-        return None
+        return _of_many(record, facts)
     if record.op in _BIASED | _ADDED | _PRODUCTS:
         inputs, weights = _factors(record, facts)
         macs = record.macs or 0
@@ -151,6 +152,24 @@ def _factors(record: Node, facts: _Facts) -> tuple[int, int]:
         refs = refs[1:] if record.op in _ADDED else refs[:-1]
     weights = sum(param.trainable for param in own[: max(0, 2 - len(refs))])
     return sum(ref in facts.needs for ref in refs[:2]), weights
+
+
+def _of_many(record: Node, facts: _Facts) -> Backward | None:
+    """An einsum of more operands: of each pair from left to right, the gradients of what came before and of the next.
+
+    None where the graph does not say which operand is which: some are parameters or constants, and not all are trained.
+    """
+    steps = contractions(record.attrs["equation"], record.attrs["operands"])
+    count = len(record.attrs["operands"])
+    if steps is None or sum(steps) != record.macs:
+        return None
+    needed = [ref in facts.needs for ref in record.inputs]
+    if len(needed) != count:
+        needed += [facts.params[name].trainable for name in record.params if name in facts.params]
+        if len(needed) != count or not all(needed):
+            return None
+    found = sum(macs * (any(needed[:at]) + needed[at]) for at, macs in enumerate(steps, start=1))
+    return Backward(found)
 
 
 def _of_attention(record: Node, needs: Refs) -> Backward:

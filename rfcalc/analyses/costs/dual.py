@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rfcalc.analyses.costs.einsums import labels_of
 from rfcalc.analyses.costs.unmasked import BETWEEN
 from rfcalc.graph import LayerGraph, Node
 from rfcalc.reads import Contract
@@ -74,13 +75,10 @@ def _within(graph: LayerGraph, values: Node, length: int) -> tuple[int, int] | N
 
 def _in_one(values: Node, length: int) -> tuple[int, int] | None:
     """Of an einsum of queries, keys, values and a triangle: the step of a key is summed, that of a query is not."""
-    left, arrow, out = values.attrs["equation"].partition("->")
-    terms, shapes = left.split(","), values.attrs["operands"]
-    if not arrow or "." in left or len(terms) != len(shapes):
+    found = labels_of(values.attrs["equation"], values.attrs["operands"])
+    if found is None:
         return None
-    extent = {
-        label: size for term, shape in zip(terms, shapes, strict=True) for label, size in zip(term, shape, strict=True)
-    }
+    terms, out, extent = found
     keys = [label for label in extent if label not in out and extent[label] == length]
     triangles = [
         term for term in terms for key in keys if key in term and any(extent[x] == length for x in term if x in out)
