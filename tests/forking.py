@@ -13,6 +13,7 @@ import atexit
 import json
 import os
 import runpy
+import select
 import shutil
 import signal
 import socket
@@ -82,7 +83,7 @@ def _address() -> str:
     folder = tempfile.mkdtemp()
     address = os.path.join(folder, "forks")
     command = [sys.executable, "-c", "from tests.forking import serve; import sys; serve(sys.argv[1])", address]
-    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     atexit.register(_ended, server, folder)
     assert server.stdout is not None
     assert server.stdout.readline() == "listening\n"
@@ -99,7 +100,7 @@ def _ended(server: subprocess.Popen[str], folder: str) -> None:
 
 
 def serve(address: str) -> None:
-    """Fork for each request; in the child, become the program that was asked for."""
+    """Fork for each request; in the child, become the program that was asked for. Ends when standard input does."""
     import gc
     import importlib
 
@@ -111,11 +112,13 @@ def serve(address: str) -> None:
         listening.listen()
         print("listening", flush=True)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-        while True:
+        while sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:
             asked, _ = listening.accept()
             if os.fork() == 0:
                 break
             asked.close()
+        else:
+            return
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _supervise(asked)
 
