@@ -188,6 +188,13 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return head + "\n".join(map(_line, rows)) + "\n"
 
 
+def stored() -> dict[str, dict[str, Any]]:
+    """The rows that are there."""
+    if not PATH.exists():
+        return {}
+    return {row["name"]: row for row in map(json.loads, PATH.read_text(encoding="utf-8").splitlines())}
+
+
 def written(kept: dict[str, dict[str, Any]], every: list[Case]) -> None:
     """Both files."""
     rows = [kept[one.name] for one in every if one.name in kept]
@@ -203,21 +210,20 @@ def written(kept: dict[str, dict[str, Any]], every: list[Case]) -> None:
 def main(only: tuple[str, ...], seconds: int, minutes: float, again: bool) -> None:
     """Examine what is not yet, write the table of all that were."""
     warnings.simplefilter("ignore")
-    kept = {}
-    if PATH.exists():
-        kept = {row["name"]: row for row in map(json.loads, PATH.read_text(encoding="utf-8").splitlines())}
     every = list(cases())
     started = time.monotonic()
+    failed = {name for name, row in stored().items() if not row.get("agree")}
     for case in every:
         if only and not any(fnmatchcase(case.name, pattern) for pattern in only):
             continue
-        if case.name in kept and not (again and (only or not kept[case.name].get("agree"))):
+        if case.name in stored() and not (again and (only or case.name in failed)):
             continue
         if time.monotonic() - started > 60 * minutes:
             break
-        row = kept[case.name] = examined(case, seconds)
+        row = examined(case, seconds)
         print(_line(row), row["seconds"], flush=True)
-        written(kept, every)
+        written({**stored(), case.name: row}, every)
+    kept = stored()
     written(kept, every)
     raise SystemExit(any(not row.get("agree") for row in kept.values()))
 
