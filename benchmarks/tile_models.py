@@ -33,7 +33,7 @@ sys.path.insert(0, str(ROOT))
 from tile_specs import Case, cases  # noqa: E402  # beside this file
 
 from rfcalc.errors import RfcalcError  # noqa: E402
-from rfcalc.tiling.making import tiling_at  # noqa: E402
+from rfcalc.tiling.making import verdict_at  # noqa: E402
 from rfcalc.tiling.passes import Passes  # noqa: E402
 from rfcalc.tiling.plan import Tiling  # noqa: E402
 from rfcalc.tiling.proof import prove  # noqa: E402
@@ -61,7 +61,7 @@ def examined(case: Case, seconds: int) -> dict[str, Any]:
     try:
         torch.manual_seed(0)
         sizes = sizes_of(case.make().eval(), case.shape, axes=case.axes, training=False)
-        found = tiling_at(sizes)
+        found = verdict_at(sizes)
         row |= {"exact": found.exact, "reasons": list(found.reasons), "outputs": len(found.outputs)}
         row["axes"] = {name: axis.to_dict() for name, axis in found.outputs[0].axes.items()}
         row |= _proved(found, sizes) if found.exact else _refuted(found, sizes)

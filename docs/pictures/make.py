@@ -19,6 +19,8 @@ PICTURES = {
     "growth.svg": "alexnet vgg16 googlenet resnet50 --kind growth",
     "cost.svg": "vgg16 --kind cost",
     "compare.svg": "lenet5 alexnet vgg16 googlenet inception_v3 resnet50 --kind compare",
+    "tile.svg": "examples/your_own_model.py:GuidedUNet --input image=3x224x224 --input guide=1x56x56 --kind tile"
+    " --tile 64 --image docs/pictures/cat.png",
     "inception.svg": "inception-reduced --kind graph",
 }
 

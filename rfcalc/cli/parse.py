@@ -142,3 +142,17 @@ def parse_position(text: str | None, option: str = "--at") -> tuple[int, ...] | 
             wrong = f"{option} {quoted(text)}: {quoted(part, always=True)} is no position"
             raise UsageError(f"{wrong}; write {option} {_AT_FORM}")
     return tuple(int(part) for part in parts)
+
+
+def parse_extents(text: str | None, option: str) -> tuple[int, ...] | None:
+    """``256`` or ``256x512`` as numbers."""
+    if text is None:
+        return None
+    parts = text.lower().replace(" ", "").split("x")
+    for part in parts:
+        if not _EXTENT.fullmatch(part) or int(part) == 0:
+            raise UsageError(
+                f"{option} {quoted(text)}: {quoted(part, always=True)} is no length; write {option} 256, or"
+                f" {option} 256x512 with one for each axis"
+            )
+    return tuple(int(part) for part in parts)

@@ -10,15 +10,17 @@ import click
 from rfcalc.cli.complete import complete_layer, complete_model
 from rfcalc.cli.endings import DRAWN as PICTURES
 from rfcalc.cli.endings import format_of
-from rfcalc.cli.options import MODEL_HELP, Request, debug_option, layer_option, target_option, trace_options
+from rfcalc.cli.options import MODEL_HELP, Request, debug_option, guest, layer_option, target_option, trace_options
 from rfcalc.cli.output import Target, complain
-from rfcalc.cli.parse import layer_keys, parse_position
+from rfcalc.cli.parse import layer_keys, parse_extents, parse_position
 from rfcalc.errors import UsageError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from rfcalc.plotting import Picture
 
-KINDS = ("field", "growth", "cost", "compare", "graph", "stream")
+KINDS = ("field", "growth", "cost", "compare", "graph", "stream", "tile")
 DRAWN, WRITTEN = ("svg", "png", "pdf"), ("dot", "mermaid")
 _SUFFIXES = {**PICTURES, ".dot": "dot", ".gv": "dot", ".mmd": "mermaid"}
 _SEVERAL = ("growth", "compare")  #: kinds that show several models
@@ -38,6 +40,7 @@ HELP = f"""A picture of MODEL as SVG, PNG or PDF.
        compare  multiply-adds, parameters and field of several models, as bubbles
        graph    the layers as boxes with their fields; as DOT and Mermaid text, too
        stream   which positions along time each unit of an output or a layer reads
+       tile     a tile of the input, its halo and what it writes (rfcalc tile)
 
 {MODEL_HELP}"""
 
@@ -61,6 +64,7 @@ HELP = f"""A picture of MODEL as SVG, PNG or PDF.
 @click.option("--axis", metavar="T", help="The axis of the input that is time, for --kind stream.")
 @click.option("--source", metavar="NAME", help="Which of several inputs is the stream, for --kind stream.")
 @click.option("--align", type=click.Choice(["start", "end"]), help="From which end units have their places, likewise.")
+@click.option("--tile", metavar="T", help="Length of a tile for --kind tile, 256 or 256x512; default: the shortest.")
 @click.option("--format", "format_name", type=click.Choice((*DRAWN, *WRITTEN)), help="Else by the ending of -o.")
 @trace_options
 @target_option
@@ -77,17 +81,21 @@ def command(
     axis: str | None,
     source: str | None,
     align: str | None,
+    tile: str | None,
     format_name: str | None,
     request: Callable[[str], Request],
     target: Target,
 ) -> None:
     """Check what was asked, analyze, draw, write."""
     named = None if kind == "stream" else layers or None
-    only_field = {"--layer": named, "--of": of, "--at": at, "--through": through, "--image": image}
+    only_field = {"--layer": named, "--of": of, "--through": through}
+    if kind != "tile":
+        only_field |= {"--at": at, "--image": image}
     refuse_others(kind, {name: value for name, value in only_field.items() if value is not None}, "field")
     refuse_others(kind, {} if depth is None else {"--depth": depth}, "graph")
     only_stream = {"--axis": axis, "--source": source, "--align": align}
     refuse_others(kind, {name: value for name, value in only_stream.items() if value is not None}, "stream")
+    refuse_others(kind, {} if tile is None else {"--tile": tile}, "tile")
     chosen = chosen_format(kind, format_name, target)
     if len(models) > 1 and kind not in _SEVERAL:
         raise UsageError(f"--kind {kind} draws one model, got {len(models)}; --kind growth and compare draw several")
@@ -97,6 +105,12 @@ def command(
     if chosen in DRAWN:
         plotting.need_matplotlib()
     picture = None if image is None else plotting.open_picture(image)
+    if kind == "tile":
+        put(
+            target,
+            plotting.render(tile_figure(request(models[0]), parse_extents(tile, "--tile"), position, picture), chosen),
+        )
+        return
     chosen_layers = layer_keys(layers)
     analyses = [request(model).analyze(of) for model in models]
     for notice in [notice for analysis in analyses for notice in analysis.notices]:
@@ -124,6 +138,23 @@ def command(
         }
         figure = plotting.draw(analyses, kind, layers=chosen_layers, **chosen_parts)  # type: ignore[arg-type]
     put(target, plotting.render(figure, chosen))
+
+
+def tile_figure(
+    request: Request, lengths: tuple[int, ...] | None, at: Sequence[int] | None, picture: Picture | None
+) -> Figure:
+    """A tile of the input, of these lengths, by default the shortest. Raises UsageError where there is none."""
+    from rfcalc import plotting
+    from rfcalc.tiling.making import drawable
+
+    with guest(request.spec, request.fresh):
+        plan = drawable(request.spec, request.inputs, lengths, axes=request.axes, training=request.training)
+    for notice in plan.notices:
+        complain(f"note: {notice}")
+    scene = plotting.tile_scene(plan, at)
+    if picture is not None:
+        tell_of_resizing(picture, plotting.picture_extents(scene.scene))
+    return plotting.draw_tile(scene, picture)
 
 
 def refuse_others(kind: str, given: dict[str, object], own: str) -> None:

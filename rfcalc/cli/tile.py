@@ -18,6 +18,7 @@ from rfcalc.cli.options import (
     output_options,
 )
 from rfcalc.cli.output import Output, complain
+from rfcalc.cli.parse import parse_extents
 from rfcalc.cli.quoting import quoted
 from rfcalc.errors import UsageError
 
@@ -27,7 +28,6 @@ _UNITS = {"": 1, "b": 1}
 _UNITS |= {f"{letter}{end}": 1000 ** (at + 1) for at, letter in enumerate("kmgt") for end in ("", "b")}
 _UNITS |= {f"{letter}ib": 1024 ** (at + 1) for at, letter in enumerate("kmgt")}
 _SIZE = re.compile(r"(\d{1,18})(?:\.(\d{1,9}))?\s*([A-Za-z]*)", re.ASCII)
-_EXTENT = re.compile(r"[0-9]{1,9}")
 
 HELP = f"""Say how MODEL is run in tiles that give exactly what the whole image gives, or why it cannot be.
 
@@ -53,7 +53,7 @@ def command(
     request: Request, tile: str | None, memory: str | None, image: str | None, output: Output, **chosen: Any
 ) -> int:
     """Ask, print, say by the exit status whether a proof failed."""
-    lengths, extents = _extents(tile, "--tile"), _extents(image, "--image")
+    lengths, extents = parse_extents(tile, "--tile"), parse_extents(image, "--image")
     limit = None if memory is None else _bytes(memory)
     from rfcalc import api
     from rfcalc.report.tiling import tiling_report
@@ -73,20 +73,6 @@ def command(
         complain(f"note: {notice}")
     output.emit(tiling_report(found))
     return 0 if found.proof is None or found.proof.agree else DISAGREE
-
-
-def _extents(text: str | None, option: str) -> tuple[int, ...] | None:
-    """``256`` or ``256x512`` as numbers."""
-    if text is None:
-        return None
-    parts = text.lower().replace(" ", "").split("x")
-    for part in parts:
-        if not _EXTENT.fullmatch(part) or int(part) == 0:
-            raise UsageError(
-                f"{option} {quoted(text)}: {quoted(part, always=True)} is no length; write {option} 256, or"
-                f" {option} 256x512 with one for each axis"
-            )
-    return tuple(int(part) for part in parts)
 
 
 def _bytes(text: str) -> int:

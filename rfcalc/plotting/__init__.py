@@ -19,6 +19,7 @@ from rfcalc.plotting.network import diagram, usual_depth
 from rfcalc.plotting.scenes import Panel, Scene, field_scene
 from rfcalc.plotting.series import bubbles, cost_series, growth_series
 from rfcalc.plotting.through import through_scene
+from rfcalc.plotting.tiles import TileScene, tile_scene
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,6 +81,18 @@ def draw_scene(scene: Scene, image: str | Picture | None = None) -> Figure:
         return draw_fields.draw_scene(scene, picture.fitted(*extents))
 
 
+def draw_tile(found: TileScene, image: str | Picture | None = None) -> Figure:
+    """The figure of what `tile_scene` found, over an image if there is one. Raises `UsageError` as `draw` does."""
+    with settings():
+        from rfcalc.plotting import draw_tiles
+
+        if image is None:
+            return draw_tiles.draw_tile(found)
+        extents = picture_extents(found.scene)
+        picture = open_picture(image) if isinstance(image, str) else image
+        return draw_tiles.draw_tile(found, picture.fitted(*extents))
+
+
 def picture_extents(scene: Scene) -> tuple[int, int]:
     """Rows and columns of the only input that a picture can lie under. Raises `UsageError` where there is none."""
     found = {panel.extents for panel in scene.panels if isinstance(panel, Panel) and panel.picture}
@@ -135,6 +148,7 @@ __all__ = [
     "dot",
     "draw",
     "draw_scene",
+    "draw_tile",
     "field_scene",
     "growth_series",
     "mermaid",
@@ -143,5 +157,6 @@ __all__ = [
     "picture_extents",
     "render",
     "through_scene",
+    "tile_scene",
     "usual_depth",
 ]

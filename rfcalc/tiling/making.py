@@ -51,7 +51,7 @@ def tile(
     if tile is not None and memory is not None:
         raise UsageError("--tile and --memory exclude each other: a size of tiles, or a limit that chooses it")
     sizes = sizes_of(model, inputs, axes=axes, training=training)
-    found = tiling_at(sizes, tile, memory, image, layer)
+    found = with_tiles(verdict_at(sizes, layer), sizes, tile, memory, image)
     if verify and found.exact:
         from rfcalc.tiling.proof import prove
 
@@ -59,15 +59,38 @@ def tile(
     return found
 
 
-def tiling_at(
-    sizes: Sizes, tile: Any = None, memory: int | None = None, image: Any = None, layer: str | int | None = None
+def drawable(
+    model: Any, inputs: Any, tile: Sequence[int] | None, *, axes: Any = None, training: bool = False
 ) -> Tiling:
-    """The verdict, and the tiles that were asked for."""
+    """The tiles of the input as it is given, by default of the shortest, for a picture.
+
+    Raises `UsageError` where tiles cannot be exact, or where the input has no room for one with neighbours.
+    """
+    sizes = sizes_of(model, inputs, axes=axes, training=training)
+    found = verdict_at(sizes)
+    if found.exact and tile is None:
+        tile = [min(grid.least, sizes.extents[axis]) for axis, grid in found.grids.items()]
+    found = with_tiles(found, sizes, tile)
+    if found.planned().count == 1:
+        shape = list(sizes.main.shape[1:] if sizes.main.batch else sizes.main.shape)
+        skipped = len(sizes.main.shape) - len(shape)
+        for axis, grid in found.grids.items():
+            extent = sizes.extents[axis] % grid.align + grid.least + 2 * grid.align
+            shape[sizes.main.axes[axis] - skipped] = max(extent, sizes.extents[axis])
+        raise UsageError(
+            f"one tile is all of {sizes.main.name}, {'x'.join(map(str, sizes.extents.values()))}: give a larger one,"
+            f" as in --input {'x'.join(map(str, shape))}"
+        )
+    return found
+
+
+def verdict_at(sizes: Sizes, layer: str | int | None = None) -> Tiling:
+    """The verdict, without tiles."""
     layers = None if layer is None else _layers(sizes.base.graph, layer)
     outputs = verdict(sizes, layers)
     exact = all(item.exact for item in outputs)
     grids = {axis: grid_of([item.axes[axis] for item in outputs]) for axis in sizes.axes} if exact else {}
-    found = Tiling(
+    return Tiling(
         model=sizes.loaded.name,
         inputs=sizes.base.graph.inputs,
         main=sizes.main.name,
@@ -78,17 +101,20 @@ def tiling_at(
         layers=layers,
         training=sizes.training,
     )
+
+
+def with_tiles(found: Tiling, sizes: Sizes, tile: Any = None, memory: int | None = None, image: Any = None) -> Tiling:
+    """A verdict with the tiles that were asked for, if it is exact."""
     extents = _extents(sizes, image, "image")
     if tile is None and memory is None:
-        return _at_size(found, sizes, extents, layers) if exact and image is not None else found
-    if not exact:
-        return found
-    chosen = _within(sizes, grids, extents, memory) if memory is not None else _extents(sizes, tile, "tile")
-    rows = {axis: pieces(axis, grids[axis], chosen[axis], extents[axis]) for axis in sizes.axes}
-    found = _checked(found, sizes, extents, rows, layers)
+        return _at_size(found, sizes, extents, found.layers) if found.exact and image is not None else found
     if not found.exact:
         return found
-    return with_layout(found, sizes, extents, chosen, rows)
+    grids = found.grids
+    chosen = _within(sizes, grids, extents, memory) if memory is not None else _extents(sizes, tile, "tile")
+    rows = {axis: pieces(axis, grids[axis], chosen[axis], extents[axis]) for axis in sizes.axes}
+    found = _checked(found, sizes, extents, rows, found.layers)
+    return with_layout(found, sizes, extents, chosen, rows) if found.exact else found
 
 
 def _layers(graph: LayerGraph, layer: str | int) -> tuple[str, ...]:

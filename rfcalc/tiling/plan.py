@@ -136,9 +136,16 @@ class Tiling:
         ``for tile in plan.slices(): y[tile.write] = model(x[tile.read])[tile.crop]``. Raises `UsageError` where there
         is no plan.
         """
-        layout = self._planned()
+        layout = self.planned()
         for number, row in enumerate(itertools.product(*layout.pieces.values())):
             yield self._tile(number, dict(zip(layout.pieces, row, strict=True)), layout)
+
+    def planned(self) -> Layout:
+        """The tiles. Raises `UsageError` where there are none."""
+        self._must_be_exact()
+        if self.layout is None:
+            raise UsageError(f"no tiles are planned for {self.model}: ask rfcalc.tile for a tile, or a memory limit")
+        return self.layout
 
     def run(self, model: Any, *inputs: Any, **settings: Any) -> Any:
         """Run a model in tiles: see `rfcalc.tiling.run.run`."""
@@ -203,12 +210,6 @@ class Tiling:
     def _must_be_exact(self) -> None:
         if not self.exact:
             raise UsageError(f"{self.model} cannot be run in tiles exactly: {self.reasons[0]}")
-
-    def _planned(self) -> Layout:
-        self._must_be_exact()
-        if self.layout is None:
-            raise UsageError(f"no tiles are planned for {self.model}: ask rfcalc.tile for a tile, or a memory limit")
-        return self.layout
 
     def _tile(self, number: int, row: Mapping[str, Piece], layout: Layout) -> Tile:
         reads = {}
