@@ -28,7 +28,7 @@ ALLOWED = {
     "sources": {"tracing", "zoo", "graph", "graph_json", "errors", "reading", "writing"},
     "api": {"sources", "analyses", "checking", "comparing", "effective", "errors", "footprint", "graph", "report"}
     | {"streaming", "tiling"},
-    "plotting": {"analyses", "graph", "report", "streaming", "errors"},
+    "plotting": {"analyses", "graph", "report", "streaming", "tiling", "errors"},
     "page": {"analyses", "graph", "report", "rfcalc"},
     "comparing": {"sources", "analyses", "graph", "errors"},
     "checking": {"sources", "tracing", "analyses", "ops", "graph", "report", "errors", "rfcalc"},
