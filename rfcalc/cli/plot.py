@@ -145,10 +145,9 @@ def tile_figure(
 ) -> Figure:
     """A tile of the input, of these lengths, by default the shortest. Raises UsageError where there is none."""
     from rfcalc import plotting
-    from rfcalc.tiling.making import drawable
 
     with guest(request.spec, request.fresh):
-        plan = drawable(request.spec, request.inputs, lengths, axes=request.axes, training=request.training)
+        plan = plotting.tile_plan(request.spec, request.inputs, lengths, axes=request.axes, training=request.training)
     for notice in plan.notices:
         complain(f"note: {notice}")
     scene = plotting.tile_scene(plan, at)

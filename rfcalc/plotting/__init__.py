@@ -24,6 +24,8 @@ from rfcalc.plotting.tiles import TileScene, tile_scene
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from rfcalc.tiling.plan import Tiling
+
 KINDS = ("field", "growth", "cost", "compare", "graph", "stream")
 
 
@@ -79,6 +81,15 @@ def draw_scene(scene: Scene, image: str | Picture | None = None) -> Figure:
         extents = picture_extents(scene)
         picture = open_picture(image) if isinstance(image, str) else image
         return draw_fields.draw_scene(scene, picture.fitted(*extents))
+
+
+def tile_plan(
+    model: Any, inputs: Any = None, tile: Sequence[int] | None = None, *, axes: Any = None, training: bool = False
+) -> Tiling:
+    """The tiles of the input for `tile_scene`, by default of the shortest; see `rfcalc.tiling.making.drawable`."""
+    from rfcalc.tiling.making import drawable
+
+    return drawable(model, inputs, tile, axes=axes, training=training)
 
 
 def draw_tile(found: TileScene, image: str | Picture | None = None) -> Figure:
@@ -157,6 +168,7 @@ __all__ = [
     "picture_extents",
     "render",
     "through_scene",
+    "tile_plan",
     "tile_scene",
     "usual_depth",
 ]
