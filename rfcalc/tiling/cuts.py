@@ -194,7 +194,8 @@ def steps_between(one: Traced, other: Traced, extents: tuple[int, int]) -> int:
             if len(a.shape) == len(b.shape):
                 moved = [(n, m) for n, m in zip(a.shape, b.shape, strict=True) if n != m]
                 coarsest = max([coarsest, *(round(_pace(extents, n, m)) for n, m in moved if n <= extents[0])])
-        found |= {int(grid) for grid in _windows(record, twin, extents) if grid.denominator == 1}
+        grids = (*_windows(record, twin, extents), *_patterns(one, record, other, twin, extents))
+        found |= {int(grid) for grid in grids if grid.denominator == 1}
     step = coarsest
     for grid in sorted(found):
         if lcm(step, grid) <= _COARSEST:
@@ -220,6 +221,30 @@ def _windows(record: Node, twin: Node, extents: tuple[int, int]) -> Iterator[Fra
                     yield from _of_spans(step, against, extents)
                 if isinstance(step, reads.Reshape) and isinstance(against, reads.Reshape):
                     yield from _of_reshape(step, against, extents)
+
+
+def _patterns(one: Traced, record: Node, other: Traced, twin: Node, extents: tuple[int, int]) -> Iterator[Fraction]:
+    """After how many pixels numbers that forward makes for each place (a checkerboard) repeat."""
+    pairs = zip(one.noted.tensors.get(record.id, ()), other.noted.tensors.get(twin.id, ()), strict=False)
+    for operand, against in pairs:
+        if operand.numbers is None or against.numbers is None or operand.numbers.ndim != against.numbers.ndim:
+            continue
+        for axis, sizes in enumerate(zip(operand.numbers.shape, against.numbers.shape, strict=True)):
+            if sizes[0] != sizes[1]:
+                longer = max(operand.numbers, against.numbers, key=lambda numbers: numbers.shape[axis])
+                period = _period(np.moveaxis(longer, axis, 0))
+                if period > 1:
+                    yield _pace(extents, *sizes) * period
+
+
+#: Numbers that repeat after more places than this are taken for ones that do not.
+_LONGEST_PERIOD = 64
+
+
+def _period(rows: np.ndarray) -> int:
+    """After how many rows they repeat, at least twice; 0 where they do not."""
+    most = min(_LONGEST_PERIOD, len(rows) // 2)
+    return next((one for one in range(1, most + 1) if np.array_equal(rows[one:], rows[:-one])), 0)
 
 
 def _of_spans(step: reads.Spans, against: reads.Spans, extents: tuple[int, int]) -> Iterator[Fraction]:

@@ -166,6 +166,31 @@ def test_constants_that_are_alike_everywhere_do_no_harm() -> None:
     assert rfcalc.tile(Formula(zeros), (2, 32, 32)).exact
 
 
+def _board(x: torch.Tensor, period: int = 2) -> torch.Tensor:
+    """1 on every so manieth diagonal."""
+    rows, columns = (torch.arange(extent) for extent in x.shape[2:])
+    return ((rows[:, None] + columns) % period == 0).to(x.dtype)
+
+
+@pytest.mark.parametrize(
+    ("formula", "align", "halo"),
+    [
+        (lambda own, x: own.b(own.a(x) * _board(x)), 2, 2),
+        (lambda own, x: own.b(own.a(x) + _board(x, 3)), 3, 2),
+        (lambda own, x: x + F.interpolate(F.avg_pool2d(x, 2) * _board(x[:, :, ::2, ::2]), scale_factor=2), 4, 0),
+    ],
+)
+def test_a_checkerboard_is_cut_where_it_repeats(formula: Any, align: int, halo: int) -> None:
+    """Masks of context models: numbers for each place that repeat are on the grid of their period."""
+    model = Formula(formula)
+    plan = rfcalc.tile(model, (2, 48, 48), tile=24)
+    found = plan.outputs[0].axes["H"]
+
+    assert plan.exact, plan.reasons
+    assert (found.align, found.halo) == (align, (halo, halo))
+    assert gap(model, plan, (1, 2, 48, 48)) < 1e-12
+
+
 @pytest.mark.parametrize("mode", ["reflect", "replicate"])
 def test_padding_that_copies_is_right_at_borders(mode: str) -> None:
     def padded(own: Any, x: torch.Tensor) -> torch.Tensor:
