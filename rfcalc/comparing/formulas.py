@@ -20,6 +20,8 @@ from rfcalc.errors import UsageError
 from rfcalc.graph import LayerGraph, Node
 
 TOTALS = ("params", "trainable_params", "param_bytes", "buffers", "macs", "unmasked_macs", "flops")
+#: What is told of each part of a model of token ids.
+OF_PARTS = ("macs", "unmasked_macs", "backward_macs")
 _ESSENTIAL = ("params", "macs")
 
 
@@ -63,7 +65,7 @@ class Formulas:
 
     ``fit`` has polynomials for the totals by name, for the extents of inputs by ("input", name, axis), and for each
     layer by ("layer", name, "params" or "macs"); where token ids come in, for each part that has multiply-adds by
-    ("part", name, "macs" or "unmasked_macs").
+    ("part", name, "macs", "unmasked_macs" or "backward_macs"), and ("training", "macs") for forward and backward.
     """
 
     model: str
@@ -103,10 +105,10 @@ class Formulas:
         return self.count(("layer", layer.name, what))
 
     @property
-    def by_part(self) -> dict[str, tuple[Count, Count]]:
-        """The multiply-adds of each part of a model of token ids that has any, and those that no mask closes."""
-        pairs = {part: tuple(self.count(("part", part, what)) for what in ("macs", "unmasked_macs")) for part in PARTS}
-        return {part: (macs, unmasked) for part, (macs, unmasked) in pairs.items() if macs or unmasked}
+    def by_part(self) -> dict[str, tuple[Count, ...]]:
+        """The multiply-adds of each part of a model of token ids that has any, by `OF_PARTS`."""
+        found = {part: tuple(self.count(("part", part, what)) for what in OF_PARTS) for part in PARTS}
+        return {part: counts for part, counts in found.items() if any(counts)}
 
     @property
     def inputs(self) -> dict[str, tuple[Count, ...]]:
@@ -161,10 +163,12 @@ def sample(analysis: Analysis) -> Sample:
         if price.macs is not None:
             counts["layer", owner.name, "macs"] = price.macs
     if count_of_ids(analysis.layer_graph):
-        for part in analysis.per_token().parts:
-            counts["part", part.name, "macs"] = part.macs
-            if part.unmasked is not None:
-                counts["part", part.name, "unmasked_macs"] = part.unmasked
+        tokens = analysis.per_token()
+        for part in tokens.parts:
+            numbers = zip(OF_PARTS, (part.macs, part.unmasked, part.backward), strict=True)
+            counts.update({("part", part.name, what): number for what, number in numbers if number is not None})
+        if tokens.backward is not None:
+            counts["training", "macs"] = tokens.macs + tokens.backward
     return Sample(counts, lambda: _facts(analysis))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from rfcalc.analyses.analysis import Analysis
 from rfcalc.analyses.results import Layer, plain
 from rfcalc.comparing.fitting import Sizes
-from rfcalc.comparing.formulas import TOTALS, Formulas, Irregular, Range, formulas
+from rfcalc.comparing.formulas import OF_PARTS, TOTALS, Formulas, Irregular, Range, formulas
 from rfcalc.comparing.polynomial import Count, Polynomial
 from rfcalc.comparing.rows import json_count
 from rfcalc.comparing.symbols import family, parse_symbols
@@ -73,7 +73,8 @@ class Growth:
     confirmed: tuple[Sizes, ...]
     notes: tuple[str, ...]
     analysis: Analysis = field(repr=False, compare=False)
-    by_part: Mapping[str, tuple[Count, Count]] = field(default_factory=dict)  #: multiply-adds, and those not masked
+    by_part: Mapping[str, tuple[Count, ...]] = field(default_factory=dict)  #: multiply-adds, those not masked, backward
+    training_macs: Count = None  #: multiply-adds of a training step, of a model of token ids
 
     @property
     def start(self) -> dict[str, int]:
@@ -112,9 +113,9 @@ class Growth:
             "formula": {name: json_count(getattr(self, name)) for name in TOTALS},
             "status": self.status,
             "parts": [part.to_dict() for part in self.parts()],
+            **({} if self.training_macs is None else {"training_macs": json_count(self.training_macs)}),
             "by_part": {
-                name: {"macs": json_count(macs), "unmasked_macs": json_count(unmasked)}
-                for name, (macs, unmasked) in self.by_part.items()
+                name: dict(zip(OF_PARTS, map(json_count, counts), strict=True)) for name, counts in self.by_part.items()
             },
             "layers": [item.to_dict() for item in (self.layers if layers is None else layers)],
             "irregular": [item.to_dict() for item in self.irregular],
@@ -168,6 +169,7 @@ def grown(found: Formulas) -> Growth:
         notes=found.analysis.notices,
         analysis=found.analysis,
         by_part=found.by_part,
+        training_macs=found.count(("training", "macs")),
     )
 
 

@@ -52,6 +52,8 @@ def _facts(found: Growth) -> Iterator[Fact]:
         counts.insert(2, ("unmasked_macs", found.unmasked_macs, bound))
     for name, value, prefix in counts:
         yield formula.COUNTS[name], "no polynomial found, see below" if value is None else prefix + formula.count(value)
+    if found.training_macs is not None:
+        yield "training step", f"{formula.count(found.training_macs)} multiply-adds, forward and backward"
     if found.macs is not None:
         yield "growth", f"multiply-adds are {_growth(found)}"
     yield f"at {_start(found)}", f"{text.count_and_short(found.analysis.totals.macs)} multiply-adds"
@@ -92,6 +94,7 @@ def _by_part(found: Growth) -> Table:
         Column("part"),
         Column("multiply-adds", formula.count, right=True),
         Column("unmasked", formula.count, right=True),
+        Column("backward", formula.count, right=True),
     )
     return Table(columns, tuple((name, *counts) for name, counts in found.by_part.items()))
 

@@ -116,5 +116,7 @@ def test_growth_by_part() -> None:
     found: Any = rfcalc.growth(Tied(), torch.zeros(1, 6, dtype=torch.long), symbols="T,N")
 
     formulas = {name: [str(count) for count in counts] for name, counts in found.by_part.items()}
-    assert formulas == {"projections": ["64*N*T", "64*N*T"], "head": ["160*N*T", "160*N*T"]}
-    assert found.to_dict()["by_part"]["head"] == {"macs": "160*N*T", "unmasked_macs": "160*N*T"}
+    assert formulas == {"projections": ["64*N*T", "64*N*T", "128*N*T"], "head": ["160*N*T", "160*N*T", "320*N*T"]}
+    names = ("macs", "unmasked_macs", "backward_macs")
+    assert found.to_dict()["by_part"]["head"] == dict(zip(names, formulas["head"], strict=True))
+    assert str(found.training_macs) == found.to_dict()["training_macs"] == "672*N*T"
