@@ -110,7 +110,7 @@ def end_of(inputs: Iterable[Place], extent: int) -> int:
 def _is_cut(place: Place, extent: int) -> bool:
     if place.ahead is None:
         return True
-    return place.hop is not None and extent - 1 - place.reach < place.hop
+    return not place.single and place.hop is not None and extent - 1 - place.reach < place.hop
 
 
 def along(view: View, axis: int) -> tuple[np.ndarray, np.ndarray]:

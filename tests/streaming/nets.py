@@ -123,6 +123,17 @@ class Preamble(nn.Module):
         return x - x[..., : self.length].mean(-1, keepdim=True)
 
 
+class First(nn.Module):
+    """The first ``length`` positions."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        self.length = length
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[..., : self.length]
+
+
 class Ahead(nn.Module):
     """Each unit is the position so many further on, those of the last ones are zeros."""
 

@@ -109,6 +109,13 @@ def test_a_statistic_of_what_comes_first_is_bounded() -> None:
     assert (found.look_ahead, found.worst_look_ahead, found.causal) == (0, 15, False)
 
 
+def test_what_is_told_of_the_first_positions_stays_so() -> None:
+    """16 of 64 are all that the mean needs, and whatever is made of it."""
+    found = only(nn.Sequential(nets.First(16), nn.AdaptiveAvgPool1d(1), nn.Conv1d(1, 1, 1), nn.Tanh()))
+
+    assert (found.look_ahead, found.delay, found.first, found.sized) == (0, 16, 16, True)
+
+
 @pytest.mark.parametrize("align", ["start", "end"])
 def test_what_was_delayed_adds_nothing_to_what_sees_everything(align: str) -> None:
     """Copies of the first sample see it from places before it, and the convolution behind them does not."""
