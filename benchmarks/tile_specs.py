@@ -238,7 +238,7 @@ def _diffusers() -> Iterator[Case]:
         ("AutoencoderKL decoder", "AutoencoderKL", kl, "decode", (2, 32, 32)),
         ("TAESD encoder", "AutoencoderTiny", tiny, "encode", (3, 64, 64)),
         ("TAESD decoder", "AutoencoderTiny", tiny, "decode", (4, 16, 16)),
-        ("TAESD", "AutoencoderTiny", tiny, "", (3, 64, 64)),
+        ("small TAESD", "AutoencoderTiny", small, "", (3, 64, 64)),
         ("TAESD of 16 channels", "AutoencoderTiny", {"latent_channels": 16}, "decode", (16, 16, 16)),
         ("small TAESD decoder", "AutoencoderTiny", small, "decode", (4, 16, 16)),
         ("small TAESD encoder", "AutoencoderTiny", small, "encode", (3, 64, 64)),
