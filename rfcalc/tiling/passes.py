@@ -127,18 +127,30 @@ class Passes:
 
 
 class Coarsest(DispatchMode):  # type: ignore[no-untyped-call]
-    """Sees in which types a pass computes; ``epsilon`` is that of the one that rounds most."""
+    """Sees in which types a pass computes; ``epsilon`` is that of the one that rounds most.
 
-    def __init__(self) -> None:
+    Of a pass in float64 (``wide``) only what becomes narrower counts: a constant of float32 rounds nothing.
+    """
+
+    def __init__(self, wide: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.wide = wide
         self.epsilon = torch.finfo(torch.float64).eps
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))
+        given = max((_bits(tensor) for tensor in tensors_in((args, kwargs or {}))), default=0)
         for tensor in found if isinstance(found, list | tuple) else (found,):
-            if isinstance(tensor, torch.Tensor) and (tensor.is_floating_point() or tensor.is_complex()):
+            bits = _bits(tensor)
+            if bits and (bits < given or not self.wide):
                 self.epsilon = max(self.epsilon, torch.finfo(tensor.dtype).eps)
         return found
+
+
+def _bits(tensor: Any) -> int:
+    """Those of a floating-point or complex number, 0 of anything else."""
+    known = isinstance(tensor, torch.Tensor) and (tensor.is_floating_point() or tensor.is_complex())
+    return torch.finfo(tensor.dtype).bits if known else 0
 
 
 Write = Callable[[torch.Tensor], None]

@@ -125,7 +125,7 @@ def _tried(plan: Tiling, layout: Layout, sizes: Sizes, device: torch.device, see
 
 def _trial(plan: Tiling, layout: Layout, passes: Passes) -> Trial:
     """The whole against its tiles."""
-    with Coarsest() as seen:
+    with Coarsest(passes.wide) as seen:
         whole = passes.outputs(passes.values)
     tiled = [torch.full_like(one, float("nan")) if one.is_floating_point() else torch.zeros_like(one) for one in whole]
     for tile in plan.slices():

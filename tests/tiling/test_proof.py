@@ -111,10 +111,15 @@ def test_what_computes_in_a_smaller_type_is_judged_by_it() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.a(x).float().softmax(1).to(x.dtype)
 
-    wide, narrow = (
-        proved(one, (3, 64)).trials[0].outputs[0].bound for one in (nn.Conv1d(3, 3, 31, padding=15), Narrow())
-    )
+    class Constant(nn.Conv1d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) + torch.ones((), dtype=torch.float32)
+
+    models = nn.Conv1d(3, 3, 31, padding=15), Constant(3, 3, 31, padding=15), Narrow()
+    wide, constant, narrow = (proved(one, (3, 64)).trials[0].outputs[0].bound for one in models)
+
     assert narrow > 1e6 * wide
+    assert constant < 100 * wide
 
 
 def test_a_model_that_cannot_run_in_float64() -> None:
