@@ -33,9 +33,10 @@ _SHIFTS = (_U(30), _U(27), _U(31))
 def mixed(marks: Marks) -> Marks:
     """A one-to-one scrambling of 64 bits, in which sums leave no pattern (the finalizer of SplitMix64, Steele et al.,
     2014); 0 stays 0."""
-    marks = (marks ^ (marks >> _SHIFTS[0])) * _FACTORS[0]
-    marks = (marks ^ (marks >> _SHIFTS[1])) * _FACTORS[1]
-    found: Marks = marks ^ (marks >> _SHIFTS[2])
+    with np.errstate(over="ignore"):  # of arrays without axes numpy makes numbers, and warns
+        marks = (marks ^ (marks >> _SHIFTS[0])) * _FACTORS[0]
+        marks = (marks ^ (marks >> _SHIFTS[1])) * _FACTORS[1]
+        found: Marks = np.asarray(marks ^ (marks >> _SHIFTS[2]))
     return found
 
 
