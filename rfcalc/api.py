@@ -142,6 +142,7 @@ def compare(
     axes: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None = None,
     training: bool = False,
     dtype: str | None = None,
+    memory: bool = False,
 ) -> Comparison:
     """Models side by side, one row each, with ratios to the first one or to ``relative_to`` (a name, or its number).
 
@@ -150,13 +151,13 @@ def compare(
     channels of a stack, ``"3x3:C-2C"``, in ``inputs``, ``(3, "H", "W")``, and in arguments, ``"net.py:Net(width=C)"``;
     ``symbols`` names axes of all inputs, ``"H,W"``, and gives sizes to start from where a model has no usual one,
     ``"S=224"``. ``channels``, a number or a symbol, go into stacks that leave theirs out. ``per_layer`` lays two models
-    side by side layer by layer.
+    side by side layer by layer. With ``memory`` rows have bytes too, as `rfcalc.memory` says them.
 
     Raises `rfcalc.errors.UsageError` for symbols where they make no sense, and what `trace` raises.
     """
     from rfcalc.comparing import rows
 
-    return rows.compare(
+    found = rows.compare(
         models,
         inputs,
         channels=channels,
@@ -167,6 +168,23 @@ def compare(
         training=training,
         dtype=_dtype(dtype),
     )
+    if not memory:
+        return found
+    if dtype is not None:
+        raise UsageError("--dtype and columns of bytes: these are of the model as it is; ask rfcalc memory --dtype")
+    if any(row.ranges for row in found.rows):
+        raise UsageError("bytes are of numbers, and a model here has symbols: write sizes, or ask about memory alone")
+    asked = rows.calls(models, inputs, channels)
+    return found.with_memory([few_bytes(model, given, axes) for model, given in asked])
+
+
+def few_bytes(model: Any, inputs: Any, axes: Any = None) -> dict[str, int | None]:
+    """What tables of models say of memory: peak, bytes moved, and of training what is saved and the peak."""
+    from rfcalc import footprint
+    from rfcalc.sources.guest import hosting
+
+    with hosting(model):
+        return footprint.few(model, inputs, axes=axes)
 
 
 def growth(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
@@ -22,6 +22,7 @@ from rfcalc.analyses.receptive_field import (
     unit_region,
 )
 from rfcalc.analyses.results import Layer, Layers, Patch, ReceptiveField, Shown, Totals
+from rfcalc.analyses.shares import ModuleBytes, first_of_modules, share
 from rfcalc.analyses.unread import unread
 from rfcalc.errors import UsageError
 from rfcalc.graph import InputInfo, LayerGraph, Node, Ref
@@ -51,6 +52,7 @@ class Analysis(Shown):
 
     layer_graph: LayerGraph
     of: str | None = None
+    memory: tuple[ModuleBytes, ...] = ()  #: what `rfcalc.memory` said of the same call, module by module
 
     @property
     def graph(self) -> nx.DiGraph[int]:
@@ -203,7 +205,23 @@ class Analysis(Shown):
         found = self.select(of)
         if len(found) > 1:
             raise UsageError(f"--of {of!r} names {len(found)} layers, it must name one: {_listed(found)}")
-        return Analysis(self.layer_graph, found[0].name)
+        return Analysis(self.layer_graph, found[0].name, self.memory)
+
+    def with_memory(self, modules: Iterable[ModuleBytes]) -> Analysis:
+        """The same analysis with bytes: ``analysis.with_memory(rfcalc.memory(model, training=True).layers)``."""
+        return replace(self, memory=tuple(modules))
+
+    def bytes_of(self, layer: Layer, name: str) -> int | None:
+        """One of ``made_bytes``, ``saved_bytes``, ``moved_bytes`` and ``alive_bytes`` of a row, if `with_memory`.
+
+        Those of the modules that begin in the row; None where none does, and where it is not known.
+        """
+        own = {record.id for record in self.records_of(layer)}
+        return share({one.layer: one for one in self.memory}, self._first_of_modules, own, name)
+
+    @cached_property
+    def _first_of_modules(self) -> dict[str, int]:
+        return first_of_modules(self.layer_graph)
 
     def position_axes(self, layer: Layer, source: str | None = None) -> tuple[int, ...]:
         """The axes of a layer's output that a position of it, as in ``at``, counts along."""

@@ -23,7 +23,7 @@ from rfcalc.cli.options import (
 )
 from rfcalc.cli.output import Output, complain
 from rfcalc.errors import UsageError
-from rfcalc.report.comparison import COLUMNS, FIELD_COLUMNS, comparison_report, for_paper
+from rfcalc.report.comparison import BYTES_COLUMNS, COLUMNS, FIELD_COLUMNS, comparison_report, for_paper
 
 if TYPE_CHECKING:
     from rfcalc.comparing.rows import Comparison
@@ -90,6 +90,7 @@ def command(
             axes=asked.axes,
             training=asked.training,
             dtype=dtype,
+            memory=bool(BYTES_COLUMNS.intersection(chosen or ())),
         )
     if chosen and FIELD_COLUMNS.issuperset(chosen) and not all(found.alike(row) for row in found.rows):
         axes = "; ".join(f"{row.model} along {', '.join(sorted(row.axes)) or 'none'}" for row in found.rows)

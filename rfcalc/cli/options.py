@@ -60,6 +60,14 @@ class Request:
         with guest(self.spec, self.fresh):
             return api.analyze(self.spec, self.inputs, of=of, axes=self.axes, training=self.training, dtype=self.dtype)
 
+    def with_memory(self, analysis: Analysis, *, trained: bool) -> Analysis:
+        """The analysis with the bytes of its modules, of a step of training too if ``trained``."""
+        from rfcalc import api
+
+        with guest(self.spec, self.fresh):
+            found = api.memory(self.spec, self.inputs, training=trained, axes=self.axes)
+        return analysis.with_memory(found.layers)
+
 
 @contextmanager
 def guest(spec: str, fresh: bool = False) -> Iterator[None]:

@@ -27,14 +27,17 @@ The page is one file. It needs no network and sends nothing anywhere.
 @click.command("report", help=HELP, short_help="One self-contained HTML page of one or several models.")
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, shell_complete=complete_model)
 @trace_options
+@click.option("--memory", is_flag=True, help="Where memory goes too: what each module makes, keeps and moves.")
 @target_option
 @debug_option
-def command(models: Sequence[str], request: Callable[[str], Request], target: Target) -> None:
+def command(models: Sequence[str], request: Callable[[str], Request], memory: bool, target: Target) -> None:
     """Analyze, build the page, write."""
     format_of("html", target.path, {**TABLES, **DRAWN})
     from rfcalc.page import page
 
     analyses = [request(spec).analyze() for spec in models]
+    if memory:
+        analyses = [request(spec).with_memory(one, trained=True) for spec, one in zip(models, analyses, strict=True)]
     for analysis in analyses:
         for notice in analysis.notices:
             complain(f"note: {analysis.model}: {notice}" if len(analyses) > 1 else f"note: {notice}")

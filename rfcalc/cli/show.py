@@ -145,6 +145,10 @@ def command(
 
         output.emit(source_report(analysis))
         return 0
+    if table.of_memory:
+        if dtype is not None:
+            raise UsageError("--dtype and columns of bytes: these are of the model as it is; ask rfcalc memory --dtype")
+        analysis = request.with_memory(analysis, trained="saved_bytes" in table.of_memory)
     rows = chosen(analysis, keys, every, depth)
     if position is not None:
         rows = with_regions(analysis, rows, position)
@@ -173,6 +177,14 @@ class TableChoice:
     columns: tuple[str, ...] | None = None
     sort: str | None = None
     conditions: Sequence[str] = ()
+
+    @property
+    def of_memory(self) -> set[str]:
+        """The columns of bytes among those that are shown or asked about."""
+        from rfcalc.analyses.shares import QUANTITIES
+        from rfcalc.report.rows import columns_read
+
+        return {*(self.columns or ()), *columns_read(self.conditions, self.sort)} & QUANTITIES.keys()
 
     def rows(self, analysis: Analysis, layers: Sequence[Layer]) -> tuple[Layer, ...]:
         """The rows that are left, in order."""

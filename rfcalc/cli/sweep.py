@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -70,6 +71,9 @@ Naming a file or module of yours runs its code. Nothing is ever downloaded; mode
     metavar="SECONDS",
     help="Give up a model after so long; it has a row that says so.",
 )
+@click.option(
+    "--memory", is_flag=True, help="Bytes too: peak, moved, and of a step of training; rows without are done again."
+)
 @click.option("--retry-failed", is_flag=True, help="Do models again whose row in FILE.jsonl has no numbers.")
 @click.option(
     "--format",
@@ -91,6 +95,7 @@ def command(
     backend: str,
     scheduler: str | None,
     timeout: float | None,
+    memory: bool,
     retry_failed: bool,
     format_name: str | None,
     target: Target,
@@ -107,7 +112,10 @@ def command(
     path = target.to_file if chosen == LINES else None
     if retry_failed and path is None:
         raise UsageError("--retry-failed is about rows that are kept in a file: add -o FILE.jsonl")
-    session = Session(expand(patterns, _lines), how, path, retry_failed)
+    items = expand(patterns, _lines)
+    if memory:
+        items = [replace(item, memory=True) for item in items]
+    session = Session(items, how, path, retry_failed)
     _announce(session)
     try:
         _fill(session)

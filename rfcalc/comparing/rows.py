@@ -23,6 +23,8 @@ SCHEMA = "rfcalc-compare/1"
 
 #: The counts of a row, which have ratios.
 COUNTS = ("layers", "depth", *TOTALS)
+#: What can be said of a model's memory: alive at the peak, moved, kept for the way back, and the peak in training.
+BYTES = ("peak_bytes", "moved_bytes", "saved_bytes", "training_peak_bytes")
 _LOWER_BOUNDS = ("macs", "unmasked_macs", "flops")
 
 
@@ -77,6 +79,8 @@ class Row:
     irregular: tuple[Irregular, ...] = ()
     notes: tuple[str, ...] = ()
     analyses: tuple[Analysis, ...] = field(default=(), repr=False, compare=False)  #: the model's, without symbols
+    #: Bytes by name, of `BYTES`; empty where they were not asked for, None where one is not known.
+    memory: Mapping[str, int | None] = field(default_factory=dict)
 
     @property
     def fields(self) -> Mapping[str, ReceptiveField]:
@@ -114,6 +118,7 @@ class Row:
             "irregular": [item.to_dict() for item in self.irregular],
             "terms": [term.to_dict() for term in self.terms],
             "notes": list(self.notes),
+            **({"memory": dict(self.memory)} if self.memory else {}),
         }
 
 
@@ -134,6 +139,11 @@ class Comparison:
     def alike(self, row: Row) -> bool:
         """Whether fields of the row are along the axes of those of the reference, so that they can be compared."""
         return bool(row.axes) and row.axes == self.reference.axes
+
+    def with_memory(self, found: Sequence[Mapping[str, int | None]]) -> Comparison:
+        """The same rows with bytes of each."""
+        rows = tuple(replace(row, memory=one) for row, one in zip(self.rows, found, strict=True))
+        return replace(self, rows=rows, reference=rows[self.rows.index(self.reference)])
 
     def sorted(self, by: str) -> Comparison:
         """The same rows in ascending order of one of `COUNTS` or of ``model``; ``-macs`` in descending order.
@@ -235,6 +245,14 @@ def compare(
             raise UsageError(f"no model has a size {name}: write it into a stack, into the input, or as an argument")
     aligned = align([(row.model, analysis) for row, analysis in found]) if per_layer else None
     return Comparison(rows, rows[_position(rows, relative_to)], aligned)
+
+
+def calls(models: Sequence[Any] | Mapping[str, Any], inputs: Any, channels: int | str | None) -> list[tuple[Any, Any]]:
+    """Each model without symbols as it is traced, and its inputs: a stack has the channels that were given."""
+    listed = list(models.values() if isinstance(models, Mapping) else models)
+    size = _channels(channels, listed)
+    made = [family(model, inputs, channels=size) for model in listed]
+    return [(one.spec, one.given) for one in made]
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------

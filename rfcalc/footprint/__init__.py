@@ -6,7 +6,7 @@ is followed from its birth to its death. `witness` runs it on real tensors and c
 
 from __future__ import annotations
 
-from rfcalc.footprint.measure import memory
+from rfcalc.footprint.measure import few, memory
 from rfcalc.footprint.results import Memory
 
-__all__ = ["Memory", "memory"]
+__all__ = ["Memory", "few", "memory"]

@@ -92,6 +92,21 @@ def memory(
     return found
 
 
+def few(model: Any, inputs: Any = None, *, axes: Any = None) -> dict[str, int | None]:
+    """The bytes that tables of models have: None in training for a model that cannot be trained."""
+    setup, _ = prepared(model, inputs, axes=axes)
+    inference = course_of(setup, training=False, notices=[])
+    trained: Training | None = None
+    with suppress(RfcalcError):
+        trained = _training(setup, course_of(setup, training=True, notices=[]))
+    return {
+        "peak_bytes": _inference_peak(inference).nbytes,
+        "moved_bytes": sum(step.read + step.written for step in inference.steps),
+        "saved_bytes": None if trained is None else trained.saved_bytes,
+        "training_peak_bytes": None if trained is None else trained.peak_bytes,
+    }
+
+
 def prepared(
     model: Any,
     inputs: Any = None,

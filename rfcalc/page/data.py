@@ -9,14 +9,20 @@ from rfcalc import __version__
 from rfcalc.analyses.analysis import Analysis
 from rfcalc.analyses.matching import item_of, match
 from rfcalc.analyses.results import Layer, ReceptiveField, Totals, plain
+from rfcalc.analyses.shares import QUANTITIES
 from rfcalc.analyses.summary import Summary, summary
 from rfcalc.page.packing import Pool
 from rfcalc.page.regions import packed_regions
 from rfcalc.report import text
 from rfcalc.report.detail import block
+from rfcalc.report.document import Fact
 from rfcalc.report.layers import field_notes, title, totals_facts
+from rfcalc.report.memory import size
 
 SCHEMA = "rfcalc-page/1"
+
+#: Of memory, what is shown layer by layer.
+_BYTES = ("made_bytes", "saved_bytes", "moved_bytes")
 
 _LARGEST = 2**53 - 1  #: the largest integer that JavaScript's numbers hold exactly, and all below it
 
@@ -49,13 +55,14 @@ def _model(analysis: Analysis) -> dict[str, Any]:
             {"name": item.name, "shape": list(item.shape), "axes": list(item.axes), "places": list(item.axes.values())}
             for item in analysis.inputs
         ],
-        "totals": _totals(analysis.totals),
-        "facts": [list(fact) for fact in totals_facts(analysis.totals)],
+        "totals": {**_totals(analysis.totals), **_bytes_of_all(analysis)},
+        "facts": [list(fact) for fact in (*totals_facts(analysis.totals), *_facts_of_bytes(analysis))],
         "summary": _summary(summary(analysis)),
         "notes": [*analysis.notices, *field_notes(analysis.layers)],
         "layers": [
             {
                 **_layer(layer, numbers),
+                **_bytes(analysis, layer),
                 "group": list(group_of(layer, analysis.layer_graph[layer.node].scope)),
                 "fields": _fields(layer, {name: rows.get(layer.face) for name, rows in regions.items()}),
             }
@@ -85,6 +92,30 @@ def _layer(layer: Layer, numbers: Mapping[str, int]) -> dict[str, Any]:
         "flops": _count(layer.flops),
         "facts": [list(fact) for fact in block(layer).facts],
     }
+
+
+def _bytes(analysis: Analysis, layer: Layer) -> dict[str, Any]:
+    """What falls to the layer of the model's memory, where that was measured."""
+    if not analysis.memory:
+        return {}
+    return {name: _count(analysis.bytes_of(layer, name) or 0) for name in _BYTES}
+
+
+def _bytes_of_all(analysis: Analysis) -> dict[str, Any]:
+    if not analysis.memory:
+        return {}
+    return {name: _count(sum(getattr(one, QUANTITIES[name]) or 0 for one in analysis.memory)) for name in _BYTES}
+
+
+def _facts_of_bytes(analysis: Analysis) -> list[Fact]:
+    if not analysis.memory:
+        return []
+    total = _bytes_of_all(analysis)
+    return [
+        ("peak of memory", size(max(one.alive for one in analysis.memory))),
+        ("bytes moved", size(int(total["moved_bytes"]))),
+        ("kept for backward", size(int(total["saved_bytes"]))),
+    ]
 
 
 def _fields(layer: Layer, packed: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:

@@ -172,6 +172,11 @@ def _place(analysis: Analysis | None, layer: Layer) -> str:
     return "" if place is None else f"{place.file}:{place.line}"
 
 
+def _known(count: int | None) -> str:
+    """Bytes; nothing for a row in which no module begins."""
+    return text.NOTHING if count is None else text.count(count)
+
+
 def _index(index: int | None) -> str:
     return "" if index is None else str(index)
 
@@ -252,6 +257,14 @@ _add("flops", "operations", "FLOPs: 2 for each multiply-add, and all other arith
      text.count, right=True, drop=3)  # fmt: skip
 _add("activations", "activations", "elements of its output", _activations, text.count, right=True, drop=2)
 _add("activation_mb", "MB of output", "its output in 10^6 bytes", _activation_bytes, _megabytes, right=True, drop=2)
+for _name, _title, _helps in (
+    ("made_bytes", "made", "bytes of the storages that its module brings into being"),
+    ("saved_bytes", "saved", "bytes that its module keeps for the way back"),
+    ("moved_bytes", "moved", "bytes that its module reads and writes"),
+    ("alive_bytes", "alive", "most bytes that are alive while its module runs"),
+):
+    _add(_name, _title, _helps, lambda a, x, name=_name: None if a is None else a.bytes_of(x, name),  # type: ignore[misc]
+         _known, right=True, drop=2)  # fmt: skip
 _add("formula", "formula", "how its multiply-adds come about", lambda a, x: x.formula or text.NOTHING, drop=2)
 _add("folded", "included", "ops whose costs are in the row", lambda a, x: text.listed(x.folded) or text.NOTHING,
      shorten=2, prose=True)  # fmt: skip

@@ -34,6 +34,15 @@ _NAMES = {
 }
 
 
+#: Columns of bytes by name, with their titles, which are measured where one is asked for.
+BYTES = {
+    "peak_bytes": "peak",
+    "moved_bytes": "bytes moved",
+    "saved_bytes": "saved",
+    "training_peak_bytes": "peak in training",
+}
+
+
 @dataclass(frozen=True)
 class _Cell:
     """A column that can be asked for: how it looks, what it takes from a row, and whether it is about fields.
@@ -57,6 +66,10 @@ def _counted(name: str, drop: int) -> _Cell:
 def _relative(name: str, drop: int) -> _Cell:
     column = Column(f"{_NAMES[name]} vs {{}}", formula.relation, drop=drop)
     return _Cell(column, lambda found, row: None if row is found.reference else found.ratio(row, name))
+
+
+def _in_bytes(name: str, title: str) -> _Cell:
+    return _Cell(Column(title, _count, right=True, drop=2), lambda found, row: row.memory.get(name))
 
 
 def _seen(title: str, value: Callable[[Row], Any], **look: Any) -> _Cell:
@@ -85,9 +98,11 @@ COLUMNS: dict[str, _Cell] = {
     "unmasked_macs_ratio": _relative("unmasked_macs", 4),
     "flops": _counted("flops", 3),
     "flops_ratio": _relative("flops", 3),
+    **{name: _in_bytes(name, title) for name, title in BYTES.items()},
     "status": _Cell(Column("status", drop=3), lambda found, row: row.status.replace("_", " ")),
 }
 DEFAULT = ("layers", "depth", "field", "stride", "at", "params", "params_ratio", "macs", "macs_ratio")
+BYTES_COLUMNS = frozenset(BYTES)
 FIELD_COLUMNS = frozenset(name for name, cell in COLUMNS.items() if cell.fields)
 
 
@@ -218,7 +233,8 @@ def _record(
     """A row of CSV: exact numbers, formulas as in JSON."""
     data = row.to_dict()
     values: dict[str, Any] = {"number": row.number, "model": row.model}
-    for name in columns or COLUMNS:
+    told = any(one.memory for one in found.rows)
+    for name in columns or [name for name in COLUMNS if told or name not in BYTES_COLUMNS]:
         if name.endswith("_ratio"):
             ratio = found.ratio(row, name.removesuffix("_ratio"))
             values[name] = None if ratio is None else str(ratio)

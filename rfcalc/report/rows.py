@@ -50,6 +50,13 @@ def filtered(analysis: Analysis, layers: Sequence[Layer], conditions: Sequence[s
     return found
 
 
+def columns_read(conditions: Sequence[str], by: str | None) -> set[str]:
+    """The columns that conditions and an order ask about. Raises `UsageError` for one that there is not."""
+    parts = [_CONDITION.fullmatch(condition) for condition in conditions]
+    words = [found[1] for found in parts if found is not None]
+    return {named(word).name for word in [*words, *([by.removeprefix("-")] if by else [])]}
+
+
 def _condition(condition: str) -> Callable[[Analysis, Layer], bool]:
     parts = _CONDITION.fullmatch(condition)
     if parts is None or not parts[3]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rfcalc.report import text
+from rfcalc.report.comparison import BYTES
 from rfcalc.report.document import Column, Report, Section, Table
 
 if TYPE_CHECKING:
@@ -24,6 +25,11 @@ def sweep_report(rows: Sequence[Row], schema: str, versions: Mapping[str, str], 
         )
         sections.append(Section("Failed", table=errors))
     documents = [row.to_dict() for row in rows]
+    if any(row.peak_bytes is not None for row in rows):
+        documents = [
+            {**document, **{name: getattr(row, name) for name in BYTES}}
+            for row, document in zip(rows, documents, strict=True)
+        ]
     return Report(
         summary(rows),
         tuple(sections),
@@ -41,6 +47,7 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def _table(rows: Sequence[Row]) -> Table:
+    told = any(row.peak_bytes is not None for row in rows)
     columns = (
         Column("model", shorten=6),
         Column("params", _count, right=True),
@@ -49,13 +56,14 @@ def _table(rows: Sequence[Row]) -> Table:
         Column("field", right=True),
         Column("stride", text.cross, right=True, drop=4),
         Column("whole input from", drop=3, shorten=2),
+        *([Column(title, _count, right=True, drop=1) for title in BYTES.values()] if told else []),
         Column("status"),
         Column("time", lambda seconds: f"{seconds:.1f} s", right=True, drop=2),
     )
-    return Table(columns, tuple(_cells(row) for row in rows))
+    return Table(columns, tuple(_cells(row, told) for row in rows))
 
 
-def _cells(row: Row) -> tuple[Any, ...]:
+def _cells(row: Row, told: bool) -> tuple[Any, ...]:
     return (
         row.model,
         row.params,
@@ -64,6 +72,7 @@ def _cells(row: Row) -> tuple[Any, ...]:
         _field(row),
         row.stride,
         _whole(row),
+        *([getattr(row, name) for name in BYTES] if told else []),
         _status(row),
         row.seconds,
     )

@@ -23,6 +23,7 @@ class Item:
 
     ``name`` is that of its row, and its spec unless it comes from a file: then ``file`` and ``position``, counted from
     0, tell where it is yielded. ``error`` is what went wrong already, ``row`` one that an earlier sweep has filled.
+    ``memory`` asks for bytes too.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Item:
     position: int = 0
     error: str | None = None
     row: Row | None = None
+    memory: bool = False
 
 
 def expand(patterns: Sequence[str], stdin: Callable[[], Iterable[str]]) -> list[Item]:

@@ -21,6 +21,8 @@ SCHEMA = "rfcalc-sweep/1"
 
 Key: TypeAlias = tuple[str, str | None]  #: a model and the input that was asked for
 
+#: What rows have only where bytes were asked for.
+LATER = frozenset({"peak_bytes", "moved_bytes", "saved_bytes", "training_peak_bytes"})
 _TUPLES = ("axes", "size", "size_min", "stride", "local_size", "reasons", "notes")
 
 
@@ -34,7 +36,8 @@ class Row:
     for each cause. ``layer_index`` to ``whole_input`` are the last spatial layer (`rfcalc.analyses.summary` says which
     that is) and its field in ``source``, the first input that it sees; ``whole_index`` and ``whole_layer`` are the
     first layer that sees the whole input. ``notes`` are those of the tracer. ``seconds`` is the time to build, trace
-    and analyse the model.
+    and analyse the model. ``peak_bytes`` to ``training_peak_bytes`` are as in `rfcalc.memory` where they were asked
+    for, those of training None for a model that cannot be trained.
     """
 
     model: str
@@ -64,6 +67,10 @@ class Row:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     error: str | None = None
+    peak_bytes: int | None = None
+    moved_bytes: int | None = None
+    saved_bytes: int | None = None
+    training_peak_bytes: int | None = None
 
     @property
     def key(self) -> Key:
@@ -81,14 +88,15 @@ class Row:
         return self.status == "complete" and self.field_status == "exact"
 
     def to_dict(self) -> dict[str, Any]:
-        """As in the JSON output."""
-        return {item.name: plain(getattr(self, item.name)) for item in fields(self)}
+        """As in the JSON output; bytes only where they were asked for."""
+        left_out = LATER if self.peak_bytes is None else ()
+        return {item.name: plain(getattr(self, item.name)) for item in fields(self) if item.name not in left_out}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Row:
         """The row that `to_dict` gave. Raises ValueError where it is none."""
         kept = {name: value for name, value in values.items() if name != "schema"}
-        if set(kept) != {item.name for item in fields(cls)}:
+        if set(kept) | LATER != {item.name for item in fields(cls)}:
             raise ValueError("the keys are not those of a row")
         for name in _TUPLES:
             kept[name] = None if kept[name] is None else tuple(kept[name])
@@ -107,11 +115,11 @@ def survey(spec: str, inputs: Any = None) -> Row:
     return examine(spec, lambda: (spec, inputs), asked(inputs))
 
 
-def examine(name: str, find: Callable[[], tuple[Any, Any]], wanted: str | None = None) -> Row:
+def examine(name: str, find: Callable[[], tuple[Any, Any]], wanted: str | None = None, *, memory: bool = False) -> Row:
     """The row, called ``name``, of the model and the input that ``find`` gives.
 
-    ``wanted`` is the input as it was asked for. What the model's code prints goes to stderr. Everything is traced, for
-    the time of the row is that of tracing.
+    ``wanted`` is the input as it was asked for, ``memory`` whether bytes were. What the model's code prints goes to
+    stderr. Everything is traced, for the time of the row is that of tracing.
     """
     from rfcalc import api
     from rfcalc.sources import stored
@@ -125,6 +133,8 @@ def examine(name: str, find: Callable[[], tuple[Any, Any]], wanted: str | None =
         with redirect_stdout(sys.stderr), stored.using("nothing"):
             model, inputs = find()
             found = facts(api.analyze(model, inputs))
+            if memory:
+                found |= api.few_bytes(model, inputs)
         return Row(name, wanted, seconds=seconds(), **found)
     except (Exception, SystemExit) as error:
         return Row(name, wanted, seconds=seconds(), error=one_line(error))

@@ -34,8 +34,10 @@ class Session:
         return (item.name, asked(self._how.inputs)) if item.row is None else item.row.key
 
     def _is_left(self, key: Key, retry: bool) -> bool:
-        row = self._rows.get(key)
-        return row is None or (retry and row.failed and self._items[key].row is None)
+        row, item = self._rows.get(key), self._items[key]
+        if row is None or (retry and row.failed and item.row is None):
+            return True
+        return item.memory and item.row is None and row.peak_bytes is None and not row.failed
 
     def __len__(self) -> int:
         """How many models there are."""

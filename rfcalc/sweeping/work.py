@@ -15,7 +15,7 @@ def fill(item: Item, inputs: Any) -> Row:
     """The row of one model, filled here and now; ``inputs`` are those of all models, as for `rfcalc.analyze`."""
     if item.error is not None:
         return Row(item.name, asked(inputs), error=item.error)
-    return examine(item.name, lambda: _found(item, inputs), asked(inputs))
+    return examine(item.name, lambda: _found(item, inputs), asked(inputs), memory=item.memory)
 
 
 def _found(item: Item, inputs: Any) -> tuple[Any, Any]:

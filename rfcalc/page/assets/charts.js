@@ -4,7 +4,16 @@ const METRICS = {
   macs: { title: "multiply-adds", of: (layer) => layer.macs },
   params: { title: "parameters", of: (layer) => layer.params },
   flops: { title: "operations", of: (layer) => layer.flops },
+  made_bytes: { title: "bytes made", of: (layer) => layer.made_bytes },
+  saved_bytes: { title: "bytes kept for the way back", of: (layer) => layer.saved_bytes },
+  moved_bytes: { title: "bytes moved", of: (layer) => layer.moved_bytes },
 };
+
+/** The metrics that all layers of these models have: bytes are there only where memory was measured. */
+function metricsOf(models) {
+  const known = ([key]) => models.every((model) => model.layers.every((layer) => key in layer));
+  return Object.fromEntries(Object.entries(METRICS).filter(known));
+}
 
 /** The longest side of a layer's field in an input. */
 function fieldSide(model, layer, input) {
@@ -51,7 +60,7 @@ class Charts {
     this.choice = el(
       "select",
       { "aria-label": view.label("What the charts show"), onchange: () => this.choose(this.choice.value) },
-      Object.entries({ ...METRICS, field: { title: "field" } }).map(([key, { title }]) =>
+      Object.entries({ ...metricsOf([view.model]), field: { title: "field" } }).map(([key, { title }]) =>
         el("option", { value: key }, title),
       ),
     );
@@ -264,7 +273,7 @@ class Comparison {
     this.choice = el(
       "select",
       { onchange: () => this.draw() },
-      Object.entries({ ...METRICS, field: { title: "field" } }).map(([key, { title }]) =>
+      Object.entries({ ...metricsOf(models), field: { title: "field" } }).map(([key, { title }]) =>
         el("option", { value: key }, key === "field" ? title : `${title} so far`),
       ),
     );
