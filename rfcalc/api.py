@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rfcalc.comparing.rows import Comparison
     from rfcalc.effective import EffectiveField
     from rfcalc.footprint import Memory
+    from rfcalc.footprint.growth import MemoryGrowth
     from rfcalc.graph import LayerGraph
     from rfcalc.report.model_summary import ModelSummary
     from rfcalc.streaming import Streaming
@@ -369,6 +370,29 @@ def memory(
             verify=verify,
             axes=axes,
         )
+
+
+def memory_growth(
+    model: Any,
+    inputs: Any = None,
+    *,
+    symbols: str | Iterable[str] | Mapping[str, int],
+    axes: Mapping[str, int] | Mapping[str, Mapping[str, int]] | None = None,
+    **asked: Any,
+) -> MemoryGrowth:
+    """Bytes of a model as exact formulas in sizes, found by passes at several and confirmed at others.
+
+    ``symbols`` are as for `growth`, ``"N,H,W"``; all other options as for `memory`, but ``batch``, ``fit`` and
+    ``verify``, which are about numbers. Raises what `memory` raises, and `UsageError` for a size that cannot change.
+    """
+    from rfcalc.footprint import growth as grown
+    from rfcalc.sources.guest import hosting
+
+    numeric = [name for name in ("batch", "fit", "verify") if asked.get(name)]
+    if numeric:
+        raise UsageError(f"{' and '.join(numeric)} with symbols: these are about numbers; leave one of both out")
+    with hosting(model):
+        return grown.memory_growth(model, inputs, symbols=symbols, axes=axes, **asked)
 
 
 def footprint(

@@ -50,12 +50,12 @@ def share(modules: Mapping[str, ModuleBytes], first: Mapping[str, int], own: Col
 
     A sum; of what is alive, the most. None where the row begins no module, and where it is not known.
     """
-    values = [
-        getattr(modules[scope], QUANTITIES[name]) for scope, ident in first.items() if ident in own and scope in modules
-    ]
-    if not values or None in values:
+    rows = [modules[scope] for scope, ident in first.items() if ident in own and scope in modules]
+    values: list[int | None] = [getattr(row, QUANTITIES[name]) for row in rows]
+    known = [value for value in values if value is not None]
+    if not values or len(known) < len(values):
         return None
-    return max(values) if name == "alive_bytes" else sum(values)
+    return max(known) if name == "alive_bytes" else sum(known)
 
 
 __all__ = ["QUANTITIES", "ModuleBytes", "first_of_modules", "share"]

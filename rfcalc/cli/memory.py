@@ -11,10 +11,12 @@ from rfcalc.cli.options import (
     Request,
     debug_option,
     guest,
-    model_options,
+    open_model_options,
     output_options,
 )
 from rfcalc.cli.output import Output, complain
+from rfcalc.cli.parse import numbers_only
+from rfcalc.errors import UsageError
 
 DISAGREE = 1  #: exit status
 
@@ -28,7 +30,7 @@ states, and the peaks of forward, backward and step. Exits with status 1 if --ve
 
 
 @click.command("memory", help=HELP, short_help="Say what a model takes, and what fits.")
-@model_options
+@open_model_options
 @click.option("--batch", type=int, metavar="N", help="So many samples in each input.")
 @click.option(
     "--optimizer",
@@ -62,17 +64,40 @@ states, and the peaks of forward, backward and step. Exits with status 1 if --ve
     help="With --fit: batch, side (of images, in steps of 32) or length (of sequences).",
 )
 @click.option("--verify", is_flag=True, help="Run it on real tensors and count by other means.")
+@click.option(
+    "--symbolic",
+    metavar="N,H,W",
+    help="Bytes as formulas in these sizes: N for the batch, axes of the input, or symbols of --input and MODEL.",
+)
 @click.option("--all", "everything", is_flag=True, help="Show all modules and storages.")
 @output_options
 @debug_option
-def command(request: Request, everything: bool, output: Output, **chosen: Any) -> int:
+def command(request: Request, symbolic: str | None, everything: bool, output: Output, **chosen: Any) -> int:
     """Measure, print, say by the exit status whether a real run agrees."""
     from rfcalc import api
     from rfcalc.report.memory import memory_report
 
+    if symbolic is not None:
+        show_growth(request, symbolic, output, chosen)
+        return 0
+    numbers_only(request.inputs)
     with guest(request.spec):
         found = api.memory(request.spec, request.inputs, training=request.training, axes=request.axes, **chosen)
     for notice in found.notices:
         complain(f"note: {notice}")
     output.emit(memory_report(found, everything=everything))
     return 0 if found.agree else DISAGREE
+
+
+def show_growth(request: Request, symbolic: str, output: Output, chosen: dict[str, Any]) -> None:
+    """Print bytes as formulas."""
+    from rfcalc import api
+    from rfcalc.report.memory_growth import memory_growth_report
+
+    if chosen.pop("fit_what") != "batch":
+        raise UsageError("--fit-what is about --fit: leave it out of formulas")
+    with guest(request.spec):
+        found = api.memory_growth(
+            request.spec, request.inputs, symbols=symbolic, training=request.training, axes=request.axes, **chosen
+        )
+    output.emit(memory_growth_report(found))

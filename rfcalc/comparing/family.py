@@ -49,10 +49,14 @@ class Family:
 
     def at(self, sizes: Sizes) -> Analysis:
         """The analysis at these sizes. Raises what tracing raises."""
+        return Analysis(self._graph(*self.call(sizes)))
+
+    def call(self, sizes: Sizes) -> tuple[Any, Any]:
+        """The model at these sizes, and its inputs. Raises what loading raises."""
         if not sizes and isinstance(self.spec, str):
-            return Analysis(self._graph(self.spec, self.given))
+            return self.spec, self.given
         loaded = self.loaded(sizes)
-        return Analysis(self._graph(loaded, self._call(loaded, sizes)))
+        return loaded, self._call(loaded, sizes)
 
     def _graph(self, model: Any, inputs: Any) -> LayerGraph:
         return sources.resolve(model, inputs, axes=self.axes, training=self.training, dtype=self.dtype)

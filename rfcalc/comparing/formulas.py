@@ -145,11 +145,15 @@ def formulas(family: Family) -> Formulas:
     try:
         found = fit(measure, family.guesses, _ESSENTIAL)
     except RefusedError as error:
-        raise _refused(family, bases[0], error) from error
-    meanings = {symbol.name: symbol.meaning for symbol in family.symbols}
-    ranges = tuple(_range(item, meanings[item.symbol], found) for item in found.lattices)
+        raise refused(family, bases[0].model, error) from error
     name = family.spec if isinstance(family.spec, str) else bases[0].model
-    return Formulas(name, bases[0], ranges, found)
+    return Formulas(name, bases[0], ranges(family, found), found)
+
+
+def ranges(family: Family, found: Fit) -> tuple[Range, ...]:
+    """The sizes of each symbol for which formulas were confirmed."""
+    meanings = {symbol.name: symbol.meaning for symbol in family.symbols}
+    return tuple(_range(item, meanings[item.symbol], found) for item in found.lattices)
 
 
 def sample(analysis: Analysis) -> Sample:
@@ -212,14 +216,15 @@ def _range(lattice: Lattice, meaning: str, found: Fit) -> Range:
     return Range(lattice.symbol, meaning, step, lattice.start % step, least, max(seen), lattice.start)
 
 
-def _refused(family: Family, base: Analysis, error: RefusedError) -> UsageError:
+def refused(family: Family, model: str, error: RefusedError) -> UsageError:
+    """What to say where sizes cannot change."""
     meanings: Mapping[str, str] = {symbol.name: symbol.meaning for symbol in family.symbols}
     starts = {symbol.name: symbol.guess.start for symbol in family.symbols}
     if not error.symbol:
         sizes = ", ".join(f"{name} = {start}" for name, start in starts.items())
-        return UsageError(f"{base.model} accepts other sizes than {sizes} one by one, not together: {error.cause}")
+        return UsageError(f"{model} accepts other sizes than {sizes} one by one, not together: {error.cause}")
     name, start = error.symbol, starts[error.symbol]
     return UsageError(
-        f"{base.model} runs with {name} ({meanings[name]}) = {start} only: {error.cause}; if its constructor takes the"
+        f"{model} runs with {name} ({meanings[name]}) = {start} only: {error.cause}; if its constructor takes the"
         f" size, make that a symbol, 'MODEL(argument=S)' --symbolic S={start}; if two sizes must agree, --input 3xSxS"
     )

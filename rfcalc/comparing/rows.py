@@ -319,6 +319,7 @@ def formulas_row(found: Formulas) -> Row:
         irregular=found.irregular,
         notes=found.analysis.notices,
         analyses=(),
+        memory={},
     )
 
 

@@ -109,14 +109,14 @@ def _range(item: Range) -> str:
     return f"multiples of {item.step:,}{f' and {item.rest:,} more' if item.rest else ''} {span}"
 
 
-def irregular(found: Sequence[Irregular], over: Sequence[Range]) -> Iterator[str]:
-    """Which counts are no polynomials: some of their values, and the layers at fault."""
+def irregular(found: Sequence[Irregular], over: Sequence[Range], names: Mapping[str, str] = COUNTS) -> Iterator[str]:
+    """Which counts are no polynomials: some values, and the layers at fault; ``names`` says what to call them."""
     symbols = ", ".join(item.symbol for item in over)
     for item in found:
         few = item.values if len(item.values) <= _VALUES else (*item.values[:2], *item.values[-2:])
         values = "; ".join(f"{_at(sizes)}: {text.count(value)}" for sizes, value in few)
         layers = f", in {text.listed(item.layers)}" if item.layers else ""
-        yield f"no polynomial in {symbols} found for the {COUNTS[item.count]}{layers}: {values}"
+        yield f"no polynomial in {symbols} found for the {names[item.count]}{layers}: {values}"
 
 
 def _at(sizes: Mapping[str, int]) -> str:
