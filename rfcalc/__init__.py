@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-_FUNCTIONS = ("analyze", "compare", "erf", "growth", "memory", "memory_growth", "stream", "summary")
+_FUNCTIONS: tuple[str, ...] = ("analyze", "compare", "erf", "growth", "memory", "memory_growth", "stream", "summary")
 _FUNCTIONS += ("tile", "trace", "verify")
 __all__ = ["Analysis", "Effect", "__version__", "analyze", "compare", "erf", "growth", "memory", "rule", "stream"]
 __all__ += ["memory_growth", "summary", "tile", "trace", "verify"]
