@@ -1,13 +1,15 @@
 """Ordinary CPU tensors whose memory is never touched: every op says what its results look like, and computes nothing.
 
 For what torch does otherwise with a fake tensor than with an ordinary one, although their device is the same: an
-in-place op on a view of a tensor that is differentiated, and oneDNN's recurrent layers. Memory that is not touched is
-not taken from the machine.
+in-place op on a view of a tensor that is differentiated, and oneDNN's recurrent layers. And for models that are called
+with numbers, a mask say: whole numbers and truth values that follow from them are worked out, so that the model's code
+may ask for them as it would. Memory that is not touched is not taken from the machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -21,11 +23,16 @@ from rfcalc.tracing.known import NeedsDataError
 from rfcalc.tracing.modes import DispatchMode
 from rfcalc.tracing.schema import schema_of
 from rfcalc.tracing.tensors import replaced, tensors_in_args
+from rfcalc.tracing.values import LARGEST_CONSTANT
 
 #: Ops that are run: what their kernels keep for the way back has a size that only they know.
 _RUN = frozenset({"aten.mkldnn_rnn_layer", "aten.mkldnn_rnn_layer_backward"})
 #: Views in all but name: what they give lies in the storage of what they are given.
 _VIEWS = frozenset({"aten._unsafe_view"})
+#: What has no numbers until some are written.
+_UNSET = frozenset(
+    f"aten.{name}" for name in ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")
+)
 #: Functions that run other kernels for ordinary tensors than for fake ones.
 _OTHERWISE = frozenset({"lstm"})
 
@@ -63,10 +70,24 @@ class OnlyAlike(TorchFunctionMode):
 
 
 class Hollow(Standing):
-    """A world of ordinary tensors without numbers."""
+    """A world of ordinary tensors without numbers, but for whole numbers and truth values that were given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._given: list[torch.Tensor] = []
 
     def mode(self) -> AbstractContextManager[Any]:
-        return _Shapes()
+        return _Shapes(_Known(self._given))
+
+    def input(self, tensor: torch.Tensor) -> torch.Tensor:
+        if not has_numbers(tensor):
+            return super().input(tensor)
+        self._given.append(tensor.detach().clone())
+        return self._given[-1]
+
+    def forget(self) -> None:
+        super().forget()
+        self._given = []
 
     def _base(self, count: int, dtype: torch.dtype) -> torch.Tensor:
         return torch.empty(count, dtype=dtype)
@@ -75,11 +96,38 @@ class Hollow(Standing):
         return torch.empty(0, dtype=view.dtype).set_(view)  # type: ignore[call-overload, no-any-return]
 
 
-class _Shapes(DispatchMode):
-    """Ops give tensors of the right shape, dtype and strides, and touch no memory."""
+def has_numbers(tensor: torch.Tensor) -> bool:
+    """Whether whole numbers or truth values were given for an input."""
+    return not tensor.is_meta and not tensor.is_floating_point() and not tensor.is_complex()
 
-    def __init__(self) -> None:
+
+class _Known:
+    """Storages whose numbers are there: they hold what ops would compute."""
+
+    def __init__(self, tensors: Iterable[torch.Tensor]) -> None:
+        self._storages: dict[int, weakref.ref[Any]] = {}
+        for tensor in tensors:
+            self.add(tensor)
+
+    def __contains__(self, tensor: torch.Tensor) -> bool:
+        storage = tensor.untyped_storage()
+        found = self._storages.get(storage._cdata)
+        return found is not None and found() is storage
+
+    def add(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        self._storages[storage._cdata] = weakref.ref(storage)
+
+    def drop(self, tensor: torch.Tensor) -> None:
+        self._storages.pop(tensor.untyped_storage()._cdata, None)
+
+
+class _Shapes(DispatchMode):
+    """Ops give tensors of the right shape, dtype and strides, and touch no memory but that of known whole numbers."""
+
+    def __init__(self, known: _Known) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._known = known
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
 
     def __torch_dispatch__(
@@ -87,20 +135,46 @@ class _Shapes(DispatchMode):
     ) -> Any:
         kwargs = dict(kwargs or {})
         schema = schema_of(func)
-        if schema.scalar or schema.sized:
+        given = tensors_in_args((*args, *kwargs.values()))
+        known = all(tensor in self._known for tensor in given)
+        if (schema.scalar or schema.sized) and not (known and given):
             raise NeedsDataError(schema.name)
+        if schema.scalar:
+            return func(*args, **kwargs)
         if (schema.views and not schema.writes) or schema.reshapes or schema.name in _RUN | _VIEWS:
             return func(*args, **kwargs)
-        given = tensors_in_args((*args, *kwargs.values()))
+        written = tensors_in_args(schema.written(args, kwargs))
+        if known and (schema.sized or self._is_worked_out(func, schema.name, args, kwargs)):
+            result = func(*args, **kwargs)
+            for tensor in tensors_in_args((result,)):
+                self._known.add(tensor)
+            return result
+        for tensor in written:
+            self._known.drop(tensor)
+        result, pairs = self._faked_result(func, args, kwargs, given)
+        same = {id(fake): tensor for fake, tensor in pairs}
+        return _hollowed(result, same, {fake.untyped_storage()._cdata: tensor for fake, tensor in pairs})
+
+    def _faked_result(
+        self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], given: Sequence[torch.Tensor]
+    ) -> tuple[Any, list[tuple[torch.Tensor, torch.Tensor]]]:
+        """What an op gives for fake tensors, and these beside the ones they stand for."""
         fakes = [self._faked(tensor) for tensor in given]
         twins = iter(fakes)
         swapped = replaced(args, twins)
         named = {name: replaced((value,), twins)[0] for name, value in kwargs.items()}
         with self._fake, AsLaid():  # type: ignore[no-untyped-call]
             result = func(*swapped, **named)
-        pairs = list(zip(fakes, given, strict=True))
-        same = {id(fake): tensor for fake, tensor in pairs}
-        return _hollowed(result, same, {fake.untyped_storage()._cdata: tensor for fake, tensor in pairs})
+        return result, list(zip(fakes, given, strict=True))
+
+    def _is_worked_out(self, func: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Whether an op of known numbers gives few whole numbers or truth values, always the same."""
+        if torch.Tag.nondeterministic_seeded in func.tags or name in _UNSET:
+            return False
+        result, _ = self._faked_result(func, args, kwargs, tensors_in_args((*args, *kwargs.values())))
+        outs = tensors_in_args((result,))
+        whole = all(not one.is_floating_point() and not one.is_complex() for one in outs)
+        return bool(outs) and whole and sum(one.numel() for one in outs) <= LARGEST_CONSTANT
 
     def _faked(self, tensor: torch.Tensor) -> torch.Tensor:
         seen = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
@@ -126,4 +200,4 @@ def _hollowed(result: Any, same: Mapping[int, torch.Tensor], homes: Mapping[int,
     return torch.empty(0, dtype=result.dtype).set_(home.untyped_storage(), place, result.shape, result.stride())
 
 
-__all__ = ["Hollow", "NeedsPlainError", "OnlyAlike", "OnlyFake"]
+__all__ = ["Hollow", "NeedsPlainError", "OnlyAlike", "OnlyFake", "has_numbers"]

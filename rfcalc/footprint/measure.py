@@ -17,7 +17,7 @@ from rfcalc.footprint import optimizers, passes
 from rfcalc.footprint.cache import rows
 from rfcalc.footprint.calls import converted, with_batch
 from rfcalc.footprint.fit import at_size, fitted, size_of
-from rfcalc.footprint.hollow import Hollow, NeedsPlainError
+from rfcalc.footprint.hollow import Hollow, NeedsPlainError, has_numbers
 from rfcalc.footprint.passes import Course
 from rfcalc.footprint.results import ROLES, Cached, Fit, Held, Input, Memory, Peak, Row, Training
 from rfcalc.footprint.settings import ATTENTIONS, Setup, bytes_of, dtype_of
@@ -26,6 +26,7 @@ from rfcalc.footprint.worlds import Fake, Real
 from rfcalc.graph import ELEMENT_BYTES, LayerGraph
 from rfcalc.sources import runnable, traced
 from rfcalc.sources.guest import undrawn
+from rfcalc.tracing.arguments import tensors_in
 from rfcalc.tracing.failing import first_line
 from rfcalc.tracing.fallback import free_memory, gibibytes, weight
 from rfcalc.uncollected import uncollected
@@ -209,11 +210,16 @@ def _again(subject: Subject, axes: Any) -> Subject:
 
 
 def course_of(setup: Setup, *, training: bool, notices: list[str]) -> Course:
-    """A pass without numbers, or with numbers on the CPU where the model asks for them."""
+    """A pass without numbers, or with numbers on the CPU where the model asks for them.
+
+    Where numbers are given, the model's code is to see ordinary tensors: some ask whether a tensor is a fake one, and
+    then do not look at a mask.
+    """
     name = setup.loaded.name
+    numbered = any(map(has_numbers, tensors_in((setup.args, dict(setup.kwargs)))))
     with undrawn(), uncollected():
         try:
-            return passes.followed(setup, Fake(), training=training)
+            return passes.followed(setup, Hollow() if numbered else Fake(), training=training)
         except RfcalcError:
             raise
         except NeedsPlainError as error:
@@ -223,6 +229,10 @@ def course_of(setup: Setup, *, training: bool, notices: list[str]) -> Course:
         except Exception as error:
             refused = error
         room = weight(module for module in setup.loaded.model.modules())
+        if numbered and room > free_memory() / 4:  # better than nothing: as it runs where no number is known
+            notices.append(f"numbers that were given are not looked at: {first_line(refused)[:120]}")
+            with suppress(Exception):
+                return passes.followed(setup, Fake(), training=training)
         if room > free_memory() / 4:
             raise TraceError(
                 f"{name} does not run without numbers ({first_line(refused)[:120]}), and its weights take"

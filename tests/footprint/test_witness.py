@@ -105,3 +105,29 @@ def test_recurrent_layers(model: nn.Module) -> None:
 
     assert found.agree
     assert not any("real" in notice for notice in found.notices)
+
+
+class Masked(nn.Module):
+    """Looks at a mask as transformers do: not at one without numbers, and not at one that lets everything through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.linear = nn.Embedding(9, 4), nn.Linear(4, 4)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        x = self.linear(self.embed(ids))
+        closed = mask.cumsum(-1)[:, None] > torch.arange(mask.shape[1])[:, None]
+        if isinstance(mask, torch._subclasses.FakeTensor) or not torch.all(mask == 1):
+            x = (x @ x.transpose(1, 2)).masked_fill(~closed, 0.0).softmax(-1) @ x
+        rows = mask.nonzero()
+        return x[rows[:, 0], rows[:, 1]].relu()
+
+
+@pytest.mark.parametrize("mask", [[[1, 1, 1]], [[1, 1, 0]]])
+def test_numbers_that_were_given_are_known(mask: list[list[int]]) -> None:
+    ids = {"ids": torch.tensor([[4, 5, 6]]), "mask": torch.tensor(mask)}
+    found = rfcalc.memory(Masked(), ids, training=True, verify=True)
+
+    assert found.witness is not None
+    assert [(one.what, one.differences) for one in found.witness.checks if not one.agree] == []
+    assert not any("real" in notice for notice in found.notices)
