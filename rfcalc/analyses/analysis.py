@@ -12,17 +12,9 @@ import numpy as np
 
 from rfcalc.analyses import cost, naming
 from rfcalc.analyses.needs.asked import needed, position_axes
-from rfcalc.analyses.receptive_field import (
-    Source,
-    SourceFields,
-    affected,
-    analyse_source,
-    hull,
-    regions,
-    unit_region,
-)
+from rfcalc.analyses.receptive_field import Source, SourceFields, affected, analyse_source, hull, regions, unit_region
 from rfcalc.analyses.results import Layer, Layers, Patch, ReceptiveField, Shown, Totals
-from rfcalc.analyses.shares import ModuleBytes, first_of_modules, share
+from rfcalc.analyses.shares import ModuleBytes, Shares, bytes_of
 from rfcalc.analyses.unread import unread
 from rfcalc.errors import UsageError
 from rfcalc.graph import InputInfo, LayerGraph, Node, Ref
@@ -52,7 +44,7 @@ class Analysis(Shown):
 
     layer_graph: LayerGraph
     of: str | None = None
-    memory: tuple[ModuleBytes, ...] = ()  #: what `rfcalc.memory` said of the same call, module by module
+    memory: Shares | None = None  #: what `rfcalc.memory` said of the same call
 
     @property
     def graph(self) -> nx.DiGraph[int]:
@@ -209,19 +201,11 @@ class Analysis(Shown):
 
     def with_memory(self, modules: Iterable[ModuleBytes]) -> Analysis:
         """The same analysis with bytes: ``analysis.with_memory(rfcalc.memory(model, training=True).layers)``."""
-        return replace(self, memory=tuple(modules))
+        return replace(self, memory=Shares(self.layer_graph, modules))
 
     def bytes_of(self, layer: Layer, name: str) -> int | None:
-        """One of ``made_bytes``, ``saved_bytes``, ``moved_bytes`` and ``alive_bytes`` of a row, if `with_memory`.
-
-        Those of the modules that begin in the row; None where none does, and where it is not known.
-        """
-        own = {record.id for record in self.records_of(layer)}
-        return share({one.layer: one for one in self.memory}, self._first_of_modules, own, name)
-
-    @cached_property
-    def _first_of_modules(self) -> dict[str, int]:
-        return first_of_modules(self.layer_graph)
+        """One of ``made_bytes``, ``saved_bytes``, ``moved_bytes``, ``alive_bytes`` of a row, after `with_memory`."""
+        return bytes_of(self, layer, name)
 
     def position_axes(self, layer: Layer, source: str | None = None) -> tuple[int, ...]:
         """The axes of a layer's output that a position of it, as in ``at``, counts along."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Protocol
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
 
 from rfcalc.graph import LayerGraph
+
+if TYPE_CHECKING:
+    from rfcalc.analyses.analysis import Analysis
+    from rfcalc.analyses.results import Layer
 
 
 class ModuleBytes(Protocol):
@@ -36,26 +40,40 @@ class ModuleBytes(Protocol):
 QUANTITIES = {"made_bytes": "made", "saved_bytes": "saved", "moved_bytes": "moved", "alive_bytes": "alive"}
 
 
-def first_of_modules(graph: LayerGraph) -> dict[str, int]:
-    """The first op of each module."""
-    found: dict[str, int] = {}
-    for record in graph:
-        if record.kind != "input":
-            found.setdefault(record.scope, record.id)
-    return found
+class Shares:
+    """The bytes of the modules of a graph, and which op of each is the first: the row that has it has the module's."""
+
+    def __init__(self, graph: LayerGraph, modules: Iterable[ModuleBytes]) -> None:
+        self.modules = {one.layer: one for one in modules}
+        self._first: dict[str, int] = {}
+        for record in graph:
+            if record.kind != "input":
+                self._first.setdefault(record.scope, record.id)
+
+    def total(self, name: str) -> int:
+        """One of `QUANTITIES` of all modules; of what is alive, the most."""
+        values = [getattr(one, QUANTITIES[name]) or 0 for one in self.modules.values()]
+        return max(values, default=0) if name == "alive_bytes" else sum(values)
+
+    def of(self, ops: Iterable[int], name: str) -> int | None:
+        """What falls to a row of these ops, so that nothing counts twice; None where the row begins no module."""
+        own = set(ops)
+        rows = [self.modules[scope] for scope, at in self._first.items() if at in own and scope in self.modules]
+        values: list[int | None] = [getattr(row, QUANTITIES[name]) for row in rows]
+        known = [value for value in values if value is not None]
+        if not values or len(known) < len(values):
+            return None
+        return max(known) if name == "alive_bytes" else sum(known)
 
 
-def share(modules: Mapping[str, ModuleBytes], first: Mapping[str, int], own: Collection[int], name: str) -> int | None:
-    """What falls to a row of these ops: that of the modules whose first op is among them, so that none counts twice.
+def bytes_of(analysis: Analysis | None, layer: Layer, name: str) -> int | None:
+    """One of `QUANTITIES` of a row: that of the modules that begin in it.
 
-    A sum; of what is alive, the most. None where the row begins no module, and where it is not known.
+    None where none does, and where it is not known, as before `Analysis.with_memory`.
     """
-    rows = [modules[scope] for scope, ident in first.items() if ident in own and scope in modules]
-    values: list[int | None] = [getattr(row, QUANTITIES[name]) for row in rows]
-    known = [value for value in values if value is not None]
-    if not values or len(known) < len(values):
+    if analysis is None or analysis.memory is None:
         return None
-    return max(known) if name == "alive_bytes" else sum(known)
+    return analysis.memory.of((record.id for record in analysis.records_of(layer)), name)
 
 
-__all__ = ["QUANTITIES", "ModuleBytes", "first_of_modules", "share"]
+__all__ = ["QUANTITIES", "ModuleBytes", "Shares", "bytes_of"]

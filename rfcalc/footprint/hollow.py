@@ -34,7 +34,7 @@ _UNSET = frozenset(
     f"aten.{name}" for name in ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")
 )
 #: Functions that run other kernels for ordinary tensors than for fake ones.
-_OTHERWISE = frozenset({"lstm"})
+_OTHERWISE = frozenset({"lstm", "one_hot"})
 
 
 class NeedsPlainError(Exception):
@@ -77,17 +77,14 @@ class Hollow(Standing):
         self._given: list[torch.Tensor] = []
 
     def mode(self) -> AbstractContextManager[Any]:
-        return _Shapes(_Known(self._given))
+        known, self._given = _Known(self._given), []
+        return _Shapes(known)
 
     def input(self, tensor: torch.Tensor) -> torch.Tensor:
         if not has_numbers(tensor):
             return super().input(tensor)
         self._given.append(tensor.detach().clone())
         return self._given[-1]
-
-    def forget(self) -> None:
-        super().forget()
-        self._given = []
 
     def _base(self, count: int, dtype: torch.dtype) -> torch.Tensor:
         return torch.empty(count, dtype=dtype)
@@ -137,14 +134,15 @@ class _Shapes(DispatchMode):
         schema = schema_of(func)
         given = tensors_in_args((*args, *kwargs.values()))
         known = all(tensor in self._known for tensor in given)
-        if (schema.scalar or schema.sized) and not (known and given):
+        sized = schema.sized and not _is_by_position(schema.name, args)
+        if (schema.scalar or sized) and not (known and given):
             raise NeedsDataError(schema.name)
         if schema.scalar:
             return func(*args, **kwargs)
         if (schema.views and not schema.writes) or schema.reshapes or schema.name in _RUN | _VIEWS:
             return func(*args, **kwargs)
         written = tensors_in_args(schema.written(args, kwargs))
-        if known and (schema.sized or self._is_worked_out(func, schema.name, args, kwargs)):
+        if known and (sized or self._is_worked_out(func, schema.name, args, kwargs)):
             result = func(*args, **kwargs)
             for tensor in tensors_in_args((result,)):
                 self._known.add(tensor)
@@ -179,6 +177,11 @@ class _Shapes(DispatchMode):
     def _faked(self, tensor: torch.Tensor) -> torch.Tensor:
         seen = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
         return FakeTensor(self._fake, seen, tensor.device)
+
+
+def _is_by_position(name: str, args: Sequence[Any]) -> bool:
+    """Whether an op takes elements out by their positions, so that shapes tell how many; by a mask, numbers do."""
+    return name == "aten.index" and all(one.dtype not in (torch.bool, torch.uint8) for one in tensors_in_args(args[1:]))
 
 
 def _hollowed(result: Any, same: Mapping[int, torch.Tensor], homes: Mapping[int, torch.Tensor]) -> Any:

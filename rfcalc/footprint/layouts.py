@@ -51,6 +51,15 @@ def _columns(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch
     return _strided(base, made.shape, made.stride(), 0)
 
 
+def _mean(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.Tensor:
+    """The kernel of a loss works out that of each element, and puts their mean or sum into the first."""
+    made: torch.Tensor = func(*args, **kwargs)
+    room = torch.broadcast_shapes(args[0].shape, args[1].shape).numel()  # type: ignore[no-untyped-call]
+    if made.ndim or room <= 1:
+        return made
+    return _strided(torch.ops.aten.new_empty.default(made, [room]), (), (), 0)
+
+
 def _strided(given: torch.Tensor, shape: Sequence[int], strides: Sequence[int], start: Any) -> torch.Tensor:
     made: torch.Tensor = torch.ops.aten.as_strided.default(given, shape, strides, start)
     return made
@@ -61,6 +70,10 @@ _RULES: Mapping[Any, Callable[[Any, Sequence[Any], Mapping[str, Any]], Any]] = {
     torch.ops.aten._unsafe_view.default: _seen,
     torch.ops.aten.native_layer_norm_backward.default: _contiguous,
     torch.ops.aten.col2im.default: _columns,
+    torch.ops.aten.mse_loss.default: _mean,
+    torch.ops.aten.smooth_l1_loss.default: _mean,
+    torch.ops.aten.soft_margin_loss.default: _mean,
+    torch.ops.aten.binary_cross_entropy.default: _mean,
 }
 
 __all__ = ["AsLaid"]

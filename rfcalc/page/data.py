@@ -9,7 +9,7 @@ from rfcalc import __version__
 from rfcalc.analyses.analysis import Analysis
 from rfcalc.analyses.matching import item_of, match
 from rfcalc.analyses.results import Layer, ReceptiveField, Totals, plain
-from rfcalc.analyses.shares import QUANTITIES
+from rfcalc.analyses.shares import bytes_of
 from rfcalc.analyses.summary import Summary, summary
 from rfcalc.page.packing import Pool
 from rfcalc.page.regions import packed_regions
@@ -96,23 +96,23 @@ def _layer(layer: Layer, numbers: Mapping[str, int]) -> dict[str, Any]:
 
 def _bytes(analysis: Analysis, layer: Layer) -> dict[str, Any]:
     """What falls to the layer of the model's memory, where that was measured."""
-    if not analysis.memory:
+    if analysis.memory is None:
         return {}
-    return {name: _count(analysis.bytes_of(layer, name) or 0) for name in _BYTES}
+    return {name: _count(bytes_of(analysis, layer, name) or 0) for name in _BYTES}
 
 
 def _bytes_of_all(analysis: Analysis) -> dict[str, Any]:
-    if not analysis.memory:
+    if analysis.memory is None:
         return {}
-    return {name: _count(sum(getattr(one, QUANTITIES[name]) or 0 for one in analysis.memory)) for name in _BYTES}
+    return {name: _count(analysis.memory.total(name)) for name in _BYTES}
 
 
 def _facts_of_bytes(analysis: Analysis) -> list[Fact]:
-    if not analysis.memory:
+    if analysis.memory is None:
         return []
     total = _bytes_of_all(analysis)
     return [
-        ("peak of memory", size(max(one.alive for one in analysis.memory))),
+        ("peak of memory", size(analysis.memory.total("alive_bytes"))),
         ("bytes moved", size(int(total["moved_bytes"]))),
         ("kept for backward", size(int(total["saved_bytes"]))),
     ]

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 import rfcalc
+from rfcalc.analyses.shares import bytes_of
 from rfcalc.cli import cli
 from rfcalc.footprint import few
 from rfcalc.page.data import document
@@ -40,10 +41,10 @@ def test_rows_of_layers_share_all_that_modules_have(found: Any, analysis: Any) -
             ("moved_bytes", found.moved_bytes),
             ("saved_bytes", found.training.saved_bytes),
         ):
-            assert sum(analysis.bytes_of(layer, name) or 0 for layer in rows) == total
-        assert max(analysis.bytes_of(layer, "alive_bytes") or 0 for layer in rows) == found.peak_bytes
-    assert analysis.bytes_of(analysis["S2"], "saved_bytes") == 4 * 6 * 28 * 28  # its input
-    assert rfcalc.analyze("lenet5").bytes_of(analysis["S2"], "saved_bytes") is None
+            assert sum(bytes_of(analysis, layer, name) or 0 for layer in rows) == total
+        assert max(bytes_of(analysis, layer, "alive_bytes") or 0 for layer in rows) == found.peak_bytes
+    assert bytes_of(analysis, analysis["S2"], "saved_bytes") == 4 * 6 * 28 * 28  # its input
+    assert bytes_of(rfcalc.analyze("lenet5"), analysis["S2"], "saved_bytes") is None
 
 
 def test_show() -> None:

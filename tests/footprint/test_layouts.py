@@ -39,6 +39,12 @@ OPS: dict[str, Asked] = {
         lambda x: aten.col2im(x, (6, 6), (3, 3), (1, 1), (1, 1), (1, 1)),
         [((2, 18, 36), (648, 36, 1))],
     ),
+    "a loss": (lambda x, y: aten.mse_loss(x, y), [((2, 3), (3, 1)), ((2, 3), (3, 1))]),
+    "a loss of each": (lambda x, y: aten.mse_loss(x, y, 0), [((2, 3), (3, 1)), ((3,), (1,))]),
+    "a sum of losses": (lambda x, y: aten.smooth_l1_loss(x, y, 2), [((2, 3), (3, 1)), ((3,), (1,))]),
+    "a loss of chances": (lambda x, y: aten.binary_cross_entropy(x, y), [((5,), (1,)), ((5,), (1,))]),
+    "a loss at a margin": (lambda x, y: aten.soft_margin_loss(x, y), [((5,), (1,)), ((5,), (1,))]),
+    "another loss": (lambda x, y: aten.huber_loss(x, y), [((5,), (1,)), ((5,), (1,))]),
     "columns with gaps": (lambda x: aten.col2im(x, (6, 6), (1, 1), (1, 1), (0, 0), (2, 2)), [((2, 2, 9), (18, 9, 1))]),
 }
 
