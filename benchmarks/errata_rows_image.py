@@ -159,7 +159,6 @@ SMP_ROWS = (
 )
 
 
-
 # --- others -----------------------------------------------------------------------------------------------------------
 
 PYCLS_URL = "https://github.com/facebookresearch/pycls/blob/main/MODEL_ZOO.md"
@@ -232,20 +231,11 @@ TRANSFORMERS = "transformers==5.24.0"
 DETR = "transformers.DetrForObjectDetection(transformers.DetrConfig())"
 DETR_ROWS = (
     Row(
-        *("detr-params", "image", "DETR R50", "41 M", "table 1", "https://arxiv.org/abs/2005.12872"),
-        *(f"{TRANSFORMERS} {TIMM}", DETR, Params((1, 3, 256, 256))),
-        {
-            "trainable ones: the norms, the first convolution and the first stage are frozen": Params(
-                (1, 3, 256, 256), trainable=True
-            )
-        },
-    ),
-    Row(
         *("detr-size", "image", "DETR R50, checkpoint in MiB", "159", "DETR, README"),
         *("https://github.com/facebookresearch/detr/blob/main/README.md", f"{TRANSFORMERS} {TIMM}", DETR),
         Scaled(Params((1, 3, 256, 256), buffers=("*",)), Fraction(4, 2**20)),
         step=1,
-        note="with the frozen norms' four buffers",
+        note="with the frozen norms' four buffers; built with 2 classes, the 91 of COCO add 0.09",
     ),
     Row(
         *("segformer-b0-params", "image", "SegFormer-B0", "3.8 M", "table 1", "https://arxiv.org/abs/2105.15203"),
@@ -264,7 +254,14 @@ DETR_ROWS = (
         {"cut, not rounded": Scaled(Macs((1, 3, 600, 600)), 1, 10**9)},
     ),
     Row(
-        *("efficientnet-b7-paper-params", "image", "EfficientNet-B7", "66 M", "table 2", "https://arxiv.org/abs/1905.11946"),
+        *(
+            "efficientnet-b7-paper-params",
+            "image",
+            "EfficientNet-B7",
+            "66 M",
+            "table 2",
+            "https://arxiv.org/abs/1905.11946",
+        ),
         *(TORCHVISION, "torchvision.models.efficientnet_b7()", Params((1, 3, 600, 600))),
     ),
     Row(

@@ -72,7 +72,7 @@ I3D_URL = "https://arxiv.org/abs/1705.07750"
 def i3d(end: str, axis: str, says: str, **more: Any) -> Row:
     """A field of figure 3 along time or space, on an input that is long along this axis alone."""
     at = {"time": 0, "space": 1}[axis]
-    measure = Field((1, 3, 224, 16, 16) if axis == "time" else (1, 3, 8, 1280, 16), at + 2, "", at + 2, thin=True)
+    measure = Field((1, 3, 224, 16, 16) if axis == "time" else (1, 3, 8, 704, 16), at + 2, "", at + 2, thin=True)
     model = f"errata_nets.i3d({NETWORK}, {end!r}, {at})"
     if more.pop("four", False):
         left = "with four of the five modules Mixed_4b to 4f"
