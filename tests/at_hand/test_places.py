@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import rfcalc
 from rfcalc import graph_json
-from rfcalc.tracing import replay
+from rfcalc.tracing import modules, replay
 from rfcalc.tracing.places import LIBRARY, NONE, OWN, rank_of
 
 
@@ -104,3 +104,30 @@ def test_of_a_librarys_model_its_own_lines_unless_code_of_the_users_calls_it():
 )
 def test_whose_file_it_is(file: str, rank: int):
     assert rank_of(file) == rank
+
+
+class Counted(dict[str, int]):
+    """Ranks that count how often they are asked."""
+
+    asked = 0
+
+    def __missing__(self, file: str) -> int:
+        return rank_of(file)
+
+    def __getitem__(self, file: str) -> int:
+        Counted.asked += 1
+        return super().__getitem__(file)
+
+
+def test_a_line_is_found_in_the_nearest_frames_however_deep_a_module_lies(monkeypatch):
+    monkeypatch.setattr(modules, "RANKS", Counted())
+    asked = []
+    for depth in (1, 12):
+        Counted.asked = 0
+        model: nn.Module = nn.Sequential(*[nn.Conv2d(3, 3, 3, padding=1) for _ in range(20)])
+        for _ in range(depth):
+            model = nn.Sequential(model)
+        rfcalc.trace(model, (3, 16, 16))
+        asked.append(Counted.asked)
+    assert 20 <= asked[0] < 20 * 5  # two looks at each layer, of two frames each
+    assert asked[1] - asked[0] <= 11 * 2  # for the calls of the modules around, and none for each layer within
