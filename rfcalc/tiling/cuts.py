@@ -142,9 +142,10 @@ def match(tile: Marks, whole: Marks, share: Fraction) -> Match | None:
 
     Where equal marks stand in several places (rows that were repeated), the first of each run is taken.
     """
-    middle = len(tile) // 2
-    if len(tile) < 2 or not tile[middle]:
+    seeing = np.flatnonzero(tile)  # a transposed kernel shorter than its stride leaves units that see nothing
+    if len(tile) < 2 or not len(seeing):
         return None
+    middle = int(seeing[np.argmin(np.abs(seeing - len(tile) // 2))])
     start = middle
     while start > 0 and tile[start - 1] == tile[middle]:
         start -= 1

@@ -166,6 +166,16 @@ def test_constants_that_are_alike_everywhere_do_no_harm() -> None:
     assert rfcalc.tile(Formula(zeros), (2, 32, 32)).exact
 
 
+def test_units_that_see_nothing_hide_no_grid() -> None:
+    """Of a transposed kernel of 3 with stride 4 every fourth unit sees nothing, the one in the middle, too."""
+    model = nn.Sequential(nn.Conv2d(1, 2, 3, 4, padding=1), nn.ConvTranspose2d(2, 1, 3, 4, output_padding=1))
+    plan = rfcalc.tile(model, (1, 32, 32), tile=16)
+    found = plan.outputs[0].axes["H"]
+
+    assert (found.align, str(found.scale)) == (4, "1")
+    assert gap(model, plan, (1, 1, 32, 32)) < 1e-12
+
+
 def _board(x: torch.Tensor, period: int = 2) -> torch.Tensor:
     """1 on every so manieth diagonal."""
     rows, columns = (torch.arange(extent) for extent in x.shape[2:])
