@@ -162,6 +162,33 @@ def test_flex_block_masks(change: bool) -> None:
     assert found.unmasked_macs == 2 * 3 * pairs * 8
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without")
+def test_flex_block_masks_of_documents() -> None:
+    """Documents of a buffer, with blocks that are closed whole and blocks in which both are."""
+    lengths = (3, 2, 5, 2)
+
+    class Documents(Flex):
+        def __init__(self) -> None:
+            super().__init__(lambda b, h, i, j: (self.of[i] == self.of[j]) & (j <= i))
+            self.register_buffer("of", torch.repeat_interleave(torch.arange(4), torch.tensor(lengths)))
+
+    found = rfcalc.analyze(Documents(), torch.rand(1, 2, 12, 4)).totals
+
+    assert found.unmasked_macs == 2 * 8 * sum(length * (length + 1) // 2 for length in lengths)
+
+
+def test_the_windows_of_swin() -> None:
+    """Of a grid of 8x8 in windows of 4x4, shifted by 2: those at the border hold 2 or 4 regions, each half as wide."""
+    swin = pytest.importorskip("torchvision").models.SwinTransformer
+    model = swin([2, 2], 8, [2], [2], [4, 4], stochastic_depth_prob=0, num_classes=3).eval()
+
+    found = rfcalc.analyze(model, torch.rand(1, 3, 16, 16)).totals
+
+    pairs = 256  # of a window of 16 tokens, 2 heads of 4: one window is whole, two are halved, one is quartered
+    open_pairs = pairs + 2 * (pairs // 2) + pairs // 4
+    assert found.unmasked_macs == found.macs - (4 * pairs - open_pairs) * 2 * (4 + 4)
+
+
 class Causal(nn.Module):
     """Causal attention over 1,024 tokens, 8 heads of 64, whole, in a window, or dense."""
 
