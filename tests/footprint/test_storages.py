@@ -195,3 +195,12 @@ def test_nothing_of_the_model_is_changed() -> None:
     assert all(one.grad is None and one.requires_grad for one in model.parameters())
     assert "forward" not in vars(model.first)
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_muon_keeps_one_buffer_for_a_matrix_and_adamw_two_for_all_else() -> None:
+    if not hasattr(torch.optim, "Muon"):
+        pytest.skip("this torch has no Muon")
+    found = training(Chain(nn.Tanh()), optimizer="muon").training
+
+    assert found is not None
+    assert found.optimizer_bytes == (4 * 8 + 8 * 3) * F + 2 * (8 + 3) * F + 2 * F  # and two counts of steps
