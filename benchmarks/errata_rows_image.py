@@ -146,7 +146,8 @@ def smp(name: str, says: str) -> Row:
     """Parameters of an encoder of segmentation_models_pytorch, from its documents' table."""
     model = f"segmentation_models_pytorch.encoders.get_encoder({name!r}, weights=None)"
     measure = Params((1, 3, 64, 64))
-    return Row(f"smp-{name}", "image", f"smp encoder {name}", says, "smp, Params", SMP_URL, SMP, model, measure)
+    others = {"cut, not rounded": Scaled(measure, 1, 10**6)}
+    return Row(f"smp-{name}", "image", f"smp encoder {name}", says, "smp, Params", SMP_URL, SMP, model, measure, others)
 
 
 SMP_ROWS = (
