@@ -49,6 +49,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def examined(case: Case, seconds: int) -> dict[str, Any]:
     """One row: what is said of the first output, and whether real numbers agree."""
     row: dict[str, Any] = {"name": case.name, "source": case.source, "input": list(case.inputs), "known": case.known}
+    row["align"] = case.align
     signal.signal(signal.SIGPROF, _stop)
     signal.setitimer(signal.ITIMER_PROF, seconds)
     started = time.process_time()
@@ -106,7 +107,8 @@ def _line(row: dict[str, Any]) -> str:
     said = "agrees" if row["agree"] else "WRONG"
     back, ahead, delay = (_words(row[name]) for name in ("look_back", "look_ahead", "delay"))
     lengths = f"{back} | {ahead} | {row['hop'] or '-'} | {delay}{ms}{first}"
-    return f"| {row['name']} | {row['source']} | {lengths} | {causal} | {blamed} | {said}, {row['tried']} |"
+    source = row["source"] + (", from the end" if row["align"] == "end" else "")
+    return f"| {row['name']} | {source} | {lengths} | {causal} | {blamed} | {said}, {row['tried']} |"
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
@@ -122,7 +124,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         f"# Networks along time\n\n`benchmarks/stream_models.py`, {', '.join(versions)}:\n{right} of {len(rows)}"
         " networks"
         " agree with perturbed signals to the sample. Lengths are positions of the input, `all` is unbounded; `tried`\n"
-        "are the units and signals that were held against the prediction, in float64.\n\n"
+        "are the units and signals that were held against the prediction, in float64. `from the end`: with `--align end`.\n\n"
         "| network | source | look-back | look-ahead | hop | delay | causal | what looks ahead | tried |\n"
         "|---|---|---|---|---|---|---|---|---|\n"
     )
