@@ -124,7 +124,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         f"# Networks along time\n\n`benchmarks/stream_models.py`, {', '.join(versions)}:\n{right} of {len(rows)}"
         " networks"
         " agree with perturbed signals to the sample. Lengths are positions of the input, `all` is unbounded; `tried`\n"
-        "are the units and signals that were held against the prediction, in float64. `from the end`: with `--align end`.\n\n"
+        "are the units and signals that were held against the prediction, in float64.\n"
+        "`from the end`: with `--align end`.\n\n"
         "| network | source | look-back | look-ahead | hop | delay | causal | what looks ahead | tried |\n"
         "|---|---|---|---|---|---|---|---|---|\n"
     )
