@@ -174,7 +174,7 @@ def attention_backward(call: Call) -> Effect:
 @rule("aten._cdist_backward")
 def cdist_backward(call: Call) -> Effect:
     """Gradient of distances: a row's distances, the row, all others' feature; 3 operations a pair and feature."""
-    grad: Arg = call["grad_output"]
+    grad: Arg = call["grad_output"] or call["grad"]  # before torch 2.14 it had the other name
     x1: Arg = call["x1"]
     x2: Arg = call["x2"]
     rank = len(call.out.shape)

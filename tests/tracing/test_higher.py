@@ -109,7 +109,7 @@ LOOPS: dict[str, tuple[Callable[..., Any], Callable[..., Any], tuple[int, ...]]]
     ),
     "scan from the end": (
         lambda m, x: scan(lambda c, x: _scanned(m.a(c), x), torch.zeros(4), x, dim=1, reverse=True)[1],
-        lambda m, x: _by_hand(m, x.T.flip(0)).flip(0).T,
+        lambda m, x: _by_hand(m, x.T.flip(0)).flip(0),
         (4, 3),
     ),
     "scan of trees": (
@@ -137,6 +137,8 @@ def _by_hand(m: Any, x: Tensor) -> Tensor:
 def test_a_loop_counts_and_sees_what_its_steps_do(name: str) -> None:
     loop, written, shape = LOOPS[name]
     found = analysed(Two(loop), torch.randn(shape))
+    if name == "scan from the end" and regions(found)[0][0].shape == shape:  # before torch 2.14 it stacked rows
+        rows, written = written, lambda m, x: rows(m, x).T
     steps = {"while": 9, "while, an int": 6, "scan": 3, "scan from the end": 3, "scan of trees": 3, "associative": 0}
     matrices = 2 * 8 if name == "associative" else 0
 
