@@ -41,7 +41,7 @@ def no_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_command_knows_what_can_be_drawn() -> None:
-    assert plot.KINDS == (*plotting.KINDS, "tile")  # which is no picture of an analysis: `draw_tile` has a plan
+    assert (*plotting.KINDS, "tile") == plot.KINDS  # which is no picture of an analysis: `draw_tile` has a plan
     assert set(plot.DRAWN) == set(plotting.FORMATS)
 
 
