@@ -96,10 +96,11 @@ _ENCODERS = (
 def _smp() -> Specs:
     package = "segmentation_models_pytorch"
     for decoder in _DECODERS:
+        side = 128 if decoder == "PAN" else 64  # it halves features of stride 16 three times more
         for encoder in _ENCODERS:
             yield (
                 f"{decoder} {encoder}".replace(" ", "/"),
-                (_of(package, decoder, encoder, encoder_weights=None), [(1, 3, 64, 64)]),
+                (_of(package, decoder, encoder, encoder_weights=None), [(1, 3, side, side)]),
             )
     yield (
         "DPT/vit_tiny",
