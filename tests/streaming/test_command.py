@@ -40,7 +40,7 @@ def test_a_table_says_who_looks_ahead(net: str) -> None:
     assert done.exit_code == 0, done.output
     assert "causal   no: 0, 1 look ahead" in done.output
     assert "padding on both sides (2 before, 2 after; the kernel spans 5)" in done.output
-    assert "6 (3 frames, 0.375 ms)" in done.output  # 2, and 8 - 4; a frame is 2
+    assert "6 (3/2 frames, 0.375 ms)" in done.output  # 2, and 8 - 4; a frame is 4
 
 
 def test_json_markdown_and_csv(net: str) -> None:
