@@ -12,14 +12,11 @@ read, and it has to move with that sample; the same at its first one; and so on 
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import time
 import warnings
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -29,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import stream_packages  # noqa: E402  # beside this file
+from case_limit import limited  # noqa: E402
 from stream_case import Case  # noqa: E402
 from stream_leaks import LEAKS  # noqa: E402
 from stream_papers import PAPERS  # noqa: E402
@@ -38,22 +36,11 @@ import rfcalc  # noqa: E402
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-class SlowError(Exception):
-    """A case took longer than it may."""
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    raise SlowError
-
-
 def examined(case: Case, seconds: int) -> dict[str, Any]:
     """One row: what is said of the first output, and whether real numbers agree."""
     row: dict[str, Any] = {"name": case.name, "source": case.source, "input": list(case.inputs), "known": case.known}
     row["align"] = case.align
-    signal.signal(signal.SIGPROF, _stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    started = time.process_time()
-    try:
+    with limited(row, seconds):
         torch.manual_seed(0)
         model = case.make().eval()
         signal_in = torch.randn(case.inputs)
@@ -81,13 +68,6 @@ def examined(case: Case, seconds: int) -> dict[str, Any]:
             "dtype": trial.dtype,
             "status": one.status,
         }
-    except SlowError:
-        row["error"] = f"took more than {seconds} s of the processor"
-    except Exception as error:  # is to be seen in the table
-        row["error"] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-    row["seconds"] = round(time.process_time() - started, 1)
     return row
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import sys
 import time
 import warnings
@@ -21,7 +20,6 @@ from collections import Counter
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -30,7 +28,8 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tile_specs import Case, cases  # noqa: E402  # beside this file
+from case_limit import limited  # noqa: E402  # beside this file
+from tile_specs import Case, cases  # noqa: E402
 
 from rfcalc.errors import RfcalcError  # noqa: E402
 from rfcalc.tiling.making import verdict_at  # noqa: E402
@@ -44,34 +43,16 @@ RESULTS = ROOT / "benchmarks" / "results"
 PATH = RESULTS / "tile_models.jsonl"
 
 
-class SlowError(Exception):
-    """A case took longer than it may."""
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    raise SlowError
-
-
 def examined(case: Case, seconds: int) -> dict[str, Any]:
     """One row: the verdict, and whether real numbers agree."""
     row: dict[str, Any] = {"name": case.name, "source": case.source, "input": list(case.shape)}
-    signal.signal(signal.SIGPROF, _stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    started = time.process_time()
-    try:
+    with limited(row, seconds):
         torch.manual_seed(0)
         sizes = sizes_of(case.make().eval(), case.shape, axes=case.axes, training=False)
         found = verdict_at(sizes)
         row |= {"exact": found.exact, "reasons": list(found.reasons), "outputs": len(found.outputs)}
         row["axes"] = {name: axis.to_dict() for name, axis in found.outputs[0].axes.items()}
         row |= _proved(found, sizes) if found.exact else _refuted(found, sizes)
-    except SlowError:
-        row["error"] = f"took more than {seconds} s of the processor"
-    except Exception as error:  # is to be seen in the table
-        row["error"] = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-    row["seconds"] = round(time.process_time() - started, 1)
     return row
 
 
