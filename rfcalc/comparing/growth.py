@@ -13,7 +13,7 @@ from rfcalc.comparing.fitting import Sizes
 from rfcalc.comparing.formulas import OF_PARTS, TOTALS, Formulas, Irregular, Range, formulas
 from rfcalc.comparing.polynomial import Count, Polynomial
 from rfcalc.comparing.rows import json_count
-from rfcalc.comparing.symbols import family, parse_symbols
+from rfcalc.comparing.symbols import asked_symbols, family
 from rfcalc.errors import UsageError
 
 SCHEMA = "rfcalc-growth/1"
@@ -142,9 +142,7 @@ def growth(
     training: bool = False,
 ) -> Growth:
     """The costs of a model as formulas; see `rfcalc.growth`."""
-    names, starts = parse_symbols(symbols)
-    if not names:
-        raise UsageError("no size to follow: name some, H,W,N")
+    names, starts = asked_symbols(symbols)
     made = family(model, inputs, starts=starts, asked=names, axes=axes, training=training)
     return grown(formulas(made))
 

@@ -77,6 +77,14 @@ def parse_symbols(given: str | Iterable[str] | Mapping[str, int]) -> tuple[tuple
     return tuple(names), starts
 
 
+def asked_symbols(given: str | Iterable[str] | Mapping[str, int]) -> tuple[tuple[str, ...], dict[str, int]]:
+    """As `parse_symbols`, where something is to be followed. Raises `UsageError` for nothing, too."""
+    names, starts = parse_symbols(given)
+    if not names:
+        raise UsageError("no size to follow: name some, H,W,N")
+    return names, starts
+
+
 def family(
     model: Any,
     inputs: Any = None,

@@ -10,8 +10,7 @@ from rfcalc.comparing.fitting import Key, RefusedError, Sample, Sizes, fit
 from rfcalc.comparing.formulas import Irregular, Range, ranges, refused
 from rfcalc.comparing.polynomial import Count, require_sympy, simplest
 from rfcalc.comparing.rows import json_count
-from rfcalc.comparing.symbols import family, parse_symbols
-from rfcalc.errors import UsageError
+from rfcalc.comparing.symbols import asked_symbols, family
 from rfcalc.footprint.measure import memory
 from rfcalc.footprint.results import Memory
 
@@ -80,9 +79,7 @@ def memory_growth(
     Raises `UsageError` for a size that the model does not have or that cannot change, and what `memory` raises.
     """
     require_sympy()
-    names, starts = parse_symbols(symbols)
-    if not names:
-        raise UsageError("no size to follow: name some, H,W,N")
+    names, starts = asked_symbols(symbols)
     made = family(model, inputs, starts=starts, asked=names, axes=axes)
     first: list[Memory] = []
 
