@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from rfcalc.analyses.results import Number, plain
+from rfcalc.analyses.results import Number
 from rfcalc.report import text
 from rfcalc.report.document import Column, Fact, Report, Section, Table
 from rfcalc.report.formats import html
@@ -60,15 +60,14 @@ def verdict(found: Streaming) -> str:
     return f"no: {text.listed(blamed)} {'looks' if len(blamed) == 1 else 'look'} ahead" if blamed else "no"
 
 
-def length(positions: Number | None, rate: Number | None = None, hop: Number | None = None) -> str:
-    """``320 (2 frames, 20 ms)``, frames where a unit's hop is told; "all" where nothing bounds it."""
+def length(positions: Number | None, rate: Number | None = None, frames: Number | None = None) -> str:
+    """``320 (2 frames, 20 ms)``, each where it is told; "all" where nothing bounds it."""
     if positions is None:
         return UNBOUNDED
     shown = f"{positions:,}" if isinstance(positions, int) else str(positions)
     others = []
-    if hop:
-        frames = Fraction(positions) / Fraction(hop)
-        others.append(f"{text.number(plain(frames))} {'frame' if frames == 1 else 'frames'}")
+    if frames is not None:
+        others.append(f"{text.number(frames)} {'frame' if frames == 1 else 'frames'}")
     if rate is not None:
         others.append(f"{milliseconds(Fraction(1000 * positions) / Fraction(rate))} ms")
     return f"{shown} ({', '.join(others)})" if others else shown
@@ -126,18 +125,18 @@ def _streams(rows: Sequence[Stream], rate: Number | None, numbered: bool) -> Tab
 
 def _row(one: Stream, numbered: bool) -> tuple[Any, ...]:
     known = one.causal is not None
-    frame = one.hop if one.look_ahead and one.hop != 1 else None
-    hops = ((one.look_back, None), (one.look_ahead, frame), (one.delay, None))
-    lengths = [(known, value, one.status, hop) for value, hop in hops]
+    ahead = one.frames(one.look_ahead) if one.look_ahead and one.hop != 1 else None
+    told = ((one.look_back, None), (one.look_ahead, ahead), (one.delay, None))
+    lengths = [(known, value, one.status, frames) for value, frames in told]
     head = (one.index,) if numbered else ()
     return (*head, one.layer, one.shape, one.hop, *lengths, one.first if known else None, one)
 
 
 def _length(value: tuple[bool, int | None, str, Number | None], rate: Number | None) -> str:
-    known, positions, status, hop = value
+    known, positions, status, frames = value
     if not known:
         return text.NOTHING
-    shown = length(positions, rate, hop)
+    shown = length(positions, rate, frames)
     return f"<={shown}" if status == "upper_bound" and positions is not None else shown
 
 

@@ -114,7 +114,7 @@ class Stream:
             "first": self.first,
             "offset": self.offset,
             "chunk": self.chunk,
-            "frames": {name: self._frames(getattr(self, name)) for name in ("look_ahead", "look_back", "delay")},
+            "frames": {name: self.frames(getattr(self, name)) for name in ("look_ahead", "look_back", "delay")},
             "borders": [one.to_dict() for one in self.borders],
             "breaks": [one.to_dict() for one in self.breaks],
             "status": self.status,
@@ -128,8 +128,8 @@ class Stream:
             row["sized"] = True
         return row
 
-    def _frames(self, positions: int | None) -> Any:
-        """A length in units of this tensor."""
+    def frames(self, positions: int | None) -> Number | None:
+        """A length in units of this tensor; None for what is unbounded, and where no hop is told."""
         return None if positions is None or not self.hop else plain(Fraction(positions) / Fraction(self.hop))
 
 
