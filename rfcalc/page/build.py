@@ -17,10 +17,26 @@ from typing import Any
 
 from rfcalc.analyses.analysis import Analysis
 from rfcalc.page.data import document
+from rfcalc.report.columns import COLUMNS
 from rfcalc.report.text import titled
+from rfcalc.report.words import meanings
 
 #: The page's own scripts in the order in which they are run; they share one scope.
 SCRIPTS = ("dom", "regions", "model", "paint", "stage", "table", "folding", "graph", "charts", "view", "main")
+
+#: The columns of the page's table of layers: its key and title there, and the column of tables that it is.
+_COLUMNS = (
+    ("index", "#", "index"),
+    ("name", "layer", "name"),
+    ("kind", "kind", "kind"),
+    ("shape", "output", "output_shape"),
+    ("field", "field", "size"),
+    ("stride", "stride", "stride"),
+    ("start", "start", "start"),
+    ("params", "parameters", "params"),
+    ("macs", "multiply-adds", "macs"),
+    ("share", "share", "share"),
+)
 
 _HOLE = re.compile(r"@@(\w+)@@")
 
@@ -46,10 +62,21 @@ def render(data: Mapping[str, Any]) -> str:
         "style": style,
         "script": script,
         "data": embedded(data),
+        "words": words(),
         "version": html.escape(str(data["version"])),
         "libraries": html.escape(", ".join(dict.fromkeys(f"{one['name']} {one['version']}" for one in vendored))),
     }
     return _HOLE.sub(lambda match: parts[match[1]], _asset("page.html"))
+
+
+def words() -> str:
+    """What the columns of the table of layers mean, and the words in them: terms and definitions that can be linked."""
+    columns = [(f"word-{key}", title, COLUMNS[name].helps) for key, title, name in _COLUMNS]
+    within = [(f"word-{word.strip('()')}-{at}", word, meaning) for at, (word, meaning) in enumerate(meanings())]
+    return "\n".join(
+        f'<dt id="{name}">{html.escape(title)}</dt><dd>{html.escape(meaning)}</dd>'
+        for name, title, meaning in (*columns, *within)
+    )
 
 
 def policy(script: str, style: str) -> str:

@@ -25,6 +25,7 @@ ABSENT = {
     "share": "- under share: there are no multiply-adds to have a share of",
 }
 _SIZES = ("field", "local")
+_WRITTEN_OUT = ("docs/definitions.md: formulas and worked examples; docs/flops.md: what is counted, op by op",)
 
 
 def legend(tables: Iterable[Table | None]) -> list[Word]:
@@ -40,7 +41,12 @@ def glossary() -> list[str]:
     for name, found in COLUMNS.items():
         others = f"; or {', '.join(found.aliases)}" if found.aliases else ""
         lines.append(f"{name:<{size}}  {found.helps}{others}")
-    return [*lines, "", *VALUES.values(), *ABSENT.values()]
+    return [*lines, "", *VALUES.values(), *ABSENT.values(), "", *_WRITTEN_OUT]
+
+
+def meanings() -> list[tuple[str, str]]:
+    """The words that stand in columns of fields, each with what it means."""
+    return [(word, line.removeprefix(f"{word}: ")) for word, line in VALUES.items()]
 
 
 def _lines(table: Table) -> Iterator[Word]:

@@ -13,6 +13,7 @@ import rfcalc
 from rfcalc.page import page
 from rfcalc.page.build import render
 from rfcalc.page.data import document
+from rfcalc.report.words import FIELDS, VALUES
 from tests.page.browser import Browser, browsing
 
 
@@ -153,6 +154,25 @@ def test_a_phone_has_a_way_to_every_part(browser: Browser, pages: Path):
     browser.until(lambda: -50 < browser.run(top) < 300, "the table of layers")
     browser.open(pages / "one.html", width=1280)
     assert not browser.one(".jumps").is_displayed()
+
+
+def test_the_columns_lead_to_what_they_mean(browser: Browser, pages: Path):
+    browser.open(pages / "one.html")
+    told = "return [...document.querySelectorAll('.sort')].map((one) => [one.dataset.key, one.title])"
+    titles = dict(browser.run(told))
+    assert titles.pop("changed") == ""  # of the pixel that was chosen: it says so itself
+    assert all(titles.values())
+    assert titles["stride"] == FIELDS["stride"].partition(": ")[2]
+    assert not browser.one("#word-stride").is_displayed()
+    browser.click(".table-panel .link")
+    assert browser.one("#word-stride").is_displayed()
+    assert "whole" + VALUES["whole"].partition(": ")[2] in browser.text("#words")
+    terms = "return [...document.querySelectorAll('#words dt')].map((one) => one.textContent)"
+    heads = "return [...document.querySelectorAll('.sort')].map((one) => one.firstChild.textContent)"
+    assert set(browser.run(heads)) - set(browser.run(terms)) == {"pixel changes"}
+    assert browser.run("return document.activeElement.parentElement.id") == "words"
+    assert browser.run("return location.hash") == ""  # where the state of the page is
+    assert violations(browser) == []
 
 
 def violations(browser: Browser) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from torch import Tensor, nn
 
@@ -71,3 +73,12 @@ def test_other_words_for_columns_are_understood_and_all_are_listed(run):
 def test_flops_are_named_with_their_factor():
     found = rfcalc.analyze(nn.Linear(4, 2), (4,))
     assert "operations     18: FLOPs, 2 for each multiply-add, and 2 others" in str(found)
+
+
+def test_titles_in_html_lead_to_the_line_that_explains_them(run):
+    text = run("net.py:Net", "--input", "3x16x16", "--format", "html").output
+    links = dict(re.findall(r'<a href="#([^"]+)">([^<]+)</a>', text))
+    assert links == {"rfcalc-stride": "stride", "rfcalc-start": "start", "rfcalc-whole": "field"}
+    for name in links:
+        assert re.search(rf'<li id="{name}">{name.removeprefix("rfcalc-")}: ', text)
+    assert re.findall(r"<th[^>]*> *([^< ]+) *</th>", text)[:2] == ["#", "layer"]

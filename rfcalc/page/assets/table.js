@@ -56,6 +56,19 @@ function columnsOf(model, inputOf) {
   ];
 }
 
+/** What a column means, of those that the page explains. */
+function meaningOf(key) {
+  return document.getElementById(`word-${key}`)?.nextElementSibling.textContent ?? null;
+}
+
+/** Opens the meanings of the columns and goes there. */
+function showWords() {
+  const words = document.getElementById("words");
+  words.open = true;
+  words.querySelector("summary").focus();
+  words.scrollIntoView();
+}
+
 class LayerTable {
   constructor(view) {
     this.view = view;
@@ -103,7 +116,16 @@ class LayerTable {
       "section",
       { class: "table-panel panel", "aria-label": view.label("Layers") },
       el("h2", {}, "Layers"),
-      el("div", { class: "row tools" }, this.filter, this.kind, this.changedChoice, this.differingChoice, this.number),
+      el(
+        "div",
+        { class: "row tools" },
+        this.filter,
+        this.kind,
+        this.changedChoice,
+        this.differingChoice,
+        this.number,
+        el("button", { type: "button", class: "link", onclick: showWords }, "What the columns mean"),
+      ),
       this.scroll,
     );
     this.listen();
@@ -249,7 +271,13 @@ class LayerTable {
           },
           el(
             "button",
-            { type: "button", class: "sort", "data-key": key, onclick: () => this.sortBy(key) },
+            {
+              type: "button",
+              class: "sort",
+              "data-key": key,
+              title: meaningOf(key),
+              onclick: () => this.sortBy(key),
+            },
             title,
             el("span", { "aria-hidden": "true" }, arrow),
           ),

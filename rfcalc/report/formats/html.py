@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from html import escape as escape_markup
 
 from tabulate import tabulate
 
-from rfcalc.report.document import Report, Section, Table
+from rfcalc.report.document import Report, Section, Table, Word
 from rfcalc.report.text import clean
 
 _STYLE = """\
@@ -30,31 +32,44 @@ def render(report: Report) -> str:
 def fragment(report: Report) -> str:
     """The report without a page around it."""
     blocks = [f"<h1>{escape(report.title)}</h1>"]
+    words = {title: anchor(note) for note in reversed(report.notes) if isinstance(note, Word) for title in note.titles}
     for section in report.sections:
-        blocks += _section(section)
+        blocks += _section(section, words)
     if report.notes:
-        items = "\n".join(f"<li>{escape(note)}</li>" for note in report.notes)
-        blocks.append(f"<ul>\n{items}\n</ul>")
+        blocks.append("\n".join(("<ul>", *map(_note, report.notes), "</ul>")))
     return "\n".join(blocks) + "\n"
 
 
-def _section(section: Section) -> list[str]:
+def anchor(note: Word) -> str:
+    """What a link to the meaning of a word leads to: the same for the same word in all reports of one notebook."""
+    return "rfcalc-" + "-".join(re.findall(r"\w+", note.partition(":")[0]))
+
+
+def _note(note: str) -> str:
+    return f'<li id="{anchor(note)}">{escape(note)}</li>' if isinstance(note, Word) else f"<li>{escape(note)}</li>"
+
+
+def _section(section: Section, words: Mapping[str, str]) -> list[str]:
     blocks = [f"<h2>{escape(section.title)}</h2>"] if section.title else []
     if section.facts:
         rows = "\n".join(f"<dt>{escape(label)}</dt><dd>{escape(value)}</dd>" for label, value in section.facts)
         blocks.append(f"<dl>\n{rows}\n</dl>")
     if section.table is not None:
-        blocks.append(_table(section.table))
+        blocks.append(_table(section.table, words))
     return blocks
 
 
-def _table(table: Table) -> str:
-    # The format "html" escapes what is in the cells.
+def _table(table: Table, words: Mapping[str, str]) -> str:
+    """A table in which the title of a column leads to what it means, where that is told below."""
+
+    def head(title: str) -> str:
+        return f'<a href="#{words[title]}">{escape(title)}</a>' if title in words else escape(title)
+
     return str(
         tabulate(
-            [[clean(text) for text in row] for row in table.texts()],
-            headers=[column.title for column in table.columns],
-            tablefmt="html",
+            [[escape(text) for text in row] for row in table.texts()],
+            headers=[head(column.title) for column in table.columns],
+            tablefmt="unsafehtml",
             colalign=["right" if column.right else "left" for column in table.columns],
             disable_numparse=True,
         )
