@@ -131,13 +131,26 @@ class SourceFields:
         return [self.graph[ident] for ident in walk.bits(flags)]
 
     def _misaligned(self, rows: Sequence[AxisSummary]) -> tuple[Misalignment, ...]:
-        found = []
-        for axis, row in zip(self.source.axes, rows, strict=True):
-            for ident in walk.bits(row.misaligned):
-                clash = self.clashes[axis][ident]
-                branches = tuple((_number(stride), _number(offset)) for stride, offset in clash.windows)
-                found.append(Misalignment(self.graph[ident].name, axis, branches))  # type: ignore[arg-type]
-        return tuple(found)
+        return tuple(
+            [
+                self._misalignment(axis, ident)
+                for axis, row in zip(self.source.axes, rows, strict=True)
+                for ident in walk.bits(row.misaligned)
+            ]
+        )
+
+    def _misalignment(self, axis: str, ident: int) -> Misalignment:
+        """What is not aligned at a join: made once, for all layers that come after it."""
+        found = self._joins.get((axis, ident))
+        if found is None:
+            windows = self.clashes[axis][ident].windows
+            branches = tuple([(_number(stride), _number(offset)) for stride, offset in windows])
+            found = self._joins[axis, ident] = Misalignment(self.graph[ident].name, axis, branches)  # type: ignore[arg-type]
+        return found
+
+    @cached_property
+    def _joins(self) -> dict[tuple[str, int], Misalignment]:
+        return {}
 
 
 def analyse_source(

@@ -91,8 +91,11 @@ class Line(Intervals):
         """The same line with so many positions stored, and with another motion."""
         if self.motion == moved and self.length == length:
             return self
+        return self.remembered(("stored", length, moved), lambda own: own._stored(length, moved))
+
+    def _stored(self, length: int, moved: Motion | None) -> Line:
         lo, hi = np.broadcast_to(self.lo, length), np.broadcast_to(self.hi, length)
-        return self.remembered(("stored", length, moved), lambda own: Line(own.shape[0], lo, hi, moved, own.pattern))
+        return Line(self.shape[0], lo, hi, moved, self.pattern)
 
 
 class Even(Line):
@@ -315,21 +318,31 @@ def _have_one_shape(one: Intervals, other: Intervals) -> bool:
 
 
 def _is_like(one: Intervals, other: Intervals) -> bool:
-    if isinstance(one, Lined) and isinstance(other, Lined):
-        return one.axis == other.axis and one.across == other.across and one.runs == other.runs
-    if type(one) is Intervals and type(other) is Intervals:
-        same = one.lo is other.lo and one.hi is other.hi and one.places is other.places
-        return same and one.motions == other.motions
-    return one is other
+    return one is other or (_likeness(one) == _likeness(other) and _move_alike(one, other))
+
+
+def _likeness(field: Intervals) -> tuple[Any, ...]:
+    """What two fields must have in common to be known to be the same."""
+    if isinstance(field, Lined):
+        return field.axis, field.across, field.runs
+    return (id(field.lo), id(field.hi), id(field.places)) if type(field) is Intervals else (id(field),)
+
+
+def _move_alike(one: Intervals, other: Intervals) -> bool:
+    """Whether two fields with as much in common are the same; lines say how they move."""
+    return isinstance(one, Lined) or one.motions == other.motions
 
 
 def distinct(parts: Parts) -> Parts:
     """The parts of one shape without those that are known to be as one before."""
-    found: list[Intervals] = []
+    kept: list[Intervals] = []
+    found: dict[tuple[Any, ...], list[Intervals]] = {}
     for part in parts:
-        if not any(_is_like(other, part) for other in found):
-            found.append(part)
-    return tuple(found) if len(found) < len(parts) else parts
+        alike = found.setdefault(_likeness(part), [])
+        if not any(_move_alike(other, part) for other in alike):
+            alike.append(part)
+            kept.append(part)
+    return tuple(kept) if len(kept) < len(parts) else parts
 
 
 def hull(field: Lined) -> Line:

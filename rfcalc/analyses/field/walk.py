@@ -187,11 +187,14 @@ class _Axis:
             return None
         axis = places[0].axis
         shapes = {size: (*shape[:axis], size, *shape[axis + 1 :]) for size in {place.size for place in places}}
+        plain = not (record.inexact or record.decided)
         arrived = [
-            self._through(record, state, self.plans.without_last(steps), shapes[place.size], False)
+            state
+            if plain and len(steps) == 1 and state.sight.full[0].shape == shapes[place.size]
+            else self._through(record, state, self.plans.without_last(steps), shapes[place.size], False)
             for (state, steps), place in zip(found, places, strict=True)
         ]
-        if any(len(state.full) > 1 or len(state.local) > 1 for state in arrived):
+        if any(len(state.sight.full) > 1 or len(state.sight.local) > 1 for state in arrived):
             return None
         pairs = list(zip(arrived, places, strict=True))
         full = self._merged((joins.concatenate([(state.full[0], place) for state, place in pairs], shape, axis),))
