@@ -91,8 +91,8 @@ class SourceFields:
             context=tuple([record.name for record in self._flagged(context)]) if context else (),
             reasons=tuple([f"{one.name}: {one.inexact}" for one in self._flagged(inexact)]) if inexact else (),
             misaligned=self._misaligned(rows) if misaligned else (),
-            masked=any(record.masked for record in self._flagged(masked)),
-            leans=tuple(dict.fromkeys([name for record in self._flagged(masked) for name in record.leans])),
+            masked=bool(masked & self._masking),
+            leans=self._leans(masked),
             places=any(row.places for row in rows),
             reach=tuple([face.reach for face in faces]) if has_window else None,
         )
@@ -125,6 +125,21 @@ class SourceFields:
     def _extents(self) -> tuple[int, ...]:
         shape = self.graph[self.source.ref.node].outputs[self.source.ref.output].shape
         return tuple([shape[axis] for axis in self.source.axes.values()])
+
+    @cached_property
+    def _masking(self) -> int:
+        """The nodes in which a mask decides what is read, as a bit set."""
+        return sum([1 << record.id for record in self.graph if record.masked])
+
+    @cached_property
+    def _leaning(self) -> int:
+        """The nodes in which numbers of a buffer do."""
+        return sum([1 << record.id for record in self.graph if record.leans])
+
+    def _leans(self, flags: int) -> tuple[str, ...]:
+        """The buffers whose numbers decide in the nodes of a bit set."""
+        found = self._flagged(flags & self._leaning)
+        return tuple(dict.fromkeys([name for record in found for name in record.leans]))
 
     def _flagged(self, flags: int) -> list[Node]:
         """The nodes in a bit set, in execution order."""

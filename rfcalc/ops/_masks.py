@@ -33,7 +33,13 @@ def known_zero(operand: Any) -> Mask:
     value = operand.value()
     if value is None and operand.anew is not None:
         return _zero_anyhow(operand.numbers(), operand.anew())
-    return None if value is None else _some(value == 0)
+    return None if value is None else _zeros_of(value)
+
+
+def _zeros_of(value: Any) -> Mask:
+    """Where numbers are 0; in one element where all are, so that what is made of it stays small."""
+    found = _some(value == 0)
+    return everywhere(found.ndim) if found is not None and found.all() else found
 
 
 def _zero_anyhow(numbers: Mask, others: Mask) -> Mask:

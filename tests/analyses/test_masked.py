@@ -115,15 +115,24 @@ def test_any_mask_over_any_field(seed: int, steps: Sequence[reads.Step], holes: 
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(0, 1 << 30), st.booleans(), st.sampled_from([(5, 6), (4, 1, 5, 6), (1, 3, 1, 6)]))
-def test_keys_are_contracted_by_patterns_of_rows(seed: int, holes: bool, extents: tuple[int, ...]) -> None:
+@given(
+    st.integers(0, 1 << 30),
+    st.booleans(),
+    st.sampled_from([(5, 6), (4, 1, 5, 6), (1, 3, 1, 6)]),
+    st.sampled_from([(0, 3), (0, 2), (2, 3), (0, 1, 2, 3), (1,)]),
+    st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]),
+)
+def test_keys_are_contracted_by_patterns_of_rows(
+    seed: int, holes: bool, extents: tuple[int, ...], axes: tuple[int, ...], closed: float
+) -> None:
     rng = np.random.default_rng(seed)
+    keys = field(rng, axes, holes=holes)
     values = Intervals(
         (4, 3, 6, 2),
-        *[getattr(field(rng, (0, 3), holes=holes), end).swapaxes(-1, -2) for end in ("lo", "hi")],
+        *[end.swapaxes(-1, -2)[..., :2] for end in (keys.lo, keys.hi)],
         {0: of_rate(4, (2, 3)), 3: of_rate(2, (1, 0))},
     )
-    masks = Shades({0: rng.random(extents) < 0.5})
+    masks = Shades({0: rng.random(extents) < closed})
 
     made = masked.apply(values, reads.Contract(0), masks)
 

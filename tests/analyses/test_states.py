@@ -260,12 +260,48 @@ def test_blocks_that_see_the_same_are_worked_out_once(monkeypatch: pytest.Monkey
     assert [later - earlier for earlier, later in pairwise(found)] == [0, 0, 0]
 
 
+class StateSpace(nn.Module):
+    """Steps that read all before them, by decays of all pairs of steps of which the mask leaves those before."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.decays = nn.ModuleList([nn.Linear(4, 1) for _ in range(depth)])
+        self.values = nn.ModuleList([nn.Linear(4, 4) for _ in range(depth)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        for decay, value in zip(self.decays, self.values, strict=True):
+            own = decay(x).squeeze(-1).unflatten(1, (2, -1))
+            later = torch.ones(own.shape[-1], own.shape[-1], dtype=torch.bool).triu(1)
+            pairs = (own[..., :, None] - own[..., None, :]).cumsum(-2).masked_fill(later, -torch.inf).exp()
+            held = torch.einsum("bcts,bcsd->bctd", pairs, value(x).unflatten(1, (2, -1)))
+            x = x + torch.cat([held, x.new_zeros(held[:, :1].shape)], 1)[:, :2].flatten(1, 2).cumsum(1)
+        return x
+
+
+@pytest.mark.parametrize("steps", [8, 128], ids=["short", "long"])
+def test_layers_of_a_state_space_are_worked_out_once(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = torch.empty(1, steps, 4, device="meta")
+    found = [worked_out(monkeypatch, layer_graph(StateSpace(n).to("meta").eval(), tokens)) for n in (4, 6, 9)]
+
+    assert [later - earlier for earlier, later in pairwise(found)] == [0, 0]
+
+
+def test_large_arrays_are_kept_for_the_next_layers_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = layer_graph(StateSpace(6).to("meta").eval(), torch.empty(1, 128, 4, device="meta"))
+    kept = worked_out(monkeypatch, graph)
+    expected = Analysis(graph).to_dict()
+    monkeypatch.setattr(walk, "MOST", 0)
+
+    assert worked_out(monkeypatch, graph) > kept
+    assert Analysis(graph).to_dict() == expected
+
+
 def test_equal_parts_of_a_tensor_are_gone_on_with_once(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = graph_of(lambda x: torch.stack([functional.max_pool2d(part, 3) for part in x.chunk(4, 1)]))
     pools = {id(record.reads[0][0].steps) for record in graph if "pool" in record.op}
 
-    # both axes: convolution, a part, poolings, and their places
-    assert worked_out(monkeypatch, graph) == 2 * (1 + 1 + len(pools) + 4)
+    # both axes: convolution, a part, poolings, and the axis along which they are put
+    assert worked_out(monkeypatch, graph) == 2 * (1 + 1 + len(pools) + 1)
 
 
 def test_parts_of_an_axis_that_matters_are_not_alike() -> None:

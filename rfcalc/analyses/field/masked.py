@@ -111,6 +111,22 @@ class Shade:
                 made[:, here] = np.where(patterns, ends[:, here, None], NOTHING).min(-1)[..., row]
         return made[0].reshape(*lead, rows), -made[1].reshape(*lead, rows)
 
+    def each(self, lo: Array, hi: Array) -> tuple[Array, Array]:
+        """What each row sees of keys (axis -2) of which what is seen differs along a last axis, too."""
+        kinds, tables = self.remembered("few patterns", lambda: _few(_patterns(self.seen)))
+        lead, keys, last = np.broadcast_shapes(kinds.shape, lo.shape[:-2]), self.seen.shape[-1], lo.shape[-1]
+        which = spread(kinds, lead).reshape(-1)
+        ends = np.stack([spread(end, (*lead, keys, last)).reshape(-1, keys, last) for end in (lo, -hi)])
+        rows = max([len(row) for _, row in tables])
+        made = np.empty((2, len(which), rows, last), dtype=np.int64)
+        for kind, (patterns, row) in enumerate(tables):
+            here = np.flatnonzero(which == kind)
+            if patterns is None:
+                made[:, here] = ends[:, here].min(-2, keepdims=True)
+            else:
+                made[:, here] = _least_of(ends[:, here], patterns)[:, :, row]
+        return made[0].reshape(*lead, rows, last), -made[1].reshape(*lead, rows, last)
+
 
 class Shades(dict[int, Array]):
     """The masks of a graph, and the shade of each that lies over tensors of a rank."""
@@ -227,7 +243,7 @@ def _laid(
     return Masked(shape, below, shade, motions)
 
 
-def _blocked(field: Intervals, mask: int, shades: Shades) -> Masked | None:
+def _blocked(field: Intervals, mask: int, shades: Shades) -> Intervals | None:
     if 0 in field.shape:
         return None
     field = field.opened()
@@ -235,16 +251,27 @@ def _blocked(field: Intervals, mask: int, shades: Shades) -> Masked | None:
     motions = veiled(field.motions, extents, field.shape)
     if isinstance(field, Masked):
         return _laid(field.shape, field.below, field.shade.also(shade), motions)
-    return _laid(field.shape, (field,), shade, motions)
+    made = _laid(field.shape, (field,), shade, motions)
+    if made is None and shade.seen.shape != extents:  # the mask says the same with fewer elements
+        lo, hi = np.where(shade.seen, field.lo, NOTHING), np.where(shade.seen, field.hi, -NOTHING)
+        return intervals.shrunk(Intervals(field.shape, lo, hi, motions))
+    return made
 
 
 def _contracted(field: Intervals, mask: int, shades: Shades) -> Intervals | None:
     rank = field.rank
-    if field.extents[-1] > 1 or 0 in field.shape:
+    shade, extents = shades.over(mask, rank, least=False), shades.extents(mask, rank)
+    if 0 in field.shape or 0 in extents:
         return None
-    shade, field = shades.over(mask, rank, least=False), field.opened()
-    lo, hi = shade.leaves(field.lo.swapaxes(-1, -2), field.hi.swapaxes(-1, -2))
-    return arrays.contracted(field, shades.extents(mask, rank), lo, hi)
+    field = field.opened()
+    if field.extents[-2] == 1:  # all keys see the same
+        seen = shade.remembered("anywhere", lambda: _least(shade.anywhere((rank - 1,))))
+        lo, hi = np.where(seen, field.lo, NOTHING), np.where(seen, field.hi, -NOTHING)
+    elif field.extents[-1] == 1:
+        lo, hi = shade.leaves(field.lo.swapaxes(-1, -2), field.hi.swapaxes(-1, -2))
+    else:
+        lo, hi = shade.each(field.lo, field.hi)
+    return arrays.contracted(field, extents, lo, hi)
 
 
 def _moved_field(
@@ -309,6 +336,23 @@ def _patterns(seen: Array) -> _Patterns:
         rows, row = distinct(np.packbits(matrix, axis=1))
         tables.append((None if matrix.all() else matrix[rows], row))
     return _Patterns(kinds.reshape(seen.shape[:-2]), tables)
+
+
+def _few(patterns: _Patterns) -> _Patterns:
+    """The same with one matrix where all are alike, and one row where those of each are."""
+    kinds, tables = patterns
+    if all(len({*row.tolist()}) == 1 for _, row in tables):
+        tables = [(rows, row[:1]) for rows, row in tables]
+    return _Patterns(_least(kinds), tables)
+
+
+def _least_of(ends: Array, patterns: Array) -> Array:
+    """The least of the ends (..., keys, last) that each pattern of keys leaves, NOTHING where it leaves none."""
+    made = np.full((*ends.shape[:-2], len(patterns), ends.shape[-1]), NOTHING, dtype=np.int64)
+    for number, pattern in enumerate(patterns):
+        if pattern.any():
+            made[..., number, :] = ends[..., pattern, :].min(-2)
+    return made
 
 
 def distinct(rows: Array) -> tuple[Array, Array]:

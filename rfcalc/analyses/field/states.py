@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 from rfcalc.analyses.field import lines
-from rfcalc.analyses.field.intervals import Intervals
+from rfcalc.analyses.field.intervals import Array, Intervals
 from rfcalc.analyses.field.lines import Lined
 from rfcalc.analyses.field.masked import Masked
 from rfcalc.analyses.field.merging import Parts
@@ -58,6 +58,24 @@ class Sight:
 
 #: Elements of an array that a sight may be remembered with.
 _SHORT = 1 << 13
+
+
+def arrays_of(sight: Sight) -> list[Array]:
+    """The arrays that a sight keeps in memory, beside those of lines."""
+    return [array for part in {*sight.full, *sight.local} for array in _arrays(part)]
+
+
+def _arrays(part: Intervals) -> list[Array]:
+    if isinstance(part, Lined):
+        return []
+    if isinstance(part, Masked):
+        return [_owner(part.shade.seen), *[array for below in part.below for array in _arrays(below)]]
+    places = [place for place in part.places or () if place is not None]
+    return [_owner(array) for array in (part.lo, part.hi, *places)]
+
+
+def _owner(array: Array) -> Array:
+    return array if array.base is None else array.base
 
 
 def _is_short(part: Intervals) -> bool:

@@ -34,7 +34,6 @@ _CONTINUED = frozenset({reads.Window, reads.Transposed, reads.Spans, reads.Pad, 
 _HARMLESS = frozenset({reads.Reshape, reads.Permute, reads.Reduce, reads.Group})
 #: Steps that read several positions along an axis wherever they are.
 MIXING = frozenset({reads.Reduce, reads.Contract})
-_OFTEN = MIXING | {reads.Blocked}
 
 
 class Act:
@@ -95,6 +94,7 @@ class Plans:
         self._continued: dict[int, bool] = {}
         self._heads: dict[int, tuple[reads.Steps, reads.Steps]] = {}
         self._firsts: dict[tuple[Any, ...], reads.Steps] = {}
+        self._alike: dict[int, tuple[reads.Steps, reads.Steps]] = {}
         self._plans: dict[tuple[int, int, Shape, int, int, bool, bool], _Plan] = {}
         self._arrays: dict[tuple[int, int, bool, bool], tuple[Intervals, reads.Step, Intervals]] = {}
 
@@ -131,10 +131,12 @@ class Plans:
         """Steps that do as these to the fields: the first that are equal or cut as much out of an axis that does not
         matter, wherever. Queries, keys and values are cut out so, and masks lie over blocks."""
         first: Any = steps[0] if steps else None
-        kind = type(first)
-        if kind is reads.Slice and not any(part.depends(first.axis) for part in parts):
+        if type(first) is reads.Slice and not any(part.depends(first.axis) for part in parts):
             return self._firsts.setdefault((first.axis, first.out, steps[1:]), steps)
-        return self._firsts.setdefault(steps, steps) if kind in _OFTEN else steps
+        found = self._alike.get(id(steps))
+        if found is None:
+            found = self._alike[id(steps)] = steps, self._firsts.setdefault(steps, steps)
+        return found[1]
 
     def without_last(self, steps: reads.Steps) -> reads.Steps:
         """All steps but the last, one object for one read."""

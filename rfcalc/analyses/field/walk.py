@@ -7,17 +7,18 @@ the number of reads and the extents of the axes, not with paths or pixels.
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from rfcalc import reads
 from rfcalc.analyses.field import intervals, joins, lines, motion, stepping
-from rfcalc.analyses.field.intervals import Intervals
+from rfcalc.analyses.field.intervals import Array, Intervals
 from rfcalc.analyses.field.lines import Lined
 from rfcalc.analyses.field.merging import Parts, whole
-from rfcalc.analyses.field.states import Sight, State
+from rfcalc.analyses.field.states import Sight, State, arrays_of
 from rfcalc.analyses.field.windows import Pace, Paces, pace_of
 from rfcalc.graph import LayerGraph, Node, Ref
 
@@ -29,6 +30,9 @@ class Clash:
     node: int
     windows: Paces
 
+
+#: Numbers in large arrays that are kept for layers that see the same, at most: 128 MB.
+MOST = 1 << 24
 
 #: What one output sees along each of several axes.
 Row: TypeAlias = tuple[State | None, ...]
@@ -81,7 +85,8 @@ class _Walk:
         self.nothing: Row = (None,) * len(starts)
         self.plans = stepping.Plans(graph.masks)
         settled = {extent: _Settled(extent) for extent in extents}
-        self.axes = [_Axis(extent, self.plans, settled[extent]) for extent in extents]
+        kept = _Kept()
+        self.axes = [_Axis(extent, self.plans, settled[extent], kept) for extent in extents]
 
     def run(self) -> Walks:
         records = [record for record in self.graph if self.keep is None or record.id in self.keep]
@@ -136,32 +141,65 @@ def _ends(records: Sequence[Node]) -> dict[int, list[int]]:
 
 
 class _Settled:
-    """What is the same for all elements, of which there is one sight for all tensors of a shape: deep networks come to
-    see the whole image again and again, each time by another way."""
+    """Sights that deep networks come to have again and again, each time by another way: of those that are the same for
+    all elements, or differ along one axis without a pattern, there is one for all tensors of a shape."""
 
     def __init__(self, extent: int) -> None:
         self.everything = lines.line_of(intervals.everything((1,), extent))
-        self._sights: dict[tuple[int, ...], Sight] = {}
+        self._sights: dict[tuple[Any, ...], Sight] = {}
 
     def one(self, sight: Sight) -> Sight:
-        """The sight, or the one before that is equal, where all elements see the same."""
+        """The sight, or the one before that is equal."""
         parts = sight.full + sight.local
         if len(parts) != 2:
             return sight
-        key = sight.shape
+        key: tuple[Any, ...] = sight.shape
         for part in parts:
-            if not isinstance(part, Lined) or not part.is_constant:
+            if not isinstance(part, Lined) or part.across >= 0:
                 return sight
-            key = (*key, int(part.line.lo[0]), int(part.line.hi[0]))
+            line = part.line
+            if part.is_constant:
+                key = (*key, int(line.lo[0]), int(line.hi[0]))
+            elif line.pattern is None and motion.rate_of(line.motion) is None:
+                key = (*key, part.axis, line.motion, line.lo.tobytes(), line.hi.tobytes())
+            else:
+                return sight
         return self._sights.setdefault(key, sight)
+
+
+class _Kept:
+    """What has been made of sights: of what is short as long as the sight lives, of large arrays the last few."""
+
+    def __init__(self) -> None:
+        self._large: deque[tuple[Sight, Any, list[Array]]] = deque()
+        self._arrays: Counter[int] = Counter()  #: by how many each array is held
+        self._held = 0
+
+    def keep(self, sight: Sight, key: Any, value: Any, made: Sight | None) -> None:
+        """Remember a value with the sight, which was made of it."""
+        sight.known[key] = value
+        if made is None or made.is_short:
+            return
+        arrays = arrays_of(made)
+        self._large.append((sight, key, arrays))
+        for array in arrays:
+            self._held += 0 if self._arrays[id(array)] else array.size
+            self._arrays[id(array)] += 1
+        while self._held > MOST:
+            old, gone, arrays = self._large.popleft()
+            old.known.pop(gone, None)
+            for array in arrays:
+                self._arrays[id(array)] -= 1
+                self._held -= 0 if self._arrays[id(array)] else array.size
 
 
 class _Axis:
     """How states become those of the next node, along one axis of the source."""
 
-    def __init__(self, extent: int, plans: stepping.Plans, settled: _Settled) -> None:
+    def __init__(self, extent: int, plans: stepping.Plans, settled: _Settled, kept: _Kept) -> None:
         self.extent = extent
         self.plans = plans
+        self.kept = kept
         self.clashes: dict[int, Clash] = {}
         self.settled = settled
 
@@ -223,9 +261,13 @@ class _Axis:
         known: tuple[Sight | None, bool] | None = sight.known.get(key)
         if known is None:
             same = self.plans.same(sight.full + sight.local, steps)
-            known = (self._seen if same is steps else self._remembered)(record, sight, same, shape, alone)
-            if known[0] is None or known[0].is_short:
-                sight.known[key] = known
+            if same is steps:
+                known = self._seen(record, sight, steps, shape, alone)
+                self.kept.keep(sight, key, known, known[0])
+            else:
+                known = self._remembered(record, sight, same, shape, alone)
+                if known[0] is None or known[0].is_short:
+                    sight.known[key] = known
         return known
 
     def _seen(
@@ -288,8 +330,7 @@ class _Axis:
         joined: tuple[Sight | int, Paces] | None = oldest.known.get(key)
         if joined is None:
             joined = self._union(sights)
-            if isinstance(joined[0], int) or joined[0].is_short:
-                oldest.known[key] = joined
+            self.kept.keep(oldest, key, joined, None if isinstance(joined[0], int) else joined[0])
         made, clash = joined[0], joined[1] if branches else ()
         return self._flagged(record, arrived, sights[made] if isinstance(made, int) else made, clash)
 
@@ -300,7 +341,7 @@ class _Axis:
         merged, local = joins.merge_both(every, own)
         full = self._merged(merged)
         alike = [number for number, sight in enumerate(sights) if sight.is_as(full, local)]
-        made = min(alike, key=lambda number: sights[number].age) if alike else Sight(full, local)
+        made = min(alike, key=lambda number: sights[number].age) if alike else self.settled.one(Sight(full, local))
         return made, _clash(sights)
 
     def _flagged(self, record: Node, arrived: Sequence[State], sight: Sight, clash: Paces) -> State:
