@@ -240,9 +240,36 @@ def test_a_mask_is_looked_at_once_for_all_fields(monkeypatch: pytest.MonkeyPatch
 def test_rows_are_told_apart_by_all_their_numbers() -> None:
     rows = np.array([[1, 2], [1, 2], [1, 3], [1, 2], [0, 2]])
 
-    first, which = masked.distinct(rows)
+    first, which = intervals.distinct(rows)
 
     assert (first.tolist(), which.tolist()) == ([0, 2, 4], [0, 0, 1, 0, 2])
+
+
+@pytest.mark.parametrize("length", [5, 64, 65, 300])
+@pytest.mark.parametrize("width", [1, 3])
+def test_rows_are_told_apart_and_put_in_order_as_numpy_does(length: int, width: int) -> None:
+    for turn in range(5):
+        rng = np.random.default_rng(turn)
+        rows = rng.choice([-NOTHING, -3, 0, 1, 5, NOTHING], (length, width)).astype(np.int64)
+        _, first, kinds = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+
+        found, which = intervals.ordered(rows)
+
+        assert found.tolist() == first.tolist()
+        assert which.tolist() == kinds.reshape(-1).tolist()
+        came, place = intervals.distinct(rows)
+        assert came.tolist() == sorted(first)
+        assert np.array_equal(rows[came][place], rows)
+
+
+def test_rows_with_one_number_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intervals, "_weights", lambda length: np.zeros(length, dtype=np.int64))
+    rows = np.arange(200).reshape(100, 2) // 7
+
+    first, which = intervals.distinct(rows)
+
+    assert np.array_equal(rows[first][which], rows)
+    assert len(first) > 1
 
 
 def test_a_masked_field_is_broadcast_like_any() -> None:

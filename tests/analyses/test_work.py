@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from rfcalc.analyses.analysis import Analysis
-from rfcalc.analyses.field import arrays, intervals, stepping
+from rfcalc.analyses.field import arrays, intervals, merging, stepping
 from rfcalc.api import layer_graph
 from rfcalc.graph import LayerGraph
 
@@ -94,3 +94,35 @@ def test_what_no_layer_reads_any_more_is_forgotten():
     few, many = (peak(graph_of(chain(depth), side, side)) for depth in (5, 45))
 
     assert many - few < 20 * side * 8  # of forty layers, each with two arrays of that length
+
+
+class Windows(nn.Module):
+    """Attention within windows of the positions of a volume."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+        self.stem = nn.Conv3d(4, 4, 3, padding=1)
+        self.attention = nn.MultiheadAttention(4, 1, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, side = self.stem(x), self.side
+        windows = x.unflatten(2, (-1, side)).unflatten(4, (-1, side)).unflatten(6, (-1, side))
+        tokens = windows.permute(0, 2, 4, 6, 3, 5, 7, 1).flatten(4, 6).flatten(0, 3)
+        return self.attention(tokens, tokens, tokens, need_weights=True)[0]
+
+
+def test_scores_of_windows_take_no_arrays_of_all_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    side, windows = 6, 2
+    graph = layer_graph(Windows(side).to("meta").eval(), torch.empty(1, 4, *[side * windows] * 3, device="meta"))
+    made, union = [], merging._of_arrays
+
+    def noted(fields: Sequence[intervals.Intervals]) -> intervals.Intervals:
+        found = union(fields)
+        made.append(found.lo.size)
+        return found
+
+    monkeypatch.setattr(merging, "_of_arrays", noted)
+
+    assert len(Analysis(graph).ops) > 5
+    assert max(made, default=0) < windows * (side**3) ** 2  # one source axis tells so many windows apart, not scores

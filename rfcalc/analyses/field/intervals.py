@@ -14,6 +14,7 @@ steps (`field.arrays`):
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -130,13 +131,56 @@ def tidy(
     """A field without rows that no position is, or that are as others."""
     kept = {axis: place for axis, place in enumerate(places) if place is not None}
     for axis, place in kept.items():  # before any are found to be alike: rows may differ only in what no position is
-        used, numbers = np.unique(place, return_inverse=True)
-        lo, hi, kept[axis] = lo.take(used, axis), hi.take(used, axis), numbers.reshape(-1)
+        used = np.bincount(place, minlength=lo.shape[axis]) > 0
+        if not used.all():
+            numbers = np.flatnonzero(used)
+            lo, hi, kept[axis] = lo.take(numbers, axis), hi.take(numbers, axis), (np.cumsum(used) - 1)[place]
     for axis, place in kept.items():
         rows = np.concatenate([array.swapaxes(axis, 0).reshape(lo.shape[axis], -1) for array in (lo, hi)], axis=1)
-        first, kinds = np.unique(rows, axis=0, return_index=True, return_inverse=True)[1:]
-        lo, hi, kept[axis] = lo.take(first, axis), hi.take(first, axis), kinds.reshape(-1)[place]
+        first, kinds = ordered(rows)
+        lo, hi, kept[axis] = lo.take(first, axis), hi.take(first, axis), kinds[place]
     return Intervals(shape, lo, hi, motions, any_of([kept.get(axis) for axis in range(len(shape))]))
+
+
+def distinct(rows: Array) -> tuple[Array, Array]:
+    """Where each different row of a matrix comes first, and which of these each row is."""
+    found = _told_apart(rows) if len(rows) > 64 and rows.dtype == np.int64 else None
+    if found is not None:
+        return found
+    codes = np.ascontiguousarray(rows).view(f"V{rows.shape[1] * rows.itemsize}").ravel().tolist()
+    first: dict[bytes, int] = {}
+    places = [first.setdefault(code, at) for at, code in enumerate(codes)]
+    number = {at: kind for kind, at in enumerate(first.values())}
+    return np.array([*first.values()]), np.array([number[at] for at in places])
+
+
+def _told_apart(rows: Array) -> tuple[Array, Array] | None:
+    """The same by one number for each row; None where different rows have the same number."""
+    codes = rows @ _weights(rows.shape[1])  # goes round
+    first, kinds = np.unique(codes, return_index=True, return_inverse=True)[1:]
+    order = np.argsort(first)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    first, kinds = first[order], place[kinds.reshape(-1)]
+    return (first, kinds) if np.array_equal(rows[first][kinds], rows) else None
+
+
+@lru_cache(maxsize=64)
+def _weights(length: int) -> Array:
+    """Odd numbers without a pattern."""
+    return np.random.default_rng(0).integers(-(1 << 62), 1 << 62, length) * 2 + 1
+
+
+def ordered(rows: Array) -> tuple[Array, Array]:
+    """The same, in the order of the rows' numbers."""
+    first, kinds = distinct(rows)
+    if len(first) == 1:
+        return first, kinds
+    few = (rows[first].view(np.uint64) ^ np.uint64(1 << 63)).astype(">u8")  # bytes in the order of the numbers
+    order = sorted(range(len(first)), key=[row.tobytes() for row in few].__getitem__)
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return first[order], place[kinds]
 
 
 def by_rows(field: Intervals) -> Intervals:

@@ -17,7 +17,7 @@ import numpy as np
 from rfcalc import reads
 from rfcalc.analyses.field import arrays, intervals
 from rfcalc.analyses.field.arrays import spread
-from rfcalc.analyses.field.intervals import NOTHING, Array, Intervals
+from rfcalc.analyses.field.intervals import NOTHING, Array, Intervals, distinct
 from rfcalc.analyses.field.motion import Motion, after_reshape, telling, veiled
 
 T = TypeVar("T")
@@ -353,12 +353,3 @@ def _least_of(ends: Array, patterns: Array) -> Array:
         if pattern.any():
             made[..., number, :] = ends[..., pattern, :].min(-2)
     return made
-
-
-def distinct(rows: Array) -> tuple[Array, Array]:
-    """Where each different row of a matrix comes first, and which of these each row is."""
-    codes = np.ascontiguousarray(rows).view(f"V{rows.shape[1] * rows.itemsize}").ravel().tolist()
-    first: dict[bytes, int] = {}
-    places = [first.setdefault(code, at) for at, code in enumerate(codes)]
-    number = {at: kind for kind, at in enumerate(first.values())}
-    return np.array([*first.values()]), np.array([number[at] for at in places])

@@ -9,8 +9,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from rfcalc.analyses.field.intervals import NOTHING, Array, Intervals, Places, by_rows, shrunk, tidy
-from rfcalc.analyses.field.masked import Masked, distinct
+from rfcalc.analyses.field.intervals import NOTHING, Array, Intervals, Places, by_rows, distinct, shrunk, tidy
+from rfcalc.analyses.field.masked import Masked
 from rfcalc.analyses.field.motion import Digit, Motion, Piece, is_known, rate_of, still, together, unknown
 from rfcalc.reads import Place
 
@@ -188,8 +188,17 @@ def whole(parts: Parts) -> Intervals:
 
 
 def moves(parts: Parts) -> bool:
-    """Whether all parts move together along an axis, so that their union has a window."""
-    return any((rate_of(motion) or (0, 0))[1] for motion in common_motions(parts, parts[0].shape).values())
+    """Whether all parts move together along one axis, so that their union may have a window.
+
+    Where they do along several, it has none unless one part sees all that they see together, and moves as it does.
+    """
+    motions = common_motions(parts, parts[0].shape)
+    if not any((rate_of(motion) or (0, 0))[1] for motion in motions.values()):
+        return False
+    if len(motions) == 1 or any(isinstance(part, Masked) for part in parts):
+        return True
+    extents = [part.extents for part in parts]
+    return tuple(map(max, zip(*extents, strict=True))) in extents
 
 
 def kinds(parts: Parts) -> Intervals:

@@ -193,8 +193,9 @@ def _counted(indices: tuple[int, ...]) -> tuple[tuple[int, int], ...] | None:
 
 def _of_pieces(pieces: Sequence[Piece], indices: Sequence[int]) -> Motion:
     """Positions of an axis that was put together: as they were, where they all lie in one piece."""
+    first, last = min(indices, default=0), max(indices, default=-1)
     for piece in pieces:
-        if indices and all(piece.start <= index < piece.stop for index in indices):
+        if first <= last and piece.start <= first and last < piece.stop:
             inside = [index - piece.start for index in indices]
             if inside == list(range(extent_of(piece.motion))):
                 return piece.motion
