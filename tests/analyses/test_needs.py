@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 import rfcalc
 from rfcalc.analyses.analysis import Analysis
+from rfcalc.analyses.needs import masks
 from rfcalc.analyses.needs import walk as walking
 from rfcalc.analyses.needs.asked import wanted
 from rfcalc.analyses.needs.extents import patches
@@ -203,3 +204,22 @@ def test_sizes_where_a_unit_stands_alone():
 
     assert a.needs(3)[-1].size == forward(a, "3", "input") == (7, 7)
     assert a.needs(3)[0].size == (3, 3)
+
+
+def test_what_a_mask_leaves_is_worked_out_once_for_windows_that_it_cuts_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    swin = pytest.importorskip("torchvision.models.swin_transformer")
+    seen, hull = [], masks._hull
+    monkeypatch.setattr(masks, "_hull", lambda *args: seen.append(args) or hull(*args))
+
+    def looked_at(side: int) -> int:
+        blocks = [swin.SwinTransformerBlock(4, 1, [4, 4], shift) for shift in ([2, 2], [0, 0], [2, 2])]
+        with torch.device("meta"):
+            found = rfcalc.analyze(nn.Sequential(*blocks).to("meta").eval(), torch.empty(1, side, side, 4))
+        seen.clear()
+        assert found.needs(len(found.layers))
+        return len(seen)
+
+    few, many = looked_at(16), looked_at(32)
+
+    assert few > 0
+    assert many < 2.5 * few  # of windows there are four times as many

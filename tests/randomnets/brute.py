@@ -114,9 +114,7 @@ def _sources(net: Net, graph: LayerGraph, seed: int) -> list[int]:
     return [*range(net.inputs), *([inner] if apart and seed % 3 == 0 and not net.rewrites else [])]
 
 
-def _check_source(
-    net: Net, inputs: Sequence[torch.Tensor], graph: LayerGraph, source: int, result: Outcome
-) -> None:
+def _check_source(net: Net, inputs: Sequence[torch.Tensor], graph: LayerGraph, source: int, result: Outcome) -> None:
     outputs = graph.outputs
     copied = graph[outputs[source].node]
     ref = Ref(source) if source < net.inputs else copied.inputs[0]

@@ -111,9 +111,7 @@ def test_shared_weights_are_counted_once_and_belong_to_their_first_owner():
 
 
 def test_tied_embedding_and_unused_parameters():
-    model = Net(
-        lambda m, i: m.out(m.embed(i)), embed=nn.Embedding(10, 4), out=nn.Linear(4, 10), spare=nn.Linear(3, 2)
-    )
+    model = Net(lambda m, i: m.out(m.embed(i)), embed=nn.Embedding(10, 4), out=nn.Linear(4, 10), spare=nn.Linear(3, 2))
     model.out.weight = model.embed.weight
     model.spare.bias.requires_grad_(False)
     a = rfcalc.analyze(model, torch.randint(0, 10, (1, 5)))

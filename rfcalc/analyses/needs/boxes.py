@@ -220,7 +220,15 @@ _BACK: dict[type, _Back] = {
 # --- several together -------------------------------------------------------------------------------------------------
 
 
-def together(boxes: Sequence[Box]) -> list[Box]:
+class Flats(dict[Digits, Span]):
+    """Digits as one, made once for each."""
+
+    def __missing__(self, digits: Digits) -> Span:
+        made = self[digits] = flat(digits)
+        return made
+
+
+def together(boxes: Sequence[Box], flats: Flats) -> list[Box]:
     """What is used by several ways, in few boxes: one for all that use the same of what all units use alike."""
     some = list(dict.fromkeys(boxes))
     if len(some) == 1:
@@ -231,7 +239,7 @@ def together(boxes: Sequence[Box]) -> list[Box]:
         groups.setdefault((box.side, *[_kind(digits) for digits in box.axes]), []).append(box)
     found = [_hull(group) for group in groups.values()]
     if any(box.side for box in found):
-        found = _closed(found)
+        found = _closed(found, flats)
     kept: list[Box] = []
     for at, box in enumerate(found):
         others = [*kept, *found[at + 1 :]]
@@ -245,12 +253,12 @@ def _few(boxes: Sequence[Box], side: int) -> list[Box]:
     return own if len(own) <= MOST else [_hull(own)]
 
 
-def _closed(boxes: list[Box]) -> list[Box]:
+def _closed(boxes: list[Box], flats: Flats) -> list[Box]:
     """The boxes, those that touch as one."""
     done: list[Box] = []
     while boxes:
         box = boxes.pop()
-        other = next((own for own in boxes if _touch(box, own)), None)
+        other = next((own for own in boxes if _touch(box, own, flats)), None)
         if other is None:
             done.append(box)
         else:
@@ -259,7 +267,7 @@ def _closed(boxes: list[Box]) -> list[Box]:
     return done
 
 
-def _touch(one: Box, other: Box) -> bool:
+def _touch(one: Box, other: Box, flats: Flats) -> bool:
     """Whether what each unit uses in two boxes is one box: they differ along one axis, and there one goes on where the
     other ends."""
     both = _units(one) & _units(other)
@@ -267,7 +275,7 @@ def _touch(one: Box, other: Box) -> bool:
     for own, its in zip(one.axes, other.axes, strict=True):
         if own == its:
             continue
-        (lo, hi), (low, high) = flat(own).ends, flat(its).ends
+        (lo, hi), (low, high) = flats[own].ends, flats[its].ends
         if bool((both & ((lo != low) | (hi != high))).any()):
             differing += 1
             if differing > 1 or bool((both & (np.maximum(lo, low) > np.minimum(hi, high) + 1)).any()):

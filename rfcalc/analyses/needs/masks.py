@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from rfcalc.analyses.field.intervals import distinct
 from rfcalc.analyses.needs.spans import GONE, Array, Digits, Span, halves, same
 
 #: So many different boxes are looked at one by one, at most; what is left out of more stays in.
 MOST = 1 << 14
-_NUMBERS = 1 << 22
+_NUMBERS = 1 << 12
 
 
 class Masks:
@@ -114,17 +115,32 @@ def _hulls(free: Array, ends: Sequence[tuple[Array, Array]]) -> tuple[list[Array
     if len(wide) <= 1:
         lo, hi = _along_one(free, lo, hi, wide[0] if wide else 0)
     else:
-        columns = np.stack([*lo, *hi])
+        kinds, kind = _kinds(free, [at for at in range(len(lo)) if at not in wide], lo)
+        columns = np.stack([kind, *[lo[at] for at in wide], *[hi[at] for at in wide]])
         first, which = _different(columns)
         if len(first) > MOST:
             return None
-        hulls = np.array([_hull(free, box) for box in columns[:, first].T.tolist()]).T[:, which]
-        lo, hi = list(hulls[: len(lo)]), list(hulls[len(lo) :])
-    gone |= lo[0] > hi[0]
+        found = [_hull(kinds[box[0]], box[1:]) for box in columns[:, first].T.tolist()]
+        hulls = np.array(found).T[:, which]
+        for at, low, high in zip(wide, hulls, hulls[len(wide) :], strict=False):
+            lo[at], hi[at] = low, high
+    gone |= lo[wide[0] if wide else 0] > hi[wide[0] if wide else 0]
     return (
         [np.where(gone, GONE, part).reshape(shape) for part in lo],
         [np.where(gone, -GONE, part).reshape(shape) for part in hi],
     )
+
+
+def _kinds(free: Array, alone: Sequence[int], places: Sequence[Array]) -> tuple[Array, Array]:
+    """The different ones of what is free at places along these axes, and which of them each box meets."""
+    extents = [free.shape[axis] for axis in alone]
+    others = [axis for axis in range(free.ndim) if axis not in alone]
+    turned = free.transpose(*alone, *others).reshape(-1, *[free.shape[axis] for axis in others])
+    first, kinds = distinct(np.packbits(turned.reshape(len(turned), -1), axis=1))
+    at = np.zeros_like(places[0])
+    for axis, extent in zip(alone, extents, strict=True):
+        at = at * extent + places[axis]
+    return turned[first], kinds[at]
 
 
 def _along_one(free: Array, lo: list[Array], hi: list[Array], axis: int) -> tuple[list[Array], list[Array]]:
@@ -148,7 +164,7 @@ def _different(boxes: Array) -> tuple[Array, Array]:
         least = int(row.min())
         extent = int(row.max()) - least + 1
         number, count = number * extent + (row - least), count * extent
-        if count > _NUMBERS:  # most differ in few ways
+        if count > 4 * len(number) + _NUMBERS:  # most differ in few ways
             _, number = np.unique(number, return_inverse=True)
             count = int(number.max()) + 1
     last = np.full(count, -1)

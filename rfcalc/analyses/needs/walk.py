@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from rfcalc.analyses.needs.boxes import Box, read_by, together, whole
+from rfcalc.analyses.needs.boxes import Box, Flats, read_by, together, whole
 from rfcalc.analyses.needs.masks import Masks
 from rfcalc.analyses.needs.spans import Digits, same, units
 from rfcalc.graph import LayerGraph, Node, Ref
@@ -33,7 +33,7 @@ def one_box(shape: Sequence[int], positions: Positions) -> Box:
 def walk(graph: LayerGraph, ref: Ref, box: Box, wanted: Collection[int]) -> dict[int, list[Box]]:
     """What is used of the first output of each wanted node, where anything is."""
     found: dict[int, list[Box]] = {}
-    masks = Masks(graph.masks)
+    masks, flats = Masks(graph.masks), Flats()
     ahead: dict[int, dict[int, list[Box]]] = {ref.node: {ref.output: [box]}}
     for ident in sorted(graph.ancestors([ref.node]) | {ref.node}, reverse=True):
         asked = ahead.pop(ident, None)
@@ -41,7 +41,7 @@ def walk(graph: LayerGraph, ref: Ref, box: Box, wanted: Collection[int]) -> dict
             continue
         record = graph[ident]
         for output, boxes in asked.items():
-            merged = together(boxes) if len(boxes) > 1 else boxes
+            merged = together(boxes, flats) if len(boxes) > 1 else boxes
             if output == 0 and ident in wanted:
                 found[ident] = merged
             _read(graph, record, output, merged, ahead, masks)
