@@ -5,6 +5,7 @@ A sweep gives its cases, each with a way to build it and inputs; `main` makes of
 
 from __future__ import annotations
 
+import copy
 import fnmatch
 import gc
 import json
@@ -15,10 +16,10 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import click
 import torch
@@ -26,6 +27,7 @@ from outside_models import without_formula  # beside this file
 from tabulate import tabulate
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import rfcalc
@@ -34,6 +36,10 @@ from rfcalc.errors import RfcalcError
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 LARGEST = 5_000_000_000  #: bytes of weights of a model that torch runs on the CPU, where meta cannot serve
+TRIED = 6  #: ways that are tried on the CPU
+
+
+Build: TypeAlias = Callable[[], nn.Module]
 
 
 class NoInputError(Exception):
@@ -47,7 +53,7 @@ class Case(Protocol):
     role: str
     architecture: str
 
-    def build(self) -> nn.Module: ...
+    def builds(self) -> Iterator[Build]: ...
 
     def inputs(self, model: nn.Module) -> Iterator[dict[str, Any]]: ...
 
@@ -70,72 +76,117 @@ OUTCOMES = {
 
 
 def examined(entry: Case) -> dict[str, Any]:
-    """Everything about one class."""
+    """Everything about one class: the first way to build it and the first inputs that torch runs."""
     found: dict[str, Any] = {"kind": entry.kind, "role": entry.role, "architecture": entry.architecture}
-    try:
-        model = _built(entry)
-        proposed = list(entry.inputs(model))
-    except NoInputError as error:
-        return found | {"outcome": "no input", "words": str(error)}
-    except Exception as error:
-        return found | {"outcome": "not run", "words": f"is not built: {_words(error)}"}
-    refusals = []
-    for inputs in proposed:
-        witness = run_by_torch(entry, model, inputs)
-        if "words" not in witness:
-            found["inputs"] = {name: _told(value) for name, value in inputs.items()}
-            found["torch"] = witness
-            said = analysed(model, inputs, witness)
-            if said["outcome"] == "refused" and witness["on"] == "cpu":  # numbers that it was made with may be missing
-                said = analysed(entry.build(), inputs, witness)
-            elif said["outcome"] == "refused" and not witness.get("masked", True):  # nor does torch run it with a mask
-                said = analysed(model, _unmasked(inputs), witness)
-            if said["outcome"] == "wrong" and witness["on"] == "cpu":
-                said |= _by_data(entry, model, inputs, witness)
-            return found | said
-        refusals.append(witness["words"])
-    return found | {"outcome": "not run", "words": refusals[0]}
+    refusals: list[dict[str, Any]] = []
+    tries = TRIED
+    for place, build in enumerate(entry.builds()):
+        try:
+            model = _built(build, may_store=place == 0)
+            for inputs in entry.inputs(model):
+                witness = on_meta(model, inputs)
+                if "words" in witness and witness["numbers"] and tries:
+                    tries -= 1
+                    witness |= on_cpu(build, inputs, witness)
+                if "macs" in witness:
+                    return found | _held_against(build, model, inputs, witness)
+                refusals.append({"outcome": "not run", "words": witness["words"]})
+        except NoInputError as error:
+            refusals.append({"outcome": "no input", "words": str(error)})
+        except Exception as error:
+            refusals.append({"outcome": "not run", "words": f"is not built: {_words(error)}"})
+    return found | refusals[0]
 
 
-def _built(entry: Case) -> nn.Module:
-    """The model on the meta device; some ask for numbers while they are built."""
+def _held_against(build: Build, model: nn.Module, inputs: dict[str, Any], witness: dict[str, Any]) -> dict[str, Any]:
+    """What rfcalc says of inputs that torch runs."""
+    said = analysed(model, inputs, witness)
+    if said["outcome"] == "refused" and witness["on"] == "cpu":  # numbers that it was made with may be missing
+        said = analysed(build(), inputs, witness)
+    elif said["outcome"] == "refused" and not witness["masked"]:  # nor does torch run it with a mask
+        said = analysed(model, _unmasked(inputs), witness)
+    if said["outcome"] == "wrong" and witness["on"] == "cpu":
+        said |= _by_data(build, inputs, witness)
+    return {"inputs": {name: _told(value) for name, value in inputs.items()}, "torch": witness} | said
+
+
+def _built(build: Build, *, may_store: bool) -> nn.Module:
+    """The model on the meta device; some ask for numbers while they are built, which one that is small may have."""
     try:
         with torch.device("meta"):
-            return entry.build()
+            return build()
     except NoInputError:
         raise
-    except Exception:
-        return entry.build()
+    except Exception as error:
+        if not (may_store and _asks_for_numbers(error)):
+            raise
+        return build()
 
 
-def run_by_torch(entry: Case, model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
-    """What torch's counter says: on the meta device, or else on the CPU.
+def on_meta(model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
+    """What torch's counter says on the meta device, or why it says nothing, and whether numbers are what is missing.
 
-    A mask of ones masks nothing; where its numbers are asked for, the meta device does without it.
+    A mask of ones masks nothing; where its numbers are asked for, the meta device does without it. Products of groups
+    are known there in bfloat16 alone, which changes no count.
     """
     params = sum(parameter.numel() for parameter in model.parameters())
     size = sum(tensor.nbytes for tensor in [*model.parameters(), *model.buffers()])
-    words = ""
-    for given in (inputs, _unmasked(inputs)):
-        try:
-            macs = _counted(model, _on(given, "meta"))
-            return {"params": params, "macs": macs, "on": "meta", "masked": given is inputs}
-        except Exception as error:
-            words = words or _words(error)
-    if size > LARGEST:
-        return {"params": params, "words": f"needs numbers ({words}), and {size / 2**30:.1f} GiB of weights"}
+    errors = []
+    for dtype in (None, torch.bfloat16):
+        for given in (inputs, _unmasked(inputs)):
+            if dtype is not None and (given is inputs or "BFloat16" not in errors[-1][0]):
+                continue
+            try:
+                run = model if dtype is None else copy.deepcopy(model).to(dtype)
+                macs = _counted(run, _on(given, "meta", dtype))
+                return {"params": params, "macs": macs, "on": "meta", "masked": given is inputs}
+            except Exception as error:
+                errors.append((_words(error), _asks_for_numbers(error)))
+    return {"params": params, "bytes": size, "words": errors[0][0], "numbers": any(asks for _, asks in errors)}
+
+
+def _asks_for_numbers(error: Exception) -> bool:
+    """Whether the meta device fails where the CPU may not."""
+    return "meta" in str(error) or isinstance(error, NotImplementedError | AssertionError) or "BFloat16" in str(error)
+
+
+def on_cpu(build: Build, inputs: dict[str, Any], before: dict[str, Any], *, drawn: bool = False) -> dict[str, Any]:
+    """What torch's counter says on the CPU, of weights that are 0, or as they are ``drawn`` when it is built.
+
+    ``before`` is what the meta device said.
+    """
+    if before["bytes"] > LARGEST:
+        return {"words": f"needs numbers ({before['words']}), and {before['bytes'] / 2**30:.1f} GiB of weights"}
     try:
-        real = entry.build()
-        return {"params": params, "macs": _counted(real, inputs), "on": "cpu"}
+        with nullcontext() if drawn else _Zeros():
+            real = build()
+        return {"macs": _counted(real, inputs), "on": "cpu", "masked": True}
     except Exception as error:
-        return {"params": params, "words": _words(error)}
+        return {"words": _words(error)}
     finally:
         gc.collect()
 
 
-def _by_data(entry: Case, model: nn.Module, inputs: dict[str, Any], witness: dict[str, Any]) -> dict[str, Any]:
+_DRAWS = frozenset(
+    [getattr(torch.Tensor, name) for name in ("normal_", "uniform_")]
+    + [getattr(nn.init, name) for name in ("normal_", "uniform_", "trunc_normal_", "kaiming_uniform_")]
+    + [getattr(nn.init, name) for name in ("kaiming_normal_", "xavier_uniform_", "xavier_normal_")]
+)
+
+
+class _Zeros(TorchFunctionMode):
+    """Within it, what would get random numbers gets zeros: to draw them takes longer than a model runs."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _DRAWS:
+            with torch.no_grad():
+                return (args[0] if args else kwargs["tensor"]).zero_()
+        return func(*args, **(kwargs or {}))
+
+
+def _by_data(build: Build, inputs: dict[str, Any], witness: dict[str, Any]) -> dict[str, Any]:
     """Whether torch itself counts otherwise with other weights, as where predicted lengths decide the work."""
-    again = {run_by_torch(entry, model, inputs).get("macs") for _ in range(3)}
+    again = {on_cpu(build, inputs, witness, drawn=True).get("macs") for _ in range(3)}
     if again == {witness["macs"]}:
         return {}
     counts = sorted(again | {witness["macs"]})
@@ -167,8 +218,13 @@ class _Everywhere:
         pass
 
 
-def _on(inputs: dict[str, Any], device: str) -> dict[str, Any]:
-    return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in inputs.items()}
+def _on(inputs: dict[str, Any], device: str, dtype: torch.dtype | None = None) -> dict[str, Any]:
+    """The inputs there, what is no whole number in this type."""
+
+    def moved(value: torch.Tensor) -> torch.Tensor:
+        return value.to(device, dtype if value.is_floating_point() else None)
+
+    return {name: moved(value) if isinstance(value, torch.Tensor) else value for name, value in inputs.items()}
 
 
 def _told(value: Any) -> Any:
@@ -289,15 +345,16 @@ def serve(find: Callable[[str, str, str], Case]) -> None:
 # --- the report -------------------------------------------------------------------------------------------------------
 
 
-def markdown(rows: list[dict[str, Any]], what: str, versions: str, known: int) -> str:
+def markdown(rows: list[dict[str, Any]], what: str, script: str, known: int) -> str:
     """The evidence as a document; ``known`` classes there are in all."""
+    versions = ", ".join(dict.fromkeys(row["with"] for row in rows if "with" in row))
     counts = Counter(row["outcome"] for row in rows)
     run = len(rows) - counts["not run"] - counts["no input"]
     lines = [
         f"# {what}: {counts['agrees']} of the {run} classes that torch runs agree",
         "",
-        f"Written by {versions}, torch {torch.__version__}; {len({row['kind'] for row in rows})} types, {len(rows)}"
-        f" classes of {known:,}.",
+        f"Written by `benchmarks/{script}.py`: {versions}, torch {torch.__version__};"
+        f" {len({row['kind'] for row in rows})} types, {len(rows)} classes of {known:,}.",
         "",
         tabulate(
             [[name, counts[name], meaning] for name, meaning in OUTCOMES.items()],
@@ -331,10 +388,23 @@ def _table(rows: list[dict[str, Any]]) -> str:
     return tabulate(body, head, tablefmt="github", disable_numparse=True, colalign=("left", "left", *["right"] * 4))
 
 
+def _ordered(stored: Iterable[tuple[str, str]], known: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Type by type, those that are known here, then those that are stored alone, of a package that is elsewhere."""
+    every = dict.fromkeys([*stored, *known])
+    kinds = list(dict.fromkeys(kind for kind, _ in every))
+    places = {key: place for place, key in enumerate(known)}
+    return sorted(every, key=lambda key: (kinds.index(key[0]), places.get(key, len(places))))
+
+
 def sweep(
-    script: str, cases: Sequence[Case], name: str, what: str, versions: str, only: str, again: bool, seconds: int
+    script: str, cases: Sequence[Case], what: str, versions: Callable[[str], str], only: str, again: bool, seconds: int
 ) -> int:
-    """Examine every class that has not agreed yet; 1 where a total is wrong or rfcalc crashes."""
+    """Examine every class that has not agreed yet; 1 where a total is wrong or rfcalc crashes.
+
+    What is stored of classes that are not known here, of packages that are not installed, stays. ``versions`` says what
+    a type is of.
+    """
+    name = Path(script).stem
     path = RESULTS / f"{name}.jsonl"
     before = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
     found = {(row["kind"], row["architecture"]): row for row in before}
@@ -344,13 +414,13 @@ def sweep(
         if (fnmatch.fnmatchcase(case.kind, only) or fnmatch.fnmatchcase(case.architecture, only))
         and (again or found.get((case.kind, case.architecture), {}).get("outcome") != "agrees")
     ]
-    order = [(case.kind, case.architecture) for case in cases]
+    order = _ordered(found, [(case.kind, case.architecture) for case in cases])
     for row in swept(script, wanted, seconds):
-        found[row["kind"], row["architecture"]] = row
+        found[row["kind"], row["architecture"]] = row | {"with": versions(row["kind"])}
         click.echo(f"{row['kind']} {row['architecture']}: {row['outcome']} {row['words']}"[:200], err=True)
         rows = [found[key] for key in order if key in found]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        path.with_suffix(".md").write_text(markdown(rows, what, versions, len(order)), encoding="utf-8")
+        path.with_suffix(".md").write_text(markdown(rows, what, name, len(order)), encoding="utf-8")
     return 1 if any(row["outcome"] in ("wrong", "crash") for row in found.values()) else 0
 
 
@@ -358,12 +428,12 @@ def command(
     script: str,
     about: str,
     what: str,
-    versions: Callable[[], str],
+    versions: Callable[[str], str],
     cases: Callable[[], Iterator[Case]],
     find: Callable[[str, str, str], Case],
     seconds: int,
 ) -> click.Command:
-    """The command of a sweep: its document, what it is of, the versions it ran with, its cases and how one is found."""
+    """The command of a sweep: its document, what it is of, what tells a type's version, its cases, how to find one."""
 
     @click.command(help=about)
     @click.option("--only", default="*", show_default=True, help="Only types or classes that fit the pattern.")
@@ -375,8 +445,6 @@ def command(
         if child:
             serve(find)
             return
-        name = Path(script).stem
-        made = f"`benchmarks/{name}.py`: {versions()}"
-        raise SystemExit(sweep(script, list(cases()), name, what, made, only, again, seconds))
+        raise SystemExit(sweep(script, list(cases()), what, versions, only, again, seconds))
 
     return main

@@ -20,10 +20,9 @@ from examining import command  # noqa: E402  # beside this file
 from package_specs import PACKAGES, Entry, entries  # noqa: E402  # beside this file
 
 
-def versions() -> str:
-    """Those of the packages that are installed."""
-    known = packages_distributions()
-    return ", ".join(f"{name} {version(known[module][0])}" for name, (module, _) in PACKAGES.items() if module in known)
+def versions(kind: str) -> str:
+    """A package and its version."""
+    return f"{kind} {version(packages_distributions()[PACKAGES[kind][0]][0])}"
 
 
 main = command(__file__, __doc__, "Models of packages", versions, entries, Entry, 120)

@@ -38,6 +38,10 @@ class Entry:
         """The model, without weights of anybody's."""
         return _specs(self.kind)[self.architecture][0]().eval()
 
+    def builds(self) -> Iterator[Make]:
+        """The one way to make it."""
+        yield self.build
+
     def inputs(self, model: nn.Module) -> Iterator[dict[str, Tensor]]:
         """Keyword arguments for its forward pass."""
         given = _specs(self.kind)[self.architecture][1]

@@ -132,7 +132,8 @@ def main(only: tuple[str, ...], seconds: int) -> None:
             continue
         row = kept[case.name] = examined(case, seconds)
         print(_line(row), row.get("wrong", ""), flush=True)
-        rows = [kept[one.name] for one in every if one.name in kept]
+        names = dict.fromkeys([*(one.name for one in every), *kept])  # those of packages that are elsewhere stay
+        rows = [kept[name] for name in names if name in kept]
         path.write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
         path.with_suffix(".md").write_text(markdown(rows), encoding="utf-8")
     raise SystemExit(any(not row.get("agree") for row in kept.values()))

@@ -3,9 +3,9 @@
     python benchmarks/transformers_models.py [--only PATTERN] [--again] [--seconds N]
 
 Each class is built on the meta device in a small configuration (`transformers_specs.py`) and given what a tokenizer
-or processor gives. For each, in a process that is replaced when it dies or takes too long,
+or processor gives (`transformers_inputs.py`). For each, in a process that is replaced when it dies or takes too long,
 
-- torch runs it: on the meta device where that can serve, otherwise on the CPU with weights without values,
+- torch runs it: on the meta device where that can serve, otherwise on the CPU with weights that are 0,
 - rfcalc analyses it; its parameters are held against the sum over the distinct parameters of the module, its
   multiply-adds against half of what FlopCounterMode counts with MATH attention, but for ops without a formula there,
 - where rfcalc needed real numbers, or refused, that is told with its words.
@@ -30,7 +30,7 @@ main = command(
     __file__,
     __doc__,
     "Model types of transformers",
-    lambda: f"transformers {version('transformers')}",
+    lambda kind: f"transformers {version('transformers')}",
     entries,
     Entry,
     60,

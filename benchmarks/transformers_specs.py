@@ -1,24 +1,24 @@
-"""Every model type of transformers with a small configuration and inputs as its tokenizer or processor gives them.
+"""Every model type of transformers with a small configuration; `transformers_inputs` gives the inputs.
 
 A configuration is the type's own default with fewer layers and experts, narrower feed-forward parts and no more words
-than its special tokens need: heads, windows, strides and routers stay as published. `entries` lists base models and one
-model with a head of each type; `Entry.build` makes one, `Entry.inputs` proposes keyword arguments of its forward pass,
-most natural first: token ids with an attention mask, pixels, spectra or samples, by what its signature asks for. A type
-for which no natural input is known raises `NoInputError`, and is listed as left out.
+than its special tokens need: heads, windows, strides and routers stay as published. A default that is no model
+(settings without a value, or such as do not fit each other) gets what the type's published models have, or a number
+that fits. Where a model is not built or not run with so few layers, more of them are left, and all at last. `entries`
+lists base models and one model with a head of each type; `Entry.builds` makes one, `Entry.inputs` proposes keyword
+arguments of its forward pass. A type for which no natural input is known raises `NoInputError`, and is listed as left
+out.
 """
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from math import prod
+from functools import partial
 from typing import Any
 
-import torch
-from examining import NoInputError  # beside this file
 from torch import nn
+from transformers_inputs import proposals  # beside this file
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TRANSFORMERS_VERBOSITY="error")
 
@@ -30,16 +30,13 @@ HEADS = (
     *("IMAGE_TO_IMAGE", "ZERO_SHOT_OBJECT_DETECTION", "MULTIPLE_CHOICE", "TIME_SERIES_PREDICTION"),
 )
 
-TOKENS = 16  #: of a text; long enough for a padding mask, short enough for every model
-BATCH = 1
-
 #: Names of numbers of layers in configurations, and how many are left.
 _LAYERS = (
     *("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers"),
     *("num_encoder_layers", "num_decoder_layers", "encoder_num_layers", "decoder_num_layers"),
     *("num_decode_layers", "depth"),
 )
-_KEPT = 2
+_KEPT = (2, 8, 1000)  #: the fewest, more, all
 #: Names of widths inside a feed-forward part, and of numbers of experts.
 _INNER = ("intermediate_size", "moe_intermediate_size", "shared_expert_intermediate_size", "ffn_dim", "d_ff", "n_inner")
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_routed_experts")
@@ -57,27 +54,34 @@ class Entry:
     def name(self) -> str:
         return f"{self.kind}:{self.architecture}"
 
-    def config(self) -> Any:
-        """The default configuration with few layers."""
+    def config(self, kept: int = _KEPT[0], filled: bool = False) -> Any:
+        """The default configuration with few layers; ``filled``: with numbers where it has none."""
         import transformers
 
-        return small(transformers.models.auto.configuration_auto.CONFIG_MAPPING[self.kind]())
+        made = transformers.models.auto.configuration_auto.CONFIG_MAPPING[self.kind](**SETTINGS.get(self.kind, {}))
+        asked = getattr(transformers, self.architecture).config_class
+        if filled and asked is not None and not isinstance(made, asked):
+            inside = [value for value in vars(made).values() if isinstance(value, asked)]
+            made = inside[0] if inside else made
+        made = small(made, kept)
+        return fill(made) if filled else made
 
-    def build(self) -> nn.Module:
+    def build(self, kept: int = _KEPT[0], filled: bool = False) -> nn.Module:
         """The model, without weights of anybody's."""
         import transformers
 
-        made: nn.Module = getattr(transformers, self.architecture)(self.config()).eval()
+        made: nn.Module = getattr(transformers, self.architecture)(self.config(kept, filled)).eval()
         return made
 
-    def inputs(self, model: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
-        """Keyword arguments for its forward pass: its main input, then with what comes beside it."""
-        first = natural_inputs(model, model.config)
-        yield first
-        beside = [name for name in _BESIDE if name in inspect.signature(model.forward).parameters and name not in first]
-        for name in beside:
-            yield first | {name: _made(name, model, model.config)}
-        yield first | {"use_cache": False}  # of few layers none may have a cache that tells its length
+    def builds(self) -> Iterator[Callable[[], nn.Module]]:
+        """Ways to make it, the smallest first."""
+        yield self.build
+        for kept in _KEPT:
+            yield partial(self.build, kept, True)
+
+    def inputs(self, model: nn.Module) -> Iterator[dict[str, Any]]:
+        """Keyword arguments for its forward pass, most natural first."""
+        yield from proposals(model, model.config)
 
 
 def entries() -> Iterator[Entry]:
@@ -99,15 +103,15 @@ def _names(value: Any) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
-def small(config: Any, seen: frozenset[int] = frozenset()) -> Any:
-    """The configuration with at most two layers of a kind, in the configurations inside it too."""
+def small(config: Any, kept: int, seen: frozenset[int] = frozenset()) -> Any:
+    """The configuration with no more layers of a kind than are ``kept``, in the configurations inside it too."""
     from transformers import PretrainedConfig
 
     values = vars(config)
     types = values.get("layer_types") or values.get("layers_block_type")
     for name in _LAYERS:
         if isinstance(values.get(name), int):
-            _put(config, name, min(values[name], _layers_for(types)))
+            _put(config, name, min(values[name], _layers_for(types, kept)))
     for name in _INNER:
         if isinstance(values.get(name), int):
             _put(config, name, min(values[name], 256))
@@ -118,26 +122,26 @@ def small(config: Any, seen: frozenset[int] = frozenset()) -> Any:
         _put(config, "vocab_size", min(values["vocab_size"], _words_for(values)))
     for name, value in list(vars(config).items()):
         if isinstance(value, PretrainedConfig) and id(value) not in seen:
-            small(value, seen | {id(value)})
+            small(value, kept, seen | {id(value)})
         elif name.endswith(("layer_types", "layers_block_type", "mlp_layer_types")) and isinstance(value, list):
-            _put(config, name, value[: _layers_for(types)])
+            _put(config, name, value[: _layers_for(types, kept)])
     return config
 
 
-def _layers_for(types: Any) -> int:
-    """As many of the first layers as show every kind, two at the least and eight at most."""
+def _layers_for(types: Any, kept: int) -> int:
+    """As many of the first layers as show every kind, no fewer than are ``kept`` and eight at most."""
     if not isinstance(types, list):
-        return _KEPT
+        return kept
     kinds = set(types)
     for count in range(1, len(types) + 1):
         if set(types[:count]) == kinds:
-            return min(max(count, _KEPT), 8)
-    return _KEPT
+            return max(min(count, 8), kept)
+    return kept
 
 
 def _experts_for(values: Mapping[str, Any]) -> int:
     """Twice as many experts as a token is sent to, and four in each group of experts."""
-    names = ("num_experts_per_tok", "top_k", "moe_topk", "moe_k", "num_selected_experts")
+    names = ("num_experts_per_tok", "num_experts_per_token", "top_k", "moe_topk", "moe_k", "num_selected_experts")
     chosen = [values.get(name) for name in names]
     most = max([1, *(number for number in chosen if isinstance(number, int))])
     return max(2 * most, 4 * (values.get("n_group") or 1), 4)
@@ -157,126 +161,95 @@ def _put(config: Any, name: str, value: Any) -> None:
         return
 
 
-# --- inputs -----------------------------------------------------------------------------------------------------------
+# --- defaults that are no models --------------------------------------------------------------------------------------
+
+#: Settings that some types have no value for: any number serves.
+_ANY: dict[str, Any] = {
+    "vocab_size": 1024,
+    "num_experts": 8,
+    "n_routed_experts": 8,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 2,
+    "top_k_experts": 2,
+    "n_group": 1,
+    "topk_group": 1,
+    "sliding_window": 64,
+    "attn_layer_indices": [1],
+}
 
 
-def natural_inputs(model: nn.Module, config: Any) -> dict[str, Any]:
-    """What a tokenizer or processor gives for one example, by the names that the forward pass asks for."""
-    parameters = inspect.signature(model.forward).parameters
-    made: dict[str, Any] = {}
-    main = next((name for name in _MAIN if name in parameters), None)
-    if main is None:
-        raise NoInputError(f"asks for {', '.join(list(parameters)[:4])}")
-    made[main] = _made(main, model, config)
-    if main == "input_ids" and "attention_mask" in parameters:
-        made["attention_mask"] = torch.ones(BATCH, TOKENS, dtype=torch.long)
-    if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in parameters:
-        made["decoder_input_ids"] = torch.ones(BATCH, TOKENS, dtype=torch.long)
-    for name, parameter in parameters.items():
-        needed = parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-        if needed and name not in made and name != "kwargs":
-            made[name] = _made(name, model, config)
-    return made
+def fill(config: Any) -> Any:
+    """The configuration with numbers where it has none, and numbers of heads that divide its width."""
+    from transformers import PretrainedConfig
+
+    for name, value in _ANY.items():
+        if name in vars(config) and getattr(config, name) is None:
+            _put(config, name, value)
+    width, heads = (getattr(config, name, None) for name in ("hidden_size", "num_attention_heads"))
+    if isinstance(width, int) and isinstance(heads, int) and heads:
+        if vars(config).get("head_dim", 0) is None:
+            _put(config, "head_dim", width // heads)
+        elif not vars(config).get("head_dim") and width % heads:
+            _put(config, "num_attention_heads", next(count for count in range(heads, 0, -1) if width % count == 0))
+        if vars(config).get("num_key_value_heads", 0) is None:
+            _put(config, "num_key_value_heads", config.num_attention_heads)
+    for value in list(vars(config).values()):
+        if isinstance(value, PretrainedConfig):
+            fill(value)
+    return config
 
 
-#: What a model is mainly given, the first of these names that its forward pass knows.
-_MAIN = (
-    *("input_ids", "pixel_values", "pixel_values_videos", "input_features", "input_values", "past_values"),
-    *("grid_thw", "inputs", "hidden_states", "inputs_embeds", "latents"),
-)
+_GLM = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5, "mrope_section": [8, 12, 12]}
+_GLM_MOE = {"head_dim": 128, "rope_parameters": _GLM}
+_COMPASS = {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 50000.0}}}
+_OCR2 = {"num_experts_per_tok": 6, "n_group": 1, "topk_group": 1, "mlp_layer_types": ["dense", *["sparse"] * 11]}
+_HYBRID = {"layer_types": ["mamba", "attention"] * 16}
+_EMU3_WORDS = {"<image>": 9, "<|extra_200|>": 8} | {
+    f"<|visual token {number:06d}|>": 10 + number for number in range(64)
+}
+_QWEN4 = {
+    "indexer_n_heads": 4,
+    "indexer_kv_heads": 1,
+    "indexer_head_dim": 128,
+    "indexer_budget": 64,
+    "indexer_compress_ratio": 4,
+}
 
-
-#: What may come beside the main input.
-_BESIDE = ("bbox", "pixel_values", "input_features", "input_values")
-
-
-def _made(name: str, model: nn.Module, config: Any) -> torch.Tensor:
-    if name in ("input_ids", "decoder_input_ids", "labels"):
-        return torch.ones(BATCH, TOKENS, dtype=torch.long)
-    if name == "attention_mask":
-        return torch.ones(BATCH, TOKENS, dtype=torch.long)
-    if name in ("pixel_values", "pixel_values_videos"):
-        return _pixels(name, config)
-    if name == "input_features":
-        return _features(config)
-    if name == "input_values":
-        return _samples(config)
-    if name == "bbox":
-        return torch.zeros(BATCH, TOKENS, 4, dtype=torch.long)
-    if name in ("past_values", "past_observed_mask"):
-        return torch.ones(BATCH, *_series(config))
-    if name in ("grid_thw", "image_grid_thw"):
-        return torch.tensor([[1, *_GRID]])
-    if name == "hidden_states" and any("grid_thw" in key for key in inspect.signature(model.forward).parameters):
-        return torch.rand(prod(_GRID), _patch(config))
-    if name in ("hidden_states", "inputs_embeds", "latents"):
-        return torch.rand(BATCH, TOKENS, int(_find(config, "hidden_size", "d_model", "dim", default=64)))
-    if name == "input_features_mask":
-        return torch.ones(BATCH, 128, dtype=torch.long)
-    if name == "inputs":
-        return torch.rand(BATCH, 32, int(_find(config, "d_model", default=64)))
-    if name.endswith(("attention_mask", "_padding")):
-        return torch.ones(BATCH, TOKENS, dtype=torch.long)
-    if name == "prompt_pixel_values":
-        return _pixels(name, config)
-    raise NoInputError(f"asks for {name}")
-
-
-#: Patches of an image that comes as a row of them: down and across.
-_GRID = (8, 8)
-
-
-def _patch(config: Any) -> int:
-    """Numbers in one patch of such an image."""
-    side = _find(config, "patch_size", default=14)
-    frames = _find(config, "temporal_patch_size", default=1)
-    return int(_find(config, "in_channels", "in_chans", "num_channels", default=3) * frames * side * side)
-
-
-def _find(config: Any, *names: str, default: Any = None) -> Any:
-    """The first of these settings that the configuration, or one inside it, has."""
-    inside = [getattr(config, part, None) for part in ("vision_config", "audio_config", "backbone_config", "encoder")]
-    for place in (config, *inside):
-        for name in names:
-            value = place.get(name) if isinstance(place, Mapping) else getattr(place, name, None)
-            if value is not None:
-                return value
-    return default
-
-
-def _pixels(name: str, config: Any) -> torch.Tensor:
-    size = _find(config, "image_size", "input_size", "crop_size", default=224)
-    if isinstance(size, Mapping):
-        size = (size.get("height", 224), size.get("width", 224))
-    sides = tuple(size) if isinstance(size, list | tuple) else (size, size)
-    channels = _find(config, "num_channels", "in_channels", "in_chans", default=3)
-    frames = _find(config, "num_frames", "frames_per_clip")
-    shape = (channels, *(int(side) for side in sides[-2:]))
-    if frames is not None or name == "pixel_values_videos":
-        return torch.rand(BATCH, int(frames or 8), *shape)
-    return torch.rand(BATCH, *shape)
-
-
-def _features(config: Any) -> torch.Tensor:
-    bins = _find(config, "num_mel_bins", "input_feat_per_channel", "feature_size", "input_dim", default=80)
-    positions = _find(config, "max_source_positions")
-    if positions is not None and _find(config, "num_mel_bins") is not None and hasattr(config, "encoder_layers"):
-        return torch.rand(BATCH, int(bins), 2 * int(positions))  # Whisper and its kin: bins first, all of its length
-    return torch.rand(BATCH, 128, int(bins))
-
-
-def _samples(config: Any) -> torch.Tensor:
-    if hasattr(config, "num_mel_bins") and hasattr(config, "max_length"):
-        return torch.rand(BATCH, int(config.max_length), int(config.num_mel_bins))
-    if hasattr(config, "audio_channels"):
-        return torch.rand(BATCH, int(config.audio_channels), 4800)
-    if hasattr(config, "upsampling_ratios") or hasattr(config, "downsampling_ratios"):
-        return torch.rand(BATCH, 1, 4800)
-    return torch.rand(BATCH, 4000)
-
-
-def _series(config: Any) -> tuple[int, int]:
-    length = _find(config, "context_length", "prediction_length", default=32)
-    lags = _find(config, "lags_sequence", default=[0])
-    channels = _find(config, "num_input_channels", "input_size", default=1)
-    return int(length) + max(lags), int(channels)
+#: What published models of a type have where its default is no model.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "autoformer": {"prediction_length": 24},
+    "blt": {"encoder_hash_byte_group_vocab": 1000},
+    "chameleon": {"vocabulary_map": {"<image>": 9} | {f"IMGIMGBS{chr(65 + i)}Z": 10 + i for i in range(16)}},
+    "cohere_compass": {"text_config": _COMPASS},
+    "cohere_compass_text": _COMPASS,
+    "dbrx": {"attn_config": {"rope_theta": 500000.0, "clip_qkv": 8, "kv_n_heads": 8}},
+    "deepseek_ocr2": {"text_config": _OCR2},
+    "diffusion_gemma": {"text_config": {"num_experts": 8, "top_k_experts": 2, "moe_intermediate_size": 128}},
+    "emu3": {"vocabulary_map": _EMU3_WORDS},
+    "glm46v": {"text_config": {"rope_parameters": _GLM}},
+    "glm4v": {"text_config": {"rope_parameters": _GLM}},
+    "glm4v_text": {"rope_parameters": _GLM},
+    "glm4v_moe": {"text_config": _GLM_MOE},
+    "glm4v_moe_text": _GLM_MOE,
+    "glm_image": {"text_config": {"rope_parameters": _GLM}},
+    "glm_image_text": {"rope_parameters": _GLM},
+    "glmga": {"text_config": {"rope_parameters": _GLM}},
+    "granite4_vision": {
+        "deepstack_layer_map": [[-2, 1]],
+        "downsample_rate": "1/2",
+        "image_grid_pinpoints": [[336, 336]],
+    },
+    "granitemoehybrid": _HYBRID,
+    "informer": {"prediction_length": 24},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 16},
+    "pp_ocrv5_server_det": {"scale_factor_list": [1, 2, 4, 8], "kernel_list": [3, 2, 2]},
+    "pp_ocrv6_medium_det": {"scale_factor_list": [1, 2, 4, 8], "kernel_list": [3, 2, 2]},
+    "qwen4_exp": {"text_config": _QWEN4},
+    "qwen4_exp_text": _QWEN4,
+    "t5gemma2_encoder": {"text_config": {"dropout_rate": 0.0}},
+    "time_series_transformer": {"prediction_length": 24},
+    "timm_backbone": {"backbone": "resnet18"},
+    "wav2vec2-bert": {"vocab_size": 32},
+    "wav2vec2-conformer": {"vocab_size": 32},
+    "xlstm": {"num_hidden_layers": 2, "num_blocks": 2},
+}

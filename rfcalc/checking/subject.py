@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nested._internal.nested_tensor import NestedTensor
 from torch.nn.utils.rnn import PackedSequence
 
 from rfcalc import sources
@@ -16,6 +17,7 @@ from rfcalc.errors import TraceError
 from rfcalc.graph import LayerGraph, Node
 from rfcalc.sources.loaded import Loaded
 from rfcalc.tracing.lazy import shaped
+from rfcalc.tracing.nested import over
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,9 @@ def map_tensors(value: Any, change: Callable[[torch.Tensor], Any], copied: Calla
 
     ``copied`` makes what is handed on in place of anything else.
     """
+    if isinstance(value, NestedTensor):
+        rows = change(value._values)
+        return over(rows, value._offsets, value) if isinstance(rows, torch.Tensor) else rows
     if isinstance(value, torch.Tensor):
         return change(value)
     if isinstance(value, PackedSequence):

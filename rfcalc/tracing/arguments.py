@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nested._internal.nested_tensor import NestedTensor
 from torch.nn.utils.rnn import PackedSequence
 
 from rfcalc.errors import UsageError
 from rfcalc.graph import InputInfo, Node, Ref
 from rfcalc.tracing.layout import find_axes
+from rfcalc.tracing.nested import over
 from rfcalc.tracing.recorder import Recorder
-from rfcalc.tracing.values import LARGEST_CONSTANT
+from rfcalc.tracing.values import LARGEST_CONSTANT, Value
 
 
 def named(model: nn.Module, args: Sequence[Any]) -> list[tuple[str, Any]]:
@@ -57,6 +59,8 @@ class Inputs:
         )
 
     def _one(self, name: str, value: Any) -> Any:
+        if isinstance(value, NestedTensor):
+            return self._rows(name, value)
         if isinstance(value, torch.Tensor):
             tensor = self._convert(value)
             name = self._names[len(self.declared)] if len(self.declared) < len(self._names) else name
@@ -72,6 +76,14 @@ class Inputs:
         if isinstance(value, dict):
             return {key: self._one(f"{name}.{key}", item) for key, item in value.items()}
         return self._copied(value)
+
+    def _rows(self, name: str, value: NestedTensor) -> NestedTensor:
+        """Rows of different lengths: what they hold is the input, and where each begins is known."""
+        values, starts = self._one(name, value._values), value._offsets.detach()
+        offsets = starts.to(values.device, copy=True)
+        if not starts.is_meta:
+            self._recorder.bind(offsets, Value("const", real=starts.to("cpu", copy=True)))
+        return over(values, offsets, value)
 
     def _numbers(self, given: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor | None:
         """What an input's values are known to be: those of whole numbers and truth values count, others are data."""

@@ -15,10 +15,9 @@ from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
 from rfcalc.errors import TraceError
-from rfcalc.tracing import flex, gradients, shapes
+from rfcalc.tracing import flex, gradients, nested, shapes
 from rfcalc.tracing.composite import composites, in_batch, whole
 from rfcalc.tracing.higher import followed
-from rfcalc.tracing.nested import is_jagged
 from rfcalc.tracing.packing import PACKED, packed
 from rfcalc.tracing.placing import MOVES, placed
 from rfcalc.tracing.recorder import Recorder
@@ -149,8 +148,8 @@ class CompositeMode(TorchFunctionMode):
                 raise NeedsGradientError
             if _transforms() is not None or forward_ad._current_level >= 0:
                 return self._transformed(func, args, kwargs or {})
-            if types and is_jagged(types):
-                return func(*args, **(kwargs or {}))
+            if types and nested.is_jagged(types):
+                return self._nested(func, args, kwargs or {})
             if isinstance(func, HigherOrderOperator):
                 return self._higher(func, args, kwargs or {})
             if self._replay is None:
@@ -191,6 +190,18 @@ class CompositeMode(TorchFunctionMode):
         """A function with functions among its arguments: what these call is followed as all else is."""
         with self:
             return followed(self._recorder, func, args, dict(kwargs))
+
+    def _nested(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """A call on rows of different lengths, whose class makes ordinary ops of it; attention is followed by rows."""
+        if func is not nested.ATTENTION:
+            return func(*args, **kwargs)
+
+        def numbers(offsets: torch.Tensor) -> list[int]:
+            found = self._recorder.numbers_for(torch.Tensor.tolist, (offsets,), {}, "the lengths of nested rows")
+            return [int(number) for number in found]
+
+        with self:
+            return nested.attention(numbers, args, kwargs)
 
     def _traced(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         func, args, kwargs = self._placed(func, args, kwargs)

@@ -248,8 +248,43 @@ def test_a_nested_tensor_may_be_the_input() -> None:
     assert analyze(Over(lambda layer, x: layer(x)), rows).totals.macs == 8 * 8 * 4
 
 
+class Attends(nn.Module):
+    """Attention of two heads among the elements of each row."""
+
+    def __init__(self, rows: Callable[[Tensor], Tensor] = lambda x: x) -> None:
+        super().__init__()
+        self.rows, self.enter, self.leave = rows, nn.Linear(8, 24), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = [part.unflatten(-1, [2, 4]).transpose(1, 2) for part in self.enter(self.rows(x)).chunk(3, -1)]
+        attended = nn.functional.scaled_dot_product_attention(*parts)
+        return self.leave(attended.transpose(1, 2).flatten(-2))
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_attention_among_the_elements_of_rows_of_different_lengths(inside: bool) -> None:
+    x = torch.randn(1, 6, 8)
+    found = analyze(Attends(_jagged), x) if inside else analyze(Attends(), _jagged(x))
+
+    products = 2 * (3 * 3 + 5 * 5) * (4 + 4)  # heads, pairs within a row, scores and weighted values
+    assert found.totals.macs == 8 * (8 * 24 + 8 * 4) + products
+    assert (found.totals.params, found.totals.status) == (24 * 9 + 4 * 9, "complete")
+    assert not any("real" in notice for notice in found.notices)
+
+
+def test_rows_of_different_lengths_do_not_see_each_other() -> None:
+    first, last = regions(analyze(Attends(), _jagged(torch.randn(1, 6, 8)), axes={"T": 0}))[0]
+
+    assert first[:, 0].tolist() == [0, 0, 0, 3, 3, 3, 3, 3]
+    assert last[:, 0].tolist() == [2, 2, 2, 7, 7, 7, 7, 7]
+
+
+def test_a_model_of_nested_rows_is_verified() -> None:
+    assert rfcalc.verify(Attends(), _jagged(torch.randn(1, 6, 8)), timing=False).agree
+
+
 def test_nested_tensors_of_the_other_layout_are_refused_by_name() -> None:
-    with pytest.raises(TraceError, match=r"layout torch\.strided"):
+    with pytest.raises(TraceError, match=r"layout torch\.strided.*layout=torch\.jagged"):
         analyze(Over(lambda layer, x: layer(torch.nested.nested_tensor([x[0, :3], x[0]]))), torch.randn(1, 6, 8))
 
 
