@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import rfcalc
-from rfcalc.analyses.field import lines
+from rfcalc import reads
+from rfcalc.analyses.field import lines, samples
 from rfcalc.analyses.field.walk import trace_axes
 from rfcalc.graph import Ref
 from tests.ops.oracle import support
@@ -228,3 +229,62 @@ def test_chains_count_what_their_interior_units_read(chain):
 
 def test_branches_that_are_moved_differently_read_different_indices():
     assert check(Net(lambda net, x: F.pad(x, (1, 0)) + F.pad(x, (0, 1)))) == 2
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+def drawn(rng: np.random.Generator, shift: int, period: int, *, holes: bool = False) -> samples.Pattern:
+    """A pattern of several phases, some of which may read nothing."""
+    rows = [(int(rng.integers(-5, 9)), -int(rng.integers(0, 5))) for _ in range(period)]
+    rows = [row if row[1] else (0, 0) for row in rows]
+    if holes:
+        rows[0] = rows[0][0], 0b101
+    return samples.Pattern(shift, tuple(rows))
+
+
+def read_by(pattern: samples.Pattern, unit: int) -> set[int]:
+    """The indices that a unit reads."""
+    first, bits = pattern.at(unit)
+    wide = (1 << -bits) - 1 if bits < 0 else bits
+    return {first + k for k in range(wide.bit_length()) if wide >> k & 1}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 1 << 30), st.booleans(), st.sampled_from([1, 256]), st.sampled_from([1, 2]))
+def test_patterns_are_sets_of_what_units_read(seed: int, holes: bool, many: int, dilation: int) -> None:
+    rng = np.random.default_rng(seed)
+    shift, period = int(rng.choice([-3, -1, 1, 2, 5])), int(rng.integers(1, 5))
+    pattern, other = drawn(rng, shift, period, holes=holes), drawn(rng, 2 * shift, 2 * period)
+    stride, kernel = int(rng.integers(1, 4)), int(rng.integers(1, 4))
+    transposed = reads.Transposed(0, kernel + 1, stride, 1, 0, 50)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(samples, "MANY", many)
+        window = samples.after(pattern, reads.Window(0, kernel, stride, dilation, 1, 50), alone=False)
+        spread = samples.after(pattern, transposed, alone=False)
+        both = samples.united([pattern, other])
+
+    assert window is not None
+    assert spread is not None
+    assert both is not None
+    for unit in range(-7, 12):
+        taps = [stride * unit + dilation * tap - 1 for tap in range(kernel)]
+        assert read_by(window, unit) == set().union(*[read_by(pattern, tap) for tap in taps])
+        taps = [(unit - tap) // stride for tap in range(kernel + 1) if (unit - tap) % stride == 0]
+        assert read_by(spread, unit) == set().union(*[read_by(pattern, tap) for tap in taps])
+        assert read_by(both, unit) == read_by(pattern, unit) | read_by(other, unit)
+    assert all(bits < 0 or bits & (bits + 1) or not bits for _, bits in window.phases)
+
+
+def test_phases_of_a_codec_are_put_together_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = (8, 5, 4, 2)
+    down = [nn.Conv1d(1, 1, 2 * rate, rate, rate // 2) for rate in rates]
+    up = [nn.ConvTranspose1d(1, 1, 2 * rate, rate, rate // 2) for rate in reversed(rates)]
+    model = nn.Sequential(*down, *up, nn.Conv1d(1, 1, 7, padding=3)).to("meta")
+    merged, merge = [], samples._merge
+    monkeypatch.setattr(samples, "_merge", lambda sets: merged.append(sets) or merge(sets))
+
+    found = rfcalc.analyze(model, torch.empty(1, 1, 6400, device="meta"))
+
+    assert found.layers[-1].receptive_field.period == (320,)
+    assert len(merged) < 320

@@ -115,7 +115,7 @@ class Even(Line):
         self.length = extent
         self.is_constant = False
         self.first = first
-        self.last = first + bits.bit_length() - 1
+        self.last = first + samples.length(bits) - 1
         self.shift = shift
 
     def __getattr__(self, name: str) -> Array:

@@ -9,18 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from math import gcd, lcm
-from typing import Any
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from rfcalc import reads
 
+Array: TypeAlias = np.ndarray
+
+#: What a unit reads from its first index on: a set bit for each, or, where it reads all up to its last, how many there
+#: are with the sign turned, which is as short for any number. 0 for nothing.
+Bits: TypeAlias = int
+
 
 class Pattern:
-    """Indices along one source axis: unit u reads ``first + k`` for every set bit k of its phase ``u % period``, moved
+    """Indices along one source axis: unit u reads ``first + k`` for every bit k of its phase ``u % period``, moved
     by ``shift`` each period. Never changed once made; ``known`` holds what steps have made of it."""
 
     __slots__ = ("known", "phases", "shift")
 
-    def __init__(self, shift: int, phases: tuple[tuple[int, int], ...]) -> None:
+    def __init__(self, shift: int, phases: tuple[tuple[int, Bits], ...]) -> None:
         self.shift = shift
         self.phases = phases  #: (first index, bits)
         self.known: dict[Any, Any] = {}
@@ -29,7 +37,7 @@ class Pattern:
     def period(self) -> int:
         return len(self.phases)
 
-    def at(self, position: int) -> tuple[int, int]:
+    def at(self, position: int) -> tuple[int, Bits]:
         """(first index, bits) of any position, also outside the tensor."""
         turns, phase = divmod(position, len(self.phases))
         first, bits = self.phases[phase]
@@ -44,30 +52,89 @@ class Pattern:
         """The largest number of indices that one unit reads."""
         found: int | None = self.known.get("count")
         if found is None:
-            found = self.known["count"] = max(bits.bit_count() for _, bits in self.phases)
+            found = self.known["count"] = max([-bits if bits < 0 else bits.bit_count() for _, bits in self.phases])
         return found
+
+
+def length(bits: Bits) -> int:
+    """From the first index to the last, both included."""
+    return -bits if bits < 0 else bits.bit_length()
 
 
 def single() -> Pattern:
     """Every position reads its own index."""
-    return Pattern(1, ((0, 1),))
+    return Pattern(1, ((0, -1),))
 
 
-def _merge(sets: Iterable[tuple[int, int]]) -> tuple[int, int]:
+def _merge(sets: Iterable[tuple[int, Bits]]) -> tuple[int, Bits]:
     """The union of bit sets with different first indices."""
     rows = [row for row in sets if row[1]]
     if not rows:
         return 0, 0
-    first = min(low for low, _ in rows)
-    bits = 0
-    for low, own in rows:
-        bits |= own << (low - first)
-    return first, bits
+    if len(rows) == 1:
+        return rows[0]
+    return _in_one_run(rows) or _with_holes(rows)
+
+
+def _in_one_run(rows: list[tuple[int, Bits]]) -> tuple[int, Bits] | None:
+    """The union of runs, where it is a run."""
+    rows.sort()
+    first, end = rows[0][0], rows[0][0]
+    for low, bits in rows:
+        if bits > 0 or low > end:
+            return None
+        end = max(end, low - bits)
+    return first, first - end
+
+
+def _with_holes(rows: Sequence[tuple[int, Bits]]) -> tuple[int, Bits]:
+    first = min([low for low, _ in rows])
+    found = 0
+    for low, bits in rows:
+        found |= ((1 << -bits) - 1 if bits < 0 else bits) << (low - first)
+    return first, found if found & (found + 1) else -found.bit_length()
 
 
 def _phased(pattern: Pattern, period: int, shift: int, reads_of: list[list[int]]) -> Pattern:
-    phases = tuple(_merge(pattern.at(position) for position in row) for row in reads_of)
-    return Pattern(shift, phases[:period])
+    rows = reads_of[:period]
+    if len(rows) * len(rows[0]) >= MANY and all(rows):
+        widest = max(map(len, rows))
+        places = np.array([row + row[:1] * (widest - len(row)) for row in rows])
+        runs = _all_in_runs([(pattern, places)])
+        if runs is not None:
+            return Pattern(shift, runs)
+    return Pattern(shift, tuple([_merge([pattern.at(position) for position in row]) for row in rows]))
+
+
+#: From so many positions on their runs are put together as arrays.
+MANY = 256
+_FAR = 1 << 60
+
+
+def _all_in_runs(found: Sequence[tuple[Pattern, Array]]) -> tuple[tuple[int, Bits], ...] | None:
+    """What units read together of patterns at places (units, places), where each of it is a run; None where not."""
+    lo, end = [], []
+    for pattern, places in found:
+        known = pattern.known.get("runs")
+        if known is None:
+            holes = any(bits > 0 for _, bits in pattern.phases)
+            known = pattern.known["runs"] = () if holes else tuple(np.array(pattern.phases).T)
+        if not known:
+            return None
+        turns, phase = np.divmod(places, pattern.period)
+        first, bits = known[0][phase] + turns * pattern.shift, known[1][phase]
+        lo.append(np.where(bits, first, _FAR))
+        end.append(np.where(bits, first - bits, -_FAR))
+    first, last = np.concatenate(lo, axis=1), np.concatenate(end, axis=1)
+    order = np.argsort(first, axis=1)
+    first = np.take_along_axis(first, order, 1)
+    last = np.maximum.accumulate(np.take_along_axis(last, order, 1), axis=1)
+    gaps = (first[:, 1:] > last[:, :-1]) & (first[:, 1:] < _FAR)
+    if gaps.any():
+        return None
+    nothing = first[:, 0] == _FAR
+    starts, lengths = np.where(nothing, 0, first[:, 0]), np.where(nothing, 0, first[:, 0] - last[:, -1])
+    return tuple(zip(starts.tolist(), lengths.tolist(), strict=True))
 
 
 def _strided(pattern: Pattern, stride: int, dilation: int, kernel: int, before: int) -> Pattern:
@@ -141,7 +208,17 @@ def united(patterns: Sequence[Pattern | None]) -> Pattern | None:
     made: Pattern | None = first.known.get(key)
     if made is None:
         period = lcm(*[pattern.period for pattern in found])
-        phases = tuple([_merge([pattern.at(u) for pattern in found]) for u in range(period)])
+        phases = _together(found, period)
         whole = Pattern(first.shift * period // first.period, phases)
         made = first.known[key] = next((one for one in found if one.same(whole)), whole)
     return made
+
+
+def _together(patterns: Sequence[Pattern], period: int) -> tuple[tuple[int, Bits], ...]:
+    """What the units of one period read of several patterns."""
+    if period * len(patterns) >= MANY:
+        units = np.arange(period)[:, None]
+        runs = _all_in_runs([(pattern, units) for pattern in patterns])
+        if runs is not None:
+            return runs
+    return tuple([_merge([pattern.at(u) for pattern in patterns]) for u in range(period)])
