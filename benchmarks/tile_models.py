@@ -6,11 +6,13 @@
 tiles, which have to be equal but for rounding, and shows of each side of each halo that one pixel less gives a real
 difference. Where they are said to be impossible, a tile of a larger image, with much more than what is left of the
 halo, has to differ from the whole, or not to run. Writes ``benchmarks/results/tile_models.jsonl``, row by row, and
-``.md``; rows that are there are kept but for ``--again``. Exits with 1 where a verdict is wrong or rfcalc fails.
+``.md``; rows that are there are kept but for ``--again``, and so are those of packages that are not installed. Exits
+with 1 where a verdict is wrong or rfcalc fails.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import sys
@@ -18,7 +20,7 @@ import time
 import warnings
 from collections import Counter
 from fnmatch import fnmatchcase
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +43,15 @@ from rfcalc.tiling.verdict import others_of  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 PATH = RESULTS / "tile_models.jsonl"
+#: The package that makes the networks of a source, where it is not a paper.
+PACKAGES = {name: name for name in ("torchvision", "timm", "monai", "diffusers", "transformers")}
+PACKAGES["segmentation-models-pytorch"] = "segmentation_models_pytorch"
 
 
 def examined(case: Case, seconds: int) -> dict[str, Any]:
     """One row: the verdict, and whether real numbers agree."""
-    row: dict[str, Any] = {"name": case.name, "source": case.source, "input": list(case.shape)}
+    made_by = {name: version(name) for name in ("torch", case.source) if name == "torch" or name in PACKAGES}
+    row: dict[str, Any] = {"name": case.name, "source": case.source, "input": list(case.shape), "versions": made_by}
     with limited(row, seconds):
         torch.manual_seed(0)
         sizes = sizes_of(case.make().eval(), case.shape, axes=case.axes, training=False)
@@ -147,12 +153,8 @@ def _line(row: dict[str, Any]) -> str:
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     """The table."""
-    versions = []
-    for package in ("torch", "torchvision", "segmentation-models-pytorch", "monai", "diffusers", "timm"):
-        try:
-            versions.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
+    known = {f"{name} {one}" for row in rows for name, one in row["versions"].items()}
+    versions = sorted(known, key=lambda one: (not one.startswith("torch "), one))
     right = [row for row in rows if row.get("agree")]
     exact = [row for row in right if row["exact"]]
     sides = sum(len(row["sides"]) for row in exact)
@@ -193,11 +195,14 @@ def main(only: tuple[str, ...], seconds: int, minutes: float, again: bool) -> No
     warnings.simplefilter("ignore")
     every = list(cases())
     started = time.monotonic()
-    failed = {name for name, row in stored().items() if not row.get("agree")}
-    for case in every:
+    there = stored()
+    failed = {name for name, row in there.items() if not row.get("agree")}
+    for case in sorted(every, key=lambda one: one.name in there):  # new ones first
         if only and not any(fnmatchcase(case.name, pattern) for pattern in only):
             continue
-        if case.name in stored() and not (again and (only or case.name in failed)):
+        if case.name in there and not (again and (only or case.name in failed)):
+            continue
+        if importlib.util.find_spec(PACKAGES.get(case.source, "torch")) is None:
             continue
         if time.monotonic() - started > 60 * minutes:
             break

@@ -70,7 +70,7 @@ def _smp_maker(decoder: str, encoder: str) -> Callable[[], nn.Module]:
             more |= (
                 {"decoder_segmentation_channels" if decoder == "Segformer" else "decoder_channels": 32}
                 if (decoder != "FPN")
-                else {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 16}
+                else {"decoder_pyramid_channels": 32, "decoder_segmentation_channels": 32}
             )
         elif decoder in ("DeepLabV3", "DeepLabV3Plus"):
             more["decoder_channels"] = 32
