@@ -46,26 +46,31 @@ DECODERS = ("Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "DeepLa
 
 
 def _smp() -> Iterator[Case]:
-    pairs = [*itertools.product((*DECODERS, "Segformer"), ENCODERS), *itertools.product(("Unet", "FPN"), LARGER)]
-    for decoder, encoder in pairs:
-        if _made_never(decoder, encoder):
-            continue
-        yield Case(f"{decoder}-{encoder}", "segmentation-models-pytorch", _smp_maker(decoder, encoder), (3, 32, 32))
+    """Encoders of three levels, which show what one of five does at a fraction of the time, and some of five."""
+    of_three = [*itertools.product(DECODERS, ENCODERS), *itertools.product(("Unet", "FPN", "Linknet"), LARGER)]
+    of_five = itertools.product((*DECODERS, "Segformer"), ENCODERS[:2])
+    for depth, pairs in ((3, of_three), (5, of_five)):
+        for decoder, encoder in pairs:
+            if not _refused(decoder, encoder, depth):
+                name = f"{decoder}-{encoder}" + ("" if depth == 5 else f" of {depth}")
+                make = _smp_maker(decoder, encoder, depth)
+                side = 64 if decoder == "PAN" or (decoder, depth) == ("FPN", 5) else 32
+                yield Case(name, "segmentation-models-pytorch", make, (3, side, side))
 
 
-def _made_never(decoder: str, encoder: str) -> bool:
+def _refused(decoder: str, encoder: str, depth: int) -> bool:
     """Pairs that the package refuses: encoders that cannot be dilated, or have no features at a size."""
     dilated = decoder in ("DeepLabV3", "DeepLabV3Plus", "PAN")
     fixed = ("vgg", "mit_", "tu-mobilenetv3")
     return (dilated and (encoder.startswith(fixed))) or (encoder == "mit_b0" and decoder in ("UnetPlusPlus", "Linknet"))
 
 
-def _smp_maker(decoder: str, encoder: str) -> Callable[[], nn.Module]:
+def _smp_maker(decoder: str, encoder: str, depth: int) -> Callable[[], nn.Module]:
     def make() -> nn.Module:
         smp = importlib.import_module("segmentation_models_pytorch")
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = {"encoder_depth": depth}
         if decoder in ("Unet", "UnetPlusPlus", "MAnet"):
-            more["decoder_channels"] = (32, 16, 16, 8, 8)
+            more["decoder_channels"] = (32, 16, 16, 8, 8)[5 - depth :]
         elif decoder in ("FPN", "Segformer", "UPerNet"):
             more |= (
                 {"decoder_segmentation_channels" if decoder == "Segformer" else "decoder_channels": 32}
@@ -85,7 +90,7 @@ def _smp_maker(decoder: str, encoder: str) -> Callable[[], nn.Module]:
 
 def _monai() -> Iterator[Case]:
     for dims in (2, 3):
-        shape = (1, *(64,) * dims) if dims == 2 else (1, 32, 32, 32)
+        shape = (1, *(64,) * dims) if dims == 2 else (1, 16, 16, 16)
         for name, kind, settings, side in _monai_nets(dims):
             own = shape if side is None else (1, *(side,) * dims)
             own = (settings.get("in_channels", 1), *own[1:])

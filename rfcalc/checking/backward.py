@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from rfcalc.analyses.costs.backward import backward
 from rfcalc.checking import device as devices
@@ -31,6 +30,8 @@ class Excess(TorchDispatchMode):
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         if func is torch.ops.aten.convolution_backward.default and args[9] > 1 and args[10][1]:
+            from torch.utils.flop_counter import flop_registry
+
             weight_only = [*args[:10], [False, True, False]]
             counted = int(flop_registry[torch.ops.aten.convolution_backward](*weight_only, out_val=out))
             if counted > self._right(args):
@@ -85,6 +86,8 @@ def _measured(survey: Survey) -> tuple[int, int]:
     """Multiply-adds that torch counts for the backward pass, and how many of them are its counter's fault."""
     twins = survey.twins
     args, kwargs = survey.inputs.arguments()
+    from torch.utils.flop_counter import FlopCounterMode  # with triton, 80 MB that few commands need
+
     counter, excess = FlopCounterMode(display=False), Excess()
     with torch.enable_grad(), devices.honest(), twins.installed() as (double, _), Drawing():
         args, kwargs = map_tensors((args, kwargs), lambda tensor: tensor, double.of)

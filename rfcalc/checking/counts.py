@@ -5,8 +5,6 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import Any
 
-from torch.utils.flop_counter import FlopCounterMode
-
 from rfcalc.analyses import cost
 from rfcalc.checking.alignment import is_copy, same_op
 from rfcalc.checking.device import honest
@@ -121,6 +119,8 @@ def as_printed(record: Node, macs: int) -> int:
 
 def _total(survey: Survey) -> int | None:
     """The multiply-adds that FlopCounterMode prints for a pass of its own; None where it cannot follow the model."""
+    from torch.utils.flop_counter import FlopCounterMode  # with triton, 80 MB that few commands need
+
     counter = FlopCounterMode(display=False)
     try:
         plain_run(survey.twins, survey.inputs, (honest(), counter))

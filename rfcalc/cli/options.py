@@ -22,6 +22,7 @@ from rfcalc.sources.forms import help_lines
 if TYPE_CHECKING:
     from rfcalc.analyses.analysis import Analysis
     from rfcalc.graph import LayerGraph
+    from rfcalc.tiling.plan import Tiling
 
 Function: TypeAlias = Callable[..., Any]
 
@@ -67,6 +68,16 @@ class Request:
         with guest(self.spec, self.fresh):
             found = api.memory(self.spec, self.inputs, training=trained, axes=self.axes)
         return analysis.with_memory(found.layers)
+
+    def tiles(self, lengths: Sequence[int] | None) -> Tiling:
+        """The tiles of the input for a picture, of these lengths, by default the shortest.
+
+        Raises UsageError where there are none.
+        """
+        from rfcalc import plotting
+
+        with guest(self.spec, self.fresh):
+            return plotting.tile_plan(self.spec, self.inputs, lengths, axes=self.axes, training=self.training)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import click
 from rfcalc.cli.complete import complete_layer, complete_model
 from rfcalc.cli.endings import DRAWN as PICTURES
 from rfcalc.cli.endings import format_of
-from rfcalc.cli.options import MODEL_HELP, Request, debug_option, guest, layer_option, target_option, trace_options
+from rfcalc.cli.options import MODEL_HELP, Request, debug_option, layer_option, target_option, trace_options
 from rfcalc.cli.output import Target, complain
 from rfcalc.cli.parse import layer_keys, parse_extents, parse_position
 from rfcalc.errors import UsageError
@@ -146,8 +146,7 @@ def tile_figure(
     """A tile of the input, of these lengths, by default the shortest. Raises UsageError where there is none."""
     from rfcalc import plotting
 
-    with guest(request.spec, request.fresh):
-        plan = plotting.tile_plan(request.spec, request.inputs, lengths, axes=request.axes, training=request.training)
+    plan = request.tiles(lengths)
     for notice in plan.notices:
         complain(f"note: {notice}")
     scene = plotting.tile_scene(plan, at)

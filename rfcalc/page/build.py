@@ -22,7 +22,7 @@ from rfcalc.report.text import titled
 from rfcalc.report.words import meanings
 
 #: The page's own scripts in the order in which they are run; they share one scope.
-SCRIPTS = ("dom", "regions", "model", "paint", "stage", "table", "folding", "graph", "charts", "view", "main")
+SCRIPTS = ("dom", "regions", "model", "paint", "tiles", "stage", "table", "folding", "graph", "charts", "view", "main")
 
 #: The columns of the page's table of layers: its key and title there, and the column of tables that it is.
 _COLUMNS = (
@@ -41,9 +41,9 @@ _COLUMNS = (
 _HOLE = re.compile(r"@@(\w+)@@")
 
 
-def page(analyses: Sequence[Analysis]) -> str:
-    """The HTML page of one or several analyses."""
-    return render(document(analyses))
+def page(analyses: Sequence[Analysis], tiles: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The HTML page of one or several analyses, and of the tiles of each (`document`)."""
+    return render(document(analyses, tiles))
 
 
 def render(data: Mapping[str, Any]) -> str:

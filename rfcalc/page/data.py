@@ -27,9 +27,15 @@ _BYTES = ("made_bytes", "saved_bytes", "moved_bytes")
 _LARGEST = 2**53 - 1  #: the largest integer that JavaScript's numbers hold exactly, and all below it
 
 
-def document(analyses: Sequence[Analysis]) -> dict[str, Any]:
-    """All of the page's data. Integers too large for JavaScript's numbers are strings."""
+def document(analyses: Sequence[Analysis], tiles: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """All of the page's data. Integers too large for JavaScript's numbers are strings.
+
+    ``tiles`` has the document of ``rfcalc.tile`` for each analysis, with a plan for its input; () for none.
+    """
     models = [_model(analysis) for analysis in analyses]
+    for model, plan in zip(models, tiles, strict=bool(tiles)):
+        model["tiles"] = _tiles(plan)
+        model["facts"].append(list(_fact_of_tiles(plan)))
     if len(analyses) == 2:
         for number, (model, changes) in enumerate(zip(models, _against(*analyses), strict=True)):
             model["versus"] = {"model": 1 - number, "layers": changes}
@@ -116,6 +122,22 @@ def _facts_of_bytes(analysis: Analysis) -> list[Fact]:
         ("bytes moved", size(int(total["moved_bytes"]))),
         ("kept for backward", size(int(total["saved_bytes"]))),
     ]
+
+
+def _tiles(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page draws of tiles: of each axis of one input the halo, of all outputs together, and the pieces."""
+    halos = {name: [output["axes"][name]["halo"] for output in told["outputs"]] for name in told["plan"]["axes"]}
+    axes = {
+        name: {"halo": [max(sides) for sides in zip(*halos[name], strict=True)], "pieces": pieces}
+        for name, pieces in told["plan"]["axes"].items()
+    }
+    return {"input": told["input"], "axes": axes}
+
+
+def _fact_of_tiles(told: Mapping[str, Any]) -> Fact:
+    plan = told["plan"]
+    sides = text.cross(plan["tile"].values())
+    return "tiles", f"{text.plural(plan['tiles'], 'tile')} of {sides}, equal to the whole"
 
 
 def _fields(layer: Layer, packed: Mapping[str, Mapping[str, Any] | None]) -> dict[str, Any]:

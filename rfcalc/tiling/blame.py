@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 
@@ -11,7 +12,8 @@ from rfcalc import reads
 from rfcalc.graph import Node, Ref
 from rfcalc.tiling import marks
 from rfcalc.tiling.marks import Marks
-from rfcalc.tiling.walk import Arrival, Left, Traced, Walk
+from rfcalc.tiling.walk import Arrival, Left, Part, Traced, Walk
+from rfcalc.tiling.windows import windows_in_words
 
 #: Of the units of a tile that is much larger than what units see, most are computed as those of the whole are. Where
 #: fewer than this share are, after an op whose inputs are mostly right, the op is to blame.
@@ -71,7 +73,9 @@ def _settle(joint: Joint, record: Node, twin: Node, output: int, axis: str) -> N
     """One output of a node in both; parts that make it differ are left out."""
     for _ in range(2 + len(record.inputs) + len(joint.whole.noted.tensors.get(record.id, ()))):
         pair = _both(joint, record, twin, output)
-        if pair is None or share(*pair) >= _FEW:
+        if pair is None:
+            return
+        if share(*pair) >= _FEW and not any(_drifts(joint, record, twin, part) for part in _data(record, output)):
             return
         why = _leave_out(joint, record, twin, output, axis)
         if why is None:
@@ -110,7 +114,7 @@ def _leave_out(joint: Joint, record: Node, twin: Node, output: int, axis: str) -
         if against is None:
             joint.left.out.add(part)
             return f"is computed otherwise at other sizes along {axis}"
-        if item.before is not None and _differs(item, against):
+        if item.before is not None and (_differs(item, against) or _drifts(joint, record, twin, part)):
             return _of_read(joint, record, twin, item, against, axis)
     number = (record.name, output, "number")
     numbers = joint.whole.number(record), joint.tile.number(twin)
@@ -135,6 +139,31 @@ def _differs(item: Arrival, against: Arrival) -> bool:
     return share(against.after, item.after) < _FEW
 
 
+def _data(record: Node, output: int) -> list[Part]:
+    """The reads of an output."""
+    count = len(record.reads[output]) if output < len(record.reads) else 0
+    return [(record.name, output, f"read {at}") for at in range(count)]
+
+
+def _drifts(joint: Joint, record: Node, twin: Node, part: Part) -> bool:
+    """Whether a read of positions along the axis has another ratio in a tile than in the whole, so that it may be right
+    at some places, and is not by design."""
+    if part in joint.left.out or part in joint.left.nominal:
+        return False
+    at = int(part[2].rpartition(" ")[2])
+    pair = []
+    for walk, node in ((joint.whole, record), (joint.tile, twin)):
+        read = node.reads[part[1]][at] if part[1] < len(node.reads) and at < len(node.reads[part[1]]) else None
+        if read is None or walk.states.get(node.inputs[read.input]) is None:
+            return False
+        spans = [step for step in read.steps if isinstance(step, reads.Spans)]
+        if not spans:
+            return False
+        sizes = _spanned(walk, node.inputs[read.input], read.steps)
+        pair.append([(size, step.period, step.shift) for size, step in zip(sizes, spans, strict=True)])
+    return any(one[0] != two[0] and one[1:] != two[1:] for one, two in zip(*pair, strict=False))
+
+
 def _of_operand(joint: Joint, record: Node, item: Arrival, axis: str) -> str:
     kind, _, number = item.part[2].partition(" ")
     if kind == "beside":
@@ -150,25 +179,46 @@ def _of_read(joint: Joint, record: Node, twin: Node, item: Arrival, against: Arr
     at = int(item.part[2].rpartition(" ")[2])
     output = item.part[1]
     read, other = record.reads[output][at], twin.reads[output][at]
+    ref, twin_ref = record.inputs[read.input], twin.inputs[other.input]
     spans = [step for step in read.steps if isinstance(step, reads.Spans)]
-    nominal = [step for step in other.steps if isinstance(step, reads.Spans)]
-    if spans and item.part not in joint.left.nominal:
-        joint.left.nominal.add(item.part)  # by its ratio alone, where the tile's is the same
-        ref, twin_ref = record.inputs[read.input], twin.inputs[other.input]
+    ratio = _ratio(_spanned(joint.whole, ref, read.steps), _spanned(joint.tile, twin_ref, other.steps))
+    joint.left.out.add(item.part)
+    if ratio is not None and item.part not in joint.left.nominal:
+        joint.left.nominal[item.part] = ratio  # as the positions lie where the axis is long
         assert item.before is not None
         assert against.before is not None
-        one = joint.whole.after(item.before, ref, read.steps, True)
-        two = joint.tile.after(against.before, twin_ref, other.steps, True)
-        if share(two, one) < _FEW:
-            joint.left.out.add(item.part)
-    else:
-        joint.left.out.add(item.part)
+        one = joint.whole.after(item.before, ref, read.steps, ratio)
+        two = joint.tile.after(against.before, twin_ref, other.steps, ratio)
+        if share(two, one) >= _FEW:
+            joint.left.out.discard(item.part)
     if spans:
-        return _of_spans(record, spans, nominal, axis)
+        return _of_spans(record, axis)
+    windows = windows_in_words(joint.whole.graph, joint.tile.graph, record, twin, axis)
+    if windows is not None and _step_to_blame(read.steps) is reads.Slice:
+        return windows
     return _WHY.get(_step_to_blame(read.steps), _OTHERWISE).format(axis=axis, **_terms(record))
 
 
-def _of_spans(record: Node, spans: Sequence[reads.Spans], other: Sequence[reads.Spans], axis: str) -> str:
+def _spanned(walk: Walk, ref: Ref, steps: reads.Steps) -> list[tuple[int, int]]:
+    """How many positions there are before and after each interpolation and pooling into cells."""
+    shape = walk.graph[ref.node].outputs[ref.output].shape
+    masks = {number: mask.shape for number, mask in walk.graph.masks.items()}
+    found = []
+    for step in steps:
+        if isinstance(step, reads.Spans):
+            found.append((shape[step.axis], len(step.first)))
+        shape = reads.shape_after(shape, step, masks)
+    return found
+
+
+def _ratio(whole: Sequence[tuple[int, int]], tile: Sequence[tuple[int, int]]) -> Fraction | None:
+    """How many positions of what is read lie between two that are computed, as far as both grow; None where they do
+    not, as cells whose number is fixed."""
+    grown = [(one[0] - two[0], one[1] - two[1]) for one, two in zip(whole, tile, strict=False) if one != two]
+    return Fraction(*grown[0]) if len(grown) == 1 and all(more > 0 for more in grown[0]) else None
+
+
+def _of_spans(record: Node, axis: str) -> str:
     if record.kind == "upsample":
         how = " (align_corners)" if record.attrs.get("align_corners") else ""
         return f"interpolates{how} with a scale or weights that depend on the size along {axis}"

@@ -14,6 +14,7 @@ Nothing here is shared with the analysis of receptive fields: the two are held a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, TypeAlias
@@ -96,11 +97,12 @@ def together(marks: Marks, axes: Sequence[int]) -> Marks:
 
 
 def after(
-    marks: Marks, shape: Shape, steps: reads.Steps, masks: Mapping[int, np.ndarray], nominal: bool = False
+    marks: Marks, shape: Shape, steps: reads.Steps, masks: Mapping[int, np.ndarray], nominal: Fraction | None = None
 ) -> tuple[Marks, Shape]:
     """The marks of a tensor of that shape as a reader sees them, and the shape that it sees.
 
-    ``nominal`` reads an interpolation by its ratio alone, as if its weights did not depend on the size.
+    ``nominal`` reads an interpolation, or cells of pooling, as if each position were so many of the tensor's apart,
+    whatever the size.
     """
     shapes = {key: mask.shape for key, mask in masks.items()}
     with np.errstate(over="ignore"):
@@ -162,16 +164,17 @@ def _transposed(marks: Marks, shape: Shape, step: reads.Transposed) -> Marks:
     return mixed(_padded(made, axis, step.before, step.out))
 
 
-def _spans(marks: Marks, shape: Shape, step: reads.Spans, nominal: bool) -> Marks:
+def _spans(marks: Marks, shape: Shape, step: reads.Spans, nominal: Fraction | None) -> Marks:
     axis, extent, count = step.axis, shape[step.axis], len(step.first)
     if marks.shape[axis] == 1:
         return marks
     first, last = np.asarray(step.first, dtype=np.int64), np.asarray(step.last, dtype=np.int64)
-    if nominal:
-        first = np.clip(((2 * np.arange(count) + 1) * extent - count) // (2 * count), 0, extent - 1)
-        last = np.minimum(first + (1 if count != extent else 0), extent - 1)
     position = np.arange(count)
-    if nominal or (first == last).all():
+    if nominal is not None:
+        alone = bool((first == last).all())
+        first, last = _nearest(first, nominal, extent) if alone else _at_ratio(position, nominal, extent)
+        phases, start = numbered(("ratio", nominal), (nominal.denominator,))[position % nominal.denominator], first
+    elif (first == last).all():
         phases, start = np.ones(count, dtype=_U), first
     elif step.period:
         turns, phase = np.divmod(position, step.period)
@@ -190,6 +193,25 @@ def _spans(marks: Marks, shape: Shape, step: reads.Spans, nominal: bool) -> Mark
     if (first == last).all():
         return total
     return mixed(total * _along(phases, axis, marks.ndim))
+
+
+def _nearest(first: np.ndarray, ratio: Fraction, extent: int) -> tuple[np.ndarray, np.ndarray]:
+    """The one index that each position reads: at its beginning or, where ``first`` mostly says so, at its centre."""
+    position, count = np.arange(len(first)), len(first)
+    centres = (first == (2 * position + 1) * extent // (2 * count)).sum() > (first == position * extent // count).sum()
+    index = (2 * position + int(centres)) * ratio.numerator // (2 * ratio.denominator)
+    return (np.clip(index, 0, extent - 1),) * 2
+
+
+def _at_ratio(position: np.ndarray, ratio: Fraction, extent: int) -> tuple[np.ndarray, np.ndarray]:
+    """First and last index that each position reads: the two around its centre, or, of cells, all that they touch."""
+    above, below = ratio.numerator, ratio.denominator
+    if ratio > 1:
+        first, last = position * above // below, -(-(position + 1) * above // below) - 1
+    else:
+        first = ((2 * position + 1) * above - below) // (2 * below)
+        last = first + (1 if ratio < 1 else 0)
+    return np.clip(first, 0, extent - 1), np.clip(last, 0, extent - 1)
 
 
 def _reduce(marks: Marks, shape: Shape, step: reads.Reduce) -> Marks:

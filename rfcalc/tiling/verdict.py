@@ -15,6 +15,7 @@ from rfcalc.analyses.receptive_field import Source, analyse_source, reach_of, re
 from rfcalc.errors import TraceError
 from rfcalc.graph import LayerGraph, Ref
 from rfcalc.tiling.alike import alike
+from rfcalc.tiling.borders import border_to_blame
 from rfcalc.tiling.cuts import Bench, Match, compare, divisors, outputs_of, steps_between
 from rfcalc.tiling.results import AxisTile, OutputTile, Sides, Witness
 from rfcalc.tiling.sizes import Sizes
@@ -124,6 +125,8 @@ def _along(sizes: Sizes, axis: str, layers: Sequence[str] | None, refs: Sequence
             continue
         if not reasons:
             reasons = [f"{name}: {text}" for text in _at_ends(ends[0][number], ends[1][number], middle, axis)]
+            known = border_to_blame(bench, step, number) if reasons else None
+            reasons = reasons if known is None else [known]
         tile = _measured(bench, number, grid, common, step, middle)
         tile = _local(tile) if reasons else replace(tile, reach=_reach(sizes, bench, axis, refs[number], number, tile))
         found.append(Found(tile, reasons, bench.moving[number]))
@@ -176,9 +179,10 @@ def _measured(bench: Bench, number: int, grid: int, common: int, step: int, midd
     kept = floor(min(middle.stop / scale - before, Fraction(bench.length - before)) / grid) * grid
     after = bench.length - before - kept
     cut = common * max(1, round(bench.length / 2 / common))
+    good = range(middle.first, middle.stop)
     sides = (
-        _halo(bench, number, cut, scale, before + grid, True),
-        _halo(bench, number, cut, scale, after + grid, False),
+        _halo(bench, number, cut, scale, before + grid, range(int(cut * scale), good.stop)),
+        _halo(bench, number, cut, scale, after + grid, range(good.start, int(cut * scale))),
     )
     halo: list[int] = []
     witnesses: list[Witness | None] = []
@@ -212,14 +216,14 @@ def _border(before: bool, grid: int, scale: Fraction, halo: int) -> Witness:
     return Witness(cut, unit, cut - halo if before else cut + halo - 1, border=True)
 
 
-def _halo(bench: Bench, number: int, cut: int, scale: Fraction, most: int, before: bool) -> tuple[int, Witness | None]:
-    """How far beyond a cut an output reads, and the unit and the pixel that say so."""
-    first = int(cut * scale)
+def _halo(bench: Bench, number: int, cut: int, scale: Fraction, most: int, asked: range) -> tuple[int, Witness | None]:
+    """How far beyond a cut some units behind it, or before it, read, and the unit and the pixel that say so."""
+    before = asked.start == int(cut * scale)
 
     def units(felt: Sequence[np.ndarray | None]) -> np.ndarray:
         row = felt[number]
         assert row is not None
-        return np.flatnonzero(row[first:]) + first if before else np.flatnonzero(row[:first])
+        return np.flatnonzero(row[asked.start : asked.stop]) + asked.start
 
     def changed(halo: int) -> np.ndarray:
         spoiled = range(cut - halo) if before else range(cut + halo, bench.length)

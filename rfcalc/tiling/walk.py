@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TypeAlias
 
 import numpy as np
@@ -42,10 +43,10 @@ class Arrival:
 
 @dataclass
 class Left:
-    """What a walk leaves out (a global average), and what it reads by its ratio alone (an interpolation)."""
+    """What a walk leaves out (a global average), and what it reads by a ratio alone (an interpolation)."""
 
     out: set[Part] = field(default_factory=set)
-    nominal: set[Part] = field(default_factory=set)
+    nominal: dict[Part, Fraction] = field(default_factory=dict)
 
 
 class Walk:
@@ -113,7 +114,7 @@ class Walk:
                 if ref.node not in self.follows:  # otherwise all that it saw of the pixels was left out
                     others.append((at, ref, read.steps))
             elif part not in self.left.out:
-                data.append(Arrival(part, before, self.after(before, ref, read.steps, part in self.left.nominal)))
+                data.append(Arrival(part, before, self.after(before, ref, read.steps, self.left.nominal.get(part))))
         yield from data
         places = _varying([item.after for item in data if item.after is not None])
         if not places:
@@ -127,7 +128,7 @@ class Walk:
             if operand.output == output and part not in self.left.out:
                 yield Arrival(part, None, self.beside(operand, places))
 
-    def after(self, before: Marks, ref: Ref, steps: reads.Steps, nominal: bool) -> Marks:
+    def after(self, before: Marks, ref: Ref, steps: reads.Steps, nominal: Fraction | None) -> Marks:
         """What is read of a tensor."""
         if not steps:
             return before

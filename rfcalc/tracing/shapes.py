@@ -2,7 +2,8 @@
 
 torch runs many ops on the meta device through Python references, some of which import its compiler: that takes longer,
 and more memory, than a whole trace. A rule here gives None wherever it is not certain of the result's shape, strides
-and dtype; torch then does it, and says what is wrong if something is.
+and dtype; torch then does it, and says what is wrong if something is. What is wrong where skips do not meet is said
+here, for sizes at which they do not are tried often.
 """
 
 from __future__ import annotations
@@ -156,8 +157,15 @@ def _cat(args: Sequence[Any]) -> torch.Tensor | None:
     for part in parts:
         if part.dtype != first.dtype or not part.is_contiguous() or not part.is_meta:
             return None
-        if part.ndim != first.ndim or (part.shape[:axis], part.shape[axis + 1 :]) != around:
+        if part.ndim != first.ndim:
             return None
+    for number, part in enumerate(parts):
+        if (part.shape[:axis], part.shape[axis + 1 :]) != around:  # torch says the same, once its compiler is loaded
+            other = next(at for at in range(first.ndim) if at != axis and part.shape[at] != first.shape[at])
+            raise RuntimeError(
+                f"Sizes of tensors must match except in dimension {axis}. Expected {first.shape[other]} in dimension"
+                f" {other} but got {part.shape[other]} for tensor number {number} in the list"
+            )
     return empty((*around[0], sum(part.shape[axis] for part in parts), *around[1]), first.dtype)
 
 

@@ -130,7 +130,11 @@ _LOCAL: dict[str, tuple[Callable[[Any, torch.Tensor], torch.Tensor], str]] = {
         "made in forward",
     ),
     "a number of the size": (lambda own, x: own.b(own.a(x) / x.shape[2]), "number"),
-    "goes round": (lambda own, x: own.a(torch.roll(x, 3, 2)), "beginning"),
+    "goes round": (lambda own, x: own.a(torch.roll(x, 3, 2)), "roll: rolls H"),
+    "circular": (
+        lambda own, x: own.a(F.pad(own.b(x), (1, 1, 1, 1), "circular")),
+        "pad_circular: pads H with what lies",
+    ),
     "reversed": (lambda own, x: own.a(x) + own.b(x.flip(2)), "other places of H"),
     "attention": (
         lambda own, x: (own.a(x).flatten(2).softmax(-1) @ x.flatten(2).transpose(1, 2)).sum(1)[:, :, None, None] + x,
@@ -157,6 +161,33 @@ def test_the_halo_without_the_layers_to_blame() -> None:
     assert not plan.exact
     assert [text.split(":")[0] for text in plan.reasons][:2] == ["mean", "norm"]
     assert (found.local_halo, found.halo) == ((2, 2), None)
+
+
+def _up(x: torch.Tensor, size: torch.Size, mode: str) -> torch.Tensor:
+    return F.interpolate(F.avg_pool2d(x, 3, 2), size=size, mode=mode)
+
+
+@pytest.mark.parametrize(
+    ("formula", "halo"),
+    [
+        # pooled j has pixels 2j..2j+2; linearly, unit 2k has pooled k-1 and k, unit 2k+1 has k and k+1: one row behind
+        # 2k, 2k-2..2k+2, and before it, 2k-1, 2k-2..2k+2
+        (lambda own, x: _up(x, x.shape[2:], "bilinear"), (2, 3)),
+        # units 2k and 2k+1 have pooled k: pixels 2k..2k+2
+        (lambda own, x: _up(x, x.shape[2:], "nearest"), (0, 1)),
+        (lambda own, x: own.a(x) + _up(x, x.shape[2:], "nearest-exact"), (1, 1)),
+        # three rows down, then a kernel of 3
+        (lambda own, x: own.a(torch.roll(x, 3, 2)), (4, 1)),
+        # row u of the output has padded rows u..u+4, of which row v is row v-3
+        (lambda own, x: own.b(own.a(F.pad(x, (0, 0, 3, 3), mode="circular"))[:, :, 2:-2]), (3, 1)),
+    ],
+)
+def test_the_halo_without_what_depends_on_the_size(formula: Any, halo: tuple[int, int]) -> None:
+    """As if the ratio were that of a long axis, 2 here, and what goes round were not there."""
+    plan = rfcalc.tile(Formula(formula), (2, 32, 32), axes={"H": 2})
+
+    assert not plan.exact
+    assert plan.outputs[0].axes["H"].local_halo == halo
 
 
 def test_constants_that_are_alike_everywhere_do_no_harm() -> None:

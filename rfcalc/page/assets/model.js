@@ -97,6 +97,29 @@ class Model {
     const arrays = this.fieldArrays(layer, input);
     return arrays && arrays.length ? changedBy(arrays, pixel, layer.shape.length) : null;
   }
+
+  /**
+   * The tile that writes the output's part at a pixel of the input: first and last of what it `reads`, `needs` and
+   * `writes`, by axis. Null where no tiles were asked for, and in an input that is not cut.
+   */
+  tileAt(input, pixel) {
+    if (this.tiles?.input !== input.name) return null;
+    return input.axes.map((name, axis) => {
+      const { halo, pieces } = this.tiles.axes[name];
+      const { read, write } = pieces.find((piece) => pixel[axis] < piece.write[1]);
+      const extent = input.shape[input.places[axis]];
+      return {
+        reads: [read[0], read[1] - 1],
+        needs: [Math.max(0, write[0] - halo[0]), Math.min(extent, write[1] + halo[1]) - 1],
+        writes: [write[0], write[1] - 1],
+      };
+    });
+  }
+
+  /** Where an axis is cut between what tiles write. */
+  cutsOf(name) {
+    return this.tiles.axes[name].pieces.slice(1).map((piece) => piece.write[0]);
+  }
 }
 
 /** The value of an integer or of a text such as "1/2". */

@@ -85,7 +85,7 @@ function rectangle(spans, extents, scales) {
 
 /**
  * The picture with a region and a window on it. `what` has `picture`, `extents`, `scales` (vertical, horizontal),
- * `region` (spans, null in it for nothing), `window` (spans, null for none) and `pixel`.
+ * `region` (spans, null in it for nothing), `window` (spans, null for none), `pixel` and `tile` (null for none).
  */
 function paintPicture(canvas, what) {
   const { pen, width, height } = penOf(canvas);
@@ -106,6 +106,7 @@ function paintPicture(canvas, what) {
   if (what.window.some((span) => span !== null))
     outline(pen, rectangle(what.window, what.extents, what.scales), cssColour("--window"), [6, 4]);
   if (seen) outline(pen, rectangle(what.region, what.extents, what.scales), cssColour("--region"), []);
+  if (what.tile) paintTile(pen, what.tile, what.extents, what.scales);
   if (what.pixel) markPixel(pen, what.pixel, what.scales);
 }
 
@@ -194,6 +195,7 @@ function paintBar(canvas, what) {
   }
   if (free) outline(pen, box(free, 6), cssColour("--window"), [6, 4]);
   if (region) outline(pen, box(region, 3), cssColour("--region"), []);
+  if (what.tile) paintTileBar(pen, what.tile, scale, height);
   if (pixel !== null) {
     pen.fillStyle = cssColour("--pixel");
     pen.fillRect(scale.to(pixel + 0.5) - 1.5, 0, 3, height);

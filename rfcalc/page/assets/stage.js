@@ -16,6 +16,7 @@ class Stage {
     this.unitControls = el("div", { class: "controls units-at" });
     this.pixelControls = el("div", { class: "controls pixel-at" });
     this.facts = el("dl", { class: "facts" });
+    this.tiles = new Tiles(view, () => this.update());
     this.file = el("input", {
       type: "file",
       accept: "image/*",
@@ -39,6 +40,7 @@ class Stage {
         el("figure", { class: "map-figure" }, this.mapTitle, this.map),
       ),
       this.legend(),
+      this.tiles.element,
       this.unitControls,
       this.pixelControls,
       this.changes,
@@ -222,6 +224,7 @@ class Stage {
     this.sees.textContent = view.seesText();
     this.showChanges();
     this.showControls();
+    this.tiles.update();
     this.paint();
   }
 
@@ -315,6 +318,7 @@ class Stage {
     const region = view.region() ?? axes.map(() => null);
     const free = view.model.windowOf(layer, view.input, unit);
     const plane = this.planeAxes();
+    const tile = this.tiles.shown();
     const marginOf = (numbers) =>
       marginFor(...[this.extremes(layer), view.extents].map((values) => numbers.map((axis) => values[axis])));
     this.picture.hidden = !plane.length;
@@ -340,6 +344,7 @@ class Stage {
         region: pick(region),
         window: pick(free),
         pixel: view.state.pixel && pick(view.state.pixel),
+        tile: tile && pick(tile),
       });
     }
     this.picture.setAttribute("aria-label", `${view.seesText()} Arrow keys move the chosen pixel.`);
@@ -348,10 +353,11 @@ class Stage {
       region,
       free,
       marginOf,
+      tile,
     );
   }
 
-  paintBars(axes, region, free, marginOf) {
+  paintBars(axes, region, free, marginOf, tile) {
     const { view } = this;
     if (this.bars.childElementCount !== axes.length) {
       this.bars.replaceChildren(
@@ -377,6 +383,7 @@ class Stage {
         region: region[axis],
         window: free[axis],
         pixel: view.state.pixel ? view.state.pixel[axis] : null,
+        tile: tile && tile[axis],
       });
     });
   }
