@@ -149,7 +149,8 @@ def match(tile: Marks, whole: Marks, share: Fraction) -> Match | None:
     start = middle
     while start > 0 and tile[start - 1] == tile[middle]:
         start -= 1
-    places = np.flatnonzero(whole == tile[middle])
+    equal = whole == tile[middle]
+    places = np.flatnonzero(equal & ~np.concatenate([[False], equal[:-1]]))
     if not len(places):
         return None
     offset = int(places[np.argmin(np.abs(places - start - float(share) * len(whole)))]) - start

@@ -207,6 +207,14 @@ def test_units_that_see_nothing_hide_no_grid() -> None:
     assert gap(model, plan, (1, 1, 32, 32)) < 1e-12
 
 
+def test_repeated_rows_behind_the_end() -> None:
+    """258 units of 256 pixels, in pairs: which one of a pair a tile's unit is, is told where the whole is longer."""
+    model = nn.Sequential(nn.Conv1d(1, 1, 2, 2, padding=1), nn.Upsample(scale_factor=2))
+    found = next(iter(rfcalc.tile(model, (1, 256)).outputs[0].axes.values()))
+
+    assert (found.align, found.halo) == (2, (1, 0))
+
+
 def _board(x: torch.Tensor, period: int = 2) -> torch.Tensor:
     """1 on every so manieth diagonal."""
     rows, columns = (torch.arange(extent) for extent in x.shape[2:])
