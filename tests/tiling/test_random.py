@@ -106,7 +106,7 @@ def differs(model: nn.Module, shape: list[int], axis: int, rows: range, unit: in
 def test_random_graphs(dims: int, seed: int) -> None:
     model = Drawn(seed, dims)
     side = {1: 256, 2: 32, 3: 16}[dims]
-    sizes = (_CHANNELS, *(side,) * dims)
+    sizes = (1, _CHANNELS, *(side,) * dims)
     verdict = rfcalc.tile(model, sizes)
     assert verdict.exact, verdict.reasons
 
