@@ -18,6 +18,7 @@ ALLOWED = {
     "reading": set(),
     "reads": set(),
     "uncollected": set(),
+    "progress": set(),
     "graph": {"reads", "errors"},
     "graph_json": {"graph", "reading", "reads", "errors", "writing"},
     "ops": {"graph", "reads", "errors"},
@@ -30,9 +31,9 @@ ALLOWED = {
     | {"streaming", "tiling"},
     "plotting": {"analyses", "graph", "report", "streaming", "tiling", "errors"},
     "page": {"analyses", "graph", "report", "rfcalc"},
-    "comparing": {"sources", "analyses", "graph", "errors"},
-    "checking": {"sources", "tracing", "analyses", "ops", "graph", "report", "errors", "rfcalc"},
-    "effective": {"sources", "tracing", "checking", "analyses", "graph", "report", "errors"},
+    "comparing": {"sources", "analyses", "graph", "progress", "errors"},
+    "checking": {"sources", "tracing", "analyses", "ops", "graph", "progress", "report", "errors", "rfcalc"},
+    "effective": {"sources", "tracing", "checking", "analyses", "graph", "progress", "report", "errors"},
     "streaming": {"sources", "tracing", "checking", "analyses", "graph", "reads", "errors"},
     "footprint": {
         "sources",
@@ -51,7 +52,7 @@ ALLOWED = {
     "conventions": {"analyses", "graph", "errors", "reads"},
     "pytest_plugin": {"api", "analyses", "baseline", "graph", "report", "errors"},
     "cli": {"api", "analyses", "baseline", "checking", "conventions", "effective", "graph", "graph_json", "ops"}
-    | {"page", "plotting", "report", "sources", "sweeping", "writing", "zoo", "errors", "rfcalc"},
+    | {"page", "plotting", "progress", "report", "sources", "sweeping", "writing", "zoo", "errors", "rfcalc"},
     "rfcalc": {"api", "analyses", "ops"},
     "__main__": {"cli"},
 }

@@ -15,6 +15,7 @@ from rfcalc.checking.subject import Subject, failed, resolve
 from rfcalc.checking.survey import survey
 from rfcalc.checking.timing import measure
 from rfcalc.errors import RfcalcError, UsageError
+from rfcalc.progress import told
 
 
 def verify(
@@ -64,11 +65,13 @@ def _is_for_cpu(subject: Subject) -> bool:
 def _verify(
     subject: Subject, chosen: Any, notices: tuple[str, ...], probes: int, seed: int, batch: int | None, timing: bool
 ) -> Verification:
+    told(f"running {subject.loaded.name} on {devices.describe(chosen)}")
     first = survey(subject, chosen, seed)
     checks = [check_shapes(first), check_params(subject), check_macs(first)]
     if subject.training:
         checks.append(check_backward(first))
     checks.append(check_fields(subject, first, probes, seed, batch))
+    told("measuring time and memory" if timing else "done")
     return Verification(
         model=subject.loaded.name,
         inputs={item.name: item.shape for item in subject.graph.inputs},

@@ -22,6 +22,7 @@ from rfcalc.checking.subject import Subject
 from rfcalc.checking.twins import Inputs, Twins
 from rfcalc.checking.witness import run
 from rfcalc.graph import Node
+from rfcalc.progress import told
 
 #: Changes below float32's smallest normal number count as none: that is what a blocked element may still carry.
 TINY = 1.2e-38
@@ -184,6 +185,7 @@ def _restarts(
             run(subject, twins, inputs, again)
             noisy |= again.found
         for number, ((source, axis, row), doubts) in enumerate(rows.items()):
+            told("changing a row of the input,", number + 1, len(rows))
             watch = {(doubt.ident, doubt.output): doubt for doubt in doubts}
             moved = inputs.moved(source, axis, row, size, seed + 1000 * (restart + 1) + number)
             run(subject, twins, inputs, _Changed(base, watch, found), changed=moved)

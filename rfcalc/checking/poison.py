@@ -22,6 +22,7 @@ from rfcalc.checking.twins import Inputs, Twins
 from rfcalc.checking.witness import UnbearableError, holds_nan, run
 from rfcalc.errors import TraceError
 from rfcalc.graph import Node
+from rfcalc.progress import told
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +171,7 @@ class Poisoner:
         frontier = self._frontier(along)
         at = 0
         while at < len(rows):
+            told(f"poisoning {along.source.name} {along.name}, row", at + 1, len(rows))
             chunk = list(rows[at : at + (self.most if self.stacking is not None else 1)])
             try:
                 look = self._pass(along, chunk, frontier)

@@ -23,6 +23,7 @@ from rfcalc.cli.options import (
 )
 from rfcalc.cli.output import Output, complain
 from rfcalc.errors import UsageError
+from rfcalc.progress import shown
 from rfcalc.report.comparison import BYTES_COLUMNS, COLUMNS, FIELD_COLUMNS, comparison_report, for_paper
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def command(
         raise UsageError("--decimals is about tables: leave it out of a picture")
     named = labelled(models)
     asked = request("")
-    with guest(models[0] if len(models) == 1 else "a model", asked.fresh):
+    with guest(models[0] if len(models) == 1 else "a model", asked.fresh), shown("rfcalc compare"):
         found = api.compare(
             named,
             asked.inputs,

@@ -21,6 +21,7 @@ from rfcalc.cli.options import (
 from rfcalc.cli.output import Output, Target, complain
 from rfcalc.cli.parse import parse_position
 from rfcalc.errors import UsageError
+from rfcalc.progress import shown
 
 DISAGREE = 1  #: exit status
 
@@ -80,7 +81,7 @@ def command(
     if target is not None:
         picture.need(suffix)
         output = replace(output, target=Target())
-    with guest(request.spec):
+    with guest(request.spec), shown("rfcalc erf"):
         found = api.erf(
             request.spec,
             request.inputs,

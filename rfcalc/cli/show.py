@@ -25,6 +25,7 @@ from rfcalc.cli.options import (
 from rfcalc.cli.output import Output, complain
 from rfcalc.cli.parse import layer_keys, numbers_only, parse_position
 from rfcalc.errors import UsageError
+from rfcalc.progress import shown
 from rfcalc.report import details, overview
 from rfcalc.report.tokens import tokens_report
 
@@ -248,7 +249,7 @@ def show_growth(request: Request, symbolic: str, keys: Sequence[str | int], outp
     from rfcalc import api
     from rfcalc.report.growth import growth_report
 
-    with guest(request.spec):
+    with guest(request.spec), shown("rfcalc show --symbolic"):
         found = api.growth(request.spec, request.inputs, symbols=symbolic, axes=request.axes, training=request.training)
     chosen = {row.layer.node: row for key in keys for row in found.select(key)}
     output.emit(growth_report(found, tuple(chosen.values()) if keys else None))

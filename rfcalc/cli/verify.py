@@ -14,6 +14,7 @@ from rfcalc.cli.options import (
     output_options,
 )
 from rfcalc.cli.output import Output, complain
+from rfcalc.progress import shown
 
 DISAGREE = 1  #: exit status
 
@@ -48,7 +49,7 @@ def command(
     from rfcalc import api
     from rfcalc.report.verification import verification_report
 
-    with guest(request.spec):
+    with guest(request.spec), shown("rfcalc verify"):
         found = api.verify(
             request.spec,
             request.inputs,

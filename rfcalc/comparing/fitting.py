@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from rfcalc.comparing.polynomial import Polynomial, interpolate
 from rfcalc.errors import LoadError, TraceError
+from rfcalc.progress import told
 
 MOST_DEGREE = 4  #: of a polynomial that is looked for, in one symbol
 MOST_STEPS = 36  #: sizes in a row to look at for a lattice that no guess has found
@@ -124,6 +125,7 @@ class _Samples:
     def _measured(self, sizes: Sizes) -> Sample | None:
         if min(sizes.values()) < 1:
             return None
+        told(f"trace {len(self.known) + 1}, at " + ", ".join([f"{symbol}={size}" for symbol, size in sizes.items()]))
         try:
             return self.measure(sizes)
         except (TraceError, LoadError) as error:

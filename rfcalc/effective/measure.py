@@ -20,6 +20,7 @@ from rfcalc.effective.results import EffectiveField, Settings
 from rfcalc.effective.unit import Target, find
 from rfcalc.effective.weights import read, subject_of, with_weights
 from rfcalc.errors import RfcalcError, TraceError, UsageError
+from rfcalc.progress import told
 
 #: What is kept of a gradient before it is added up: see `erf`.
 _KEPT: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -73,6 +74,7 @@ def erf(
     chosen, _ = devices.choose(device)
     state = read(weights)
     with devices.random_state(chosen):
+        told("drawing weights")
         subject, origin = subject_of(model, inputs, axes=axes, training=training, seed=seed)
         target = find(Analysis(subject.graph), layer, at, source)
         values = Images(USUAL if inputs is None and images is None else images, _example(subject, target), seed)
@@ -132,6 +134,7 @@ def _measured(subject: Subject, twins: Twins, target: Target, values: Images, mo
     tally = Tally(target, mode)
     inputs = Inputs(subject, twins.device, seed)
     for number, image in enumerate(values):
+        told(f"the gradient of {target.layer.name} by image", number + 1, len(values))
         try:
             found = gradient_of(subject, twins, inputs, target, image, relu=mode == "relu", seed=seed + number)
         except RfcalcError:
