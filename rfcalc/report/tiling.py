@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 8  #: reasons that a table names
 _LISTED = 8  #: tiles along an axis that a table lists
-_AXIS = ("reach", "align", "halo", "margin", "scale", "min_tile", "local_halo")
+_AXIS = ("reach", "align", "halo", "margin", "scale", "min_tile", "min_output", "local_halo")
 
 
 def tiling_report(found: Tiling) -> Report:
@@ -46,11 +46,11 @@ def _section(item: OutputTile, several: bool) -> Section:
 
 def _axes(item: OutputTile) -> Table:
     columns = [Column("axis"), Column("reach"), Column("align", right=True), Column("halo"), Column("margin")]
-    columns += [Column("scale", right=True), Column("smallest tile", right=True)]
+    columns += [Column("scale", right=True), Column("smallest tile", right=True), Column("gives", right=True)]
     rows = []
     for name, axis in item.axes.items():
         row = [name, _sides(axis.reach), text.number(axis.align), _sides(axis.halo), _sides(axis.margin)]
-        row += [text.number(axis.scale), text.number(axis.min_tile)]
+        row += [text.number(axis.scale), text.number(axis.min_tile), text.number(axis.min_output)]
         rows.append((*row, _sides(axis.local_halo)) if not item.exact else tuple(row))
     if not item.exact:
         columns.append(Column("halo without them, approximate"))
@@ -77,6 +77,7 @@ def _plan(layout: Layout) -> Iterator[Fact]:
     costs = layout.costs
     yield "image", text.cross(layout.image.values())
     yield "tiles", f"{text.count(layout.count)} of {text.cross(layout.tile.values())}"
+    yield "a tile gives", ", ".join(text.cross(shape) for shape in layout.tile_shapes)
     yield "multiply-adds", f"{text.count_and_short(costs.tile_macs)} a tile, {text.count_and_short(costs.macs)} in all"
     if costs.overhead is not None:
         yield "computed twice", f"{text.share(costs.overhead)} more than the whole at once"

@@ -260,12 +260,15 @@ def with_layout(
         totals = cost.totals(sizes.at(size).graph)
         macs[key], complete = totals.macs, complete and totals.status == "complete"
         peak = max(peak, _peak(sizes, size))
-    pairs = outputs_of(sizes.base, whole, layers)
+    pairs = outputs_of(sizes.at(chosen), whole, layers)
     assert pairs is not None
-    shapes = tuple(whole.graph[ref.node].outputs[ref.output].shape for _, ref in pairs)
+    shapes, own = (
+        tuple(traced.graph[pair[at].node].outputs[pair[at].output].shape for pair in pairs)
+        for at, traced in ((1, whole), (0, sizes.at(chosen)))
+    )
     total = sum(macs[key] * times for key, times in lengths.items())
     costs = Costs(max(macs.values()), total, cost.totals(whole.graph).macs, peak, complete)
-    return replace(found, layout=Layout(dict(extents), dict(chosen), dict(rows), shapes, costs))
+    return replace(found, layout=Layout(dict(extents), dict(chosen), dict(rows), shapes, costs, own))
 
 
 def _within(sizes: Sizes, grids: Mapping[str, Grid], extents: Mapping[str, int], memory: int) -> dict[str, int]:

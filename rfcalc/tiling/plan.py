@@ -82,6 +82,7 @@ class Layout:
     pieces: Mapping[str, tuple[Piece, ...]]
     output_shapes: tuple[tuple[int, ...], ...]
     costs: Costs
+    tile_shapes: tuple[tuple[int, ...], ...] = ()  #: of the outputs of one tile
 
     @property
     def count(self) -> int:
@@ -203,6 +204,7 @@ class Tiling:
             "tile": dict(layout.tile),
             "tiles": layout.count,
             "axes": {name: [piece.to_dict() for piece in row] for name, row in layout.pieces.items()},
+            "tile_outputs": [list(shape) for shape in layout.tile_shapes],
             **layout.costs.to_dict(),
             "bioimageio": self.bioimageio(),
         }

@@ -38,8 +38,8 @@ class AxisTile:
 
     ``align`` is the grid that cuts lie on, ``halo`` how far beyond a cut on the grid the output reads, before and
     after, ``margin`` the same where what is read begins on the grid, too. ``scale`` is output positions for each input
-    position. Tiles are ``offset`` + k x ``align`` long, at least ``min_tile``. What cannot be told is None;
-    ``local_halo`` is what is left of the halo without the layers to blame, where there are any.
+    position. Tiles are ``offset`` + k x ``align`` long, at least ``min_tile``, which gives ``min_output`` positions; a
+    longer one gives ``scale`` times as many more as it is longer. What cannot be told is None; ``local_halo`` is what is left of the halo without the layers to blame, where there are any.
     """
 
     align: int | None
@@ -48,6 +48,7 @@ class AxisTile:
     halo: Sides | None = None
     margin: Sides | None = None
     min_tile: int | None = None
+    min_output: int | None = None
     offset: int = 0
     local_halo: Sides | None = None
     witnesses: tuple[Witness | None, Witness | None] = (None, None)
@@ -61,6 +62,7 @@ class AxisTile:
             "margin": plain(self.margin),
             "scale": None if self.scale is None else str(self.scale),
             "min_tile": self.min_tile,
+            "min_output": self.min_output,
             "tile_sizes": None if self.align is None else {"step": self.align, "offset": self.offset},
             "local_halo": plain(self.local_halo),
             "witness": [None if item is None else item.to_dict() for item in self.witnesses],

@@ -83,7 +83,9 @@ def _renamed(text: str, axis: str, other: str) -> str:
 def _local(item: AxisTile) -> AxisTile:
     """What is left to say where the tiles are not exact."""
     halo = item.halo if item.local_halo is None else item.local_halo
-    return replace(item, halo=None, margin=None, min_tile=None, local_halo=halo, witnesses=(None, None))
+    return replace(
+        item, halo=None, margin=None, min_tile=None, min_output=None, local_halo=halo, witnesses=(None, None)
+    )
 
 
 def _refs(graph: LayerGraph, layers: Sequence[str] | None) -> tuple[Ref, ...]:
@@ -205,6 +207,7 @@ def _measured(bench: Bench, number: int, grid: int, common: int, step: int, midd
         halo=(halo[0], halo[1]),
         margin=(before, after),
         min_tile=least_tile,
+        min_output=middle.count - int((bench.length - least_tile) * scale),
         offset=offset,
         witnesses=(witnesses[0], witnesses[1]),
     )

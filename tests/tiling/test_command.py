@@ -36,16 +36,20 @@ def test_json_has_all_of_it(run: Run) -> None:
     assert result.exit_code == 0
     assert (found["schema"], found["exact"]) == ("rfcalc-tile/1", True)
     axis = found["outputs"][0]["axes"]["H"]
-    assert {key: axis[key] for key in ("reach", "align", "halo", "margin", "scale", "min_tile", "local_halo")} == {
+    assert {
+        key: axis[key] for key in ("reach", "align", "halo", "margin", "scale", "min_tile", "min_output", "local_halo")
+    } == {
         "reach": [23, 23],
         "align": 4,
         "halo": [22, 22],
         "margin": [24, 24],
         "scale": "1",
         "min_tile": 52,
+        "min_output": 52,
         "local_halo": None,
     }
     assert found["plan"]["tiles"] == 4
+    assert found["plan"]["tile_outputs"] == [[1, 2, 56, 56]]
     assert found["plan"]["axes"]["H"][1] == {"read": [8, 64], "write": [32, 64]}
 
 

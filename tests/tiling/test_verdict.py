@@ -71,7 +71,7 @@ def test_a_stack_without_padding_reads_behind() -> None:
     found = axis_of(nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3, 2)), (1, 65, 65))
 
     assert (found.align, found.halo, found.margin) == (2, (0, 3), (0, 4))
-    assert str(found.scale) == "1/2"
+    assert (str(found.scale), found.min_tile, found.min_output) == ("1/2", 6, 1)
 
 
 def test_the_grid_is_found_where_the_window_hides_it() -> None:
@@ -238,6 +238,19 @@ def test_a_checkerboard_is_cut_where_it_repeats(formula: Any, align: int, halo: 
     assert plan.exact, plan.reasons
     assert (found.align, found.halo) == (align, (halo, halo))
     assert gap(model, plan, (1, 2, 48, 48)) < 1e-12
+
+
+@pytest.mark.parametrize("size", [32, 33, 35])
+@pytest.mark.parametrize("ceil_mode", [False, True])
+def test_odd_sizes(size: int, ceil_mode: bool) -> None:
+    """Windows of 3 that move by 2, the last one cut at the end: the tiles of an odd image are those of the whole."""
+    model = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.MaxPool2d(3, 2, ceil_mode=ceil_mode))
+    plan = rfcalc.tile(model, (1, 32, 32), tile=14, image=(size, size))
+    found = plan.outputs[0].axes["H"]
+
+    assert plan.exact, plan.reasons
+    assert (found.align, found.halo) == (2, (1, 2))
+    assert gap(model, plan, (1, 1, size, size)) < 1e-12
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate"])
