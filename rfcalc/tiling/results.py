@@ -39,7 +39,8 @@ class AxisTile:
     ``align`` is the grid that cuts lie on, ``halo`` how far beyond a cut on the grid the output reads, before and
     after, ``margin`` the same where what is read begins on the grid, too. ``scale`` is output positions for each input
     position. Tiles are ``offset`` + k x ``align`` long, at least ``min_tile``, which gives ``min_output`` positions; a
-    longer one gives ``scale`` times as many more as it is longer. What cannot be told is None; ``local_halo`` is what is left of the halo without the layers to blame, where there are any.
+    longer one gives ``scale`` times as many more as it is longer. What cannot be told is None;
+    ``local_halo`` is what is left of the halo without the layers to blame, where there are any.
     """
 
     align: int | None
