@@ -308,8 +308,8 @@ def cases() -> Iterator[Case]:
     yield from _diffusers()
     yield from _torchvision()
     yield from _timm()
-    yield from _monai()
     yield from _smp()
+    yield from _monai()
 
 
 __all__ = ["Case", "cases"]

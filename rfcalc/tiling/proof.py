@@ -21,7 +21,7 @@ from rfcalc.tiling.sizes import Sizes
 from rfcalc.tiling.verdict import others_of
 
 #: An image of no more positions than this is cut along all axes at once, a larger one along one axis after the other.
-_AT_ONCE = 1 << 16
+_AT_ONCE = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
