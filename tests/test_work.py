@@ -142,11 +142,13 @@ def test_torchs_compiler_is_not_imported() -> None:
         "rest = [nn.Flatten(2), nn.TransformerEncoderLayer(225, 5), nn.LSTM(225, 4)]\n"
         "net = nn.Sequential(nn.Conv2d(3, 8, 3), *norms, *rest)\n"
         "found = rfcalc.analyze(net, (3, 32, 32))\n"
-        "print(len(found.layers) > 5, {'torch._dynamo', 'sympy', 'torch._inductor'} & set(sys.modules))\n"
+        "checked = rfcalc.verify(net[:3], (3, 8, 8), probes=1, timing=False, device='cpu')\n"
+        "compilers = {'torch._dynamo', 'sympy', 'torch._inductor'}\n"
+        "print(len(found.layers) > 5, checked.agree, compilers & set(sys.modules))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
 
-    assert done.stdout == "True set()\n", done.stderr
+    assert done.stdout == "True True set()\n", done.stderr
 
 
 # --- growth -----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import zip_longest
 from typing import Any
 
@@ -123,7 +125,19 @@ def _total(survey: Survey) -> int | None:
 
     counter = FlopCounterMode(display=False)
     try:
-        plain_run(survey.twins, survey.inputs, (honest(), counter))
+        plain_run(survey.twins, survey.inputs, (honest(), _counting(counter)))
     except Exception:  # FlopCounterMode takes ops apart that the pass itself runs whole, and fails at some
         return None
     return int(counter.get_total_flops()) // 2
+
+
+@contextmanager
+def _counting(counter: Any) -> Iterator[None]:
+    """torch's counter, without the guard against torch's compiler for which that would be imported."""
+    with counter:
+        kind = type(counter.mode)
+        plain = getattr(kind.__dict__.get("__torch_dispatch__"), "__wrapped__", None)
+        if plain is not None:
+            own = {"__torch_dispatch__": plain, "_should_skip_dynamo": classmethod(lambda cls: False)}
+            counter.mode.__class__ = type(kind.__name__, (kind,), own)
+        yield
