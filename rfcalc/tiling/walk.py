@@ -178,8 +178,7 @@ def _varying(found: Sequence[Marks]) -> set[int]:
 def _shrunk_all(found: Marks) -> Marks:
     """As `marks.shrunk`, for a single axis too."""
     for axis in range(found.ndim):
-        first = found.take([0], axis)
-        if found.shape[axis] > 1 and (found == first).all():
+        if found.shape[axis] > 1 and (found == (first := found.take([0], axis))).all():
             found = first
     return found
 

@@ -215,6 +215,18 @@ def test_repeated_rows_behind_the_end() -> None:
     assert (found.align, found.halo) == (2, (1, 0))
 
 
+def test_features_without_channels_do_no_harm() -> None:
+    """Some encoders have a level of no channels, which decoders join all the same."""
+
+    def joined(own: Any, x: torch.Tensor) -> torch.Tensor:
+        return own.b(torch.cat([own.a(x), torch.empty(1, 0, *x.shape[2:])], 1))
+
+    plan = rfcalc.tile(Formula(joined), (2, 32, 32))
+
+    assert plan.exact
+    assert plan.outputs[0].axes["H"].halo == (2, 2)
+
+
 def _board(x: torch.Tensor, period: int = 2) -> torch.Tensor:
     """1 on every so manieth diagonal."""
     rows, columns = (torch.arange(extent) for extent in x.shape[2:])
