@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from rfcalc import analyze
+from rfcalc import analyze, tile
 from rfcalc.page import page
 from tests.page.browser import Browser, browsing, png
 from tests.page.nets import example
+from tests.tiling.nets import UNet
 
 #: Colours of the pen and of places on canvases, as red, green and blue.
 PIXEL = """
@@ -324,6 +325,46 @@ def test_what_is_not_seen_is_darker(browser: Browser, pages: Path) -> None:
     browser.open(pages / "vgg.html", "#layer=fc8")
 
     assert sum(browser.run(PIXEL, "canvas.picture", 0.5, 0.95)) > sum(dark) + 100
+
+
+#: How many pixels of a canvas have a colour of the style sheet.
+OF_COLOUR = """
+const canvas = document.querySelector(arguments[0]);
+const probe = document.body.appendChild(document.createElement("i"));
+probe.style.color = `var(${arguments[1]})`;
+const wanted = getComputedStyle(probe).color.match(/[0-9.]+/g).map(Number);
+probe.remove();
+const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+let count = 0;
+for (let at = 0; at < data.length; at += 4) count += wanted.every((one, part) => data[at + part] === one);
+return count;
+"""
+
+
+def test_tiles_lie_over_the_picture_and_follow_the_pixel(browser: Browser, tmp_path: Path) -> None:
+    """A U-Net with margins of 8 on 40 x 36 in tiles of 24: tiles write rows 0..15, 16..23, 24..39."""
+    plan = tile(UNet(1), (1, 40, 36), tile=24)
+    (tmp_path / "tiles.html").write_text(page([analyze(UNet(1), (1, 40, 36))], [plan.to_dict()]), encoding="utf-8")
+    browser.open(tmp_path / "tiles.html")
+    where = "The tile at the pixel writes H {}, W {}, needs H {}, W {} for that, and reads H {}, W {}."
+
+    assert browser.text(".tile-text") == where.format("16..23", "16..23", *["8..31"] * 4)
+    drawn = {part: painted(browser, f"--tile-{part}") for part in ("writes", "needs", "reads")}
+    assert min(drawn.values()) > 20, drawn
+    browser.click_at("canvas.picture", 0.1, 0.1)
+    said = where.format("0..15", "0..15", *["0..23"] * 4)
+    browser.until(lambda: browser.text(".tile-text") == said)
+    assert "pixel=" in browser.run("return location.hash")
+    browser.click(".tiles input")
+    browser.until(lambda: browser.text(".tile-text") == "")
+    assert painted(browser, "--tile-writes") == 0
+    assert "9 tiles of 24x24, equal to the whole" in browser.texts(".totals dd")
+
+
+def painted(browser: Browser, name: str) -> int:
+    """How many pixels of the picture have the colour of that name in the style sheet."""
+    found: int = browser.run(OF_COLOUR, "canvas.picture", name)
+    return found
 
 
 # --- other inputs, other models ---------------------------------------------------------------------------------------
