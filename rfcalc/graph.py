@@ -111,6 +111,9 @@ class Node:
 #: How the note of an op begins whose numbers follow from values that were given for inputs.
 GIVEN = "depends on the values given for"
 
+#: The note of an op whose rows stand in an order that data decides, and are told in that of what was sorted.
+ORDERED = "its rows stand in an order that values decide: each is told at the place that it came from"
+
 #: The attributes of an op that combines pairs in an associative scan: the scan's number, and how many steps it has.
 SCAN = ("scan", "steps")
 

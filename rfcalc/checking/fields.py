@@ -15,7 +15,7 @@ from rfcalc.checking.regions import AxisRegions, along_axes, choose_rows, untold
 from rfcalc.checking.results import Check, Difference
 from rfcalc.checking.subject import Subject
 from rfcalc.checking.survey import Survey
-from rfcalc.graph import Node, Ref
+from rfcalc.graph import ORDERED, Node, Ref
 
 
 def _words(text: str) -> frozenset[str]:
@@ -69,6 +69,7 @@ def check_fields(subject: Subject, survey: Survey, probes: int, seed: int, batch
     verdict = _Verdict()
     doubts: list[Doubt] = []
     compared: set[int] = set()
+    moved = {record.id for record in records if ORDERED in record.notes}
     missed = 0
     used = {ref for record in records for ref in record.inputs} | set(subject.graph.outputs)
     given = subject.graph.meta.get("given", ())
@@ -93,12 +94,18 @@ def check_fields(subject: Subject, survey: Survey, probes: int, seed: int, batch
             seen = len(records)
         for record in records[:seen]:
             outputs = along.by_node[record.id]
-            compared |= {record.id} if any(outputs) else set()
+            compared |= {record.id} if any(outputs) and record.id not in moved else set()
             verdict.bounds |= {record.id} if any(held and held.bound for held in outputs) else set()
         notes.append(f"{along.source.name} {along.name}: rows {', '.join(map(str, rows))} of {along.extent}")
         if seen < len(records):
             lost = len(records) - seen
             notes.append(f"{along.source.name} {along.name}: NaN led the forward pass astray; {lost} ops not seen")
+    if moved:
+        names = [records[ident].name for ident in sorted(moved)]
+        notes.append(
+            f"not compared, for their rows stand where values put them, until they are put back: {_listed(names)}"
+        )
+    doubts = [doubt for doubt in doubts if doubt.ident not in moved]
     _decide(subject, survey, seed, doubts, verdict, notes)
     notes += [*_buffers(subject, survey), *_summary(records, verdict, missed)]
     differences = tuple(verdict.differences[ident] for ident in sorted(verdict.differences))

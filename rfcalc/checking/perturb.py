@@ -21,11 +21,14 @@ from rfcalc.checking.poison import Doubt, reduce_to
 from rfcalc.checking.subject import Subject
 from rfcalc.checking.twins import Inputs, Twins
 from rfcalc.checking.witness import run
-from rfcalc.graph import Node
+from rfcalc.graph import ORDERED, Node
 from rfcalc.progress import told
 
 #: Changes below float32's smallest normal number count as none: that is what a blocked element may still carry.
 TINY = 1.2e-38
+
+#: How many units in the last place of the largest number a sum may be off that is added up in another way.
+_ROUNDED = 256
 
 Key = tuple[int, int, int, str, int]  #: node, output, input, axis, row
 
@@ -42,6 +45,17 @@ class _Base:
     records: Sequence[Node]
     wanted: set[tuple[int, int]]
     held: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)
+    moved: bool = field(init=False)  #: whether rows stand where values put them
+
+    def __post_init__(self) -> None:
+        self.moved = any(ORDERED in record.notes for record in self.records)
+
+    def least(self, before: torch.Tensor) -> float:
+        """Changes below this count as none. A row of a larger group, or at another place, may be rounded otherwise."""
+        if not self.moved or not before.numel():
+            return TINY
+        finite = before.detach().abs().nan_to_num(0, 0, 0)
+        return max(TINY, _ROUNDED * torch.finfo(before.dtype).eps * float(finite.max()))
 
     def __call__(self, ident: int, op: str, outs: Sequence[torch.Tensor]) -> None:
         if not same_op(self.records[ident].op, op):  # a model that casts what it is given to a type of its own
@@ -65,26 +79,27 @@ class _Changed:
             before = self.base.held.get((ident, number))
             if doubt is None or before is None or before.shape != out.shape:
                 continue
-            changed = _changed(before, out, doubt)
+            least = self.base.least(before) if before.is_floating_point() else TINY
+            changed = _changed(before, out, doubt, least)
             key = key_of(doubt)
             self.found[key] = self.found[key] | changed if key in self.found else changed
 
 
-def _changed(before: torch.Tensor, after: torch.Tensor, doubt: Doubt) -> np.ndarray:
+def _changed(before: torch.Tensor, after: torch.Tensor, doubt: Doubt, least: float) -> np.ndarray:
     """Where the output changed, as any over the axes on which the region does not depend."""
     if before.is_floating_point():
         size = (after - before).abs_()
         axes = [axis for axis, extent in enumerate(doubt.region.first.shape) if extent == 1]
         largest = size.amax(dim=axes, keepdim=True) if axes else size
         if not bool(largest.isnan().any()):  # no infinities, and no NaN of the model's own
-            return np.asarray((largest >= TINY).cpu().numpy())
-    return np.asarray(reduce_to(_differs(before, after).unsqueeze(0), doubt.region, every=False)[0])
+            return np.asarray((largest >= least).cpu().numpy())
+    return np.asarray(reduce_to(_differs(before, after, least).unsqueeze(0), doubt.region, every=False)[0])
 
 
-def _differs(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+def _differs(before: torch.Tensor, after: torch.Tensor, least: float = TINY) -> torch.Tensor:
     if not before.is_floating_point():
         return before != after
-    large = (after - before).abs() >= TINY
+    large = (after - before).abs() >= least
     return large | (before.isnan() != after.isnan()) | (before.isinf() & (before != after))
 
 

@@ -120,6 +120,7 @@ class _Run:
         self.batched = True
         self.dtype: torch.dtype | None = None  #: of all floating-point tensors, if one was asked for
         self.unvalued: set[str] = set()  #: inputs of whole numbers that were given without values
+        self.orders = True  #: whether an order that data decides is taken for that of what was sorted
         self.gradients = False  #: whether the pass is one in which the model can differentiate
         self.constants = constants
         self.inputs: list[tuple[str, Ref]] = []
@@ -133,6 +134,19 @@ class _Run:
         return weight(module for _, module in self.stack.modules)
 
     def attempt(self, *, meta: bool) -> None:
+        """Run the model; once more where orders that data decides are not undone, or nothing comes of it."""
+        try:
+            self._attempt(meta)
+        except Exception:
+            if not self.recorder.orders.keys:
+                raise
+        else:
+            if not self.recorder.orders.broken:
+                return
+        self.orders = False
+        self._attempt(meta)
+
+    def _attempt(self, meta: bool) -> None:
         """Run the model; with gradients where it takes some itself, without otherwise: they keep all that they need."""
         try:
             self.forward(meta=meta)
@@ -143,7 +157,7 @@ class _Run:
     def forward(self, *, meta: bool) -> None:
         """Run the model once under a fresh recorder."""
         self.stack = ModuleStack(self.model)
-        self.recorder = recorder = Recorder(self.stack, meta=meta)
+        self.recorder = recorder = Recorder(self.stack, meta=meta, orders=self.orders)
         self.stack.recorder = weakref.ref(recorder)
         self.inputs, self.outputs = [], []
         weights = torch.Generator().manual_seed(0)  # where data decides the shapes, every run has the same
@@ -186,7 +200,8 @@ class _Run:
                 result = double.model(*args, **kwargs)
                 if isinstance(result, GeneratorType):
                     result = list(result)
-            made = map(recorder.value_of, map(rows_of, tensors_in(result)))
+            made = [recorder.value_of(tensor) for tensor in map(rows_of, tensors_in(result))]
+            recorder.orders.end(made)
             self.outputs = [value.ref for value in made if value.ref is not None]
         if not self.outputs:
             given = "None" if result is None else f"an object of type {type(result).__name__}"

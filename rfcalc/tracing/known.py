@@ -11,14 +11,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
+from rfcalc.graph import GIVEN
+from rfcalc.ops import Arg, Effect
 from rfcalc.tracing import buffers, shapes, trial
 from rfcalc.tracing.buffers import computed, on_tensors
 from rfcalc.tracing.schema import Schema, schema_of
 from rfcalc.tracing.slots import Slots
-from rfcalc.tracing.tensors import replaced, tensors_in_args, without_storage
-from rfcalc.tracing.values import LARGEST_CONSTANT, Anew, Slot, Value, packed_of
+from rfcalc.tracing.tensors import numbers, replaced, tensors_in_args, without_storage
+from rfcalc.tracing.values import LARGEST_CONSTANT, Anew, Holds, Slot, Value, packed_of
 
 #: Ops in which numbers decide which elements are read. In every other op on known numbers alone, the result's numbers
 #: say all there is to know, and each result reads what it would read of any numbers.
@@ -36,7 +39,7 @@ BY_INDEX = frozenset(
 
 def all_known(held: Sequence[Value]) -> bool:
     """Whether the numbers of all of the tensors are known, and inputs given with values are among them."""
-    return any(value.given for value in held) and all(value.real is not None for value in held)
+    return any(value.given or value.ordered for value in held) and all(value.real is not None for value in held)
 
 
 def names_of(held: Sequence[Value]) -> tuple[str, ...]:
@@ -77,7 +80,7 @@ def with_numbers(value: Value, real: torch.Tensor, held: Sequence[Value]) -> Val
 
 def copied(value: Value) -> Value:
     """The value of a copy in another place: what is written there changes no input, and nothing of the user's."""
-    if value.real is None or not (value.given or value.borrowed):
+    if value.real is None or not (value.given or value.ordered or value.borrowed):
         return value
     anew = value.anew and Anew(value.anew.names, None if value.anew.tensor is None else value.anew.tensor.clone())
     return replace(value, real=value.real.clone(), borrowed=False, anew=anew)
@@ -85,7 +88,7 @@ def copied(value: Value) -> Value:
 
 def unnumbered(value: Value) -> Value:
     """The value as data like any other."""
-    return replace(value, real=None, given=()) if value.given else value
+    return replace(value, real=None, given=()) if value.given or value.ordered else value
 
 
 def _laid_out(real: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -142,11 +145,36 @@ class Numbers(Slots):
         self.asked_of(held)
         if not self.meta:
             return func(*args, **kwargs)
-        if any(value.real is None for value in held):
+        if any(value.real is None or value.ordered is not None for value in held):
             self.fail(what, ())
             raise NeedsDataError(what)
         with torch._C._DisableTorchDispatch():  # no part of it is an op of the model's
             return on_numbers(func, args, kwargs, [copied(value) for value in held])
+
+    def numbers_of(self, tensor: torch.Tensor) -> np.ndarray | None:
+        """The numbers that a tensor is known to hold; None where data decides."""
+        value = self.value_of(tensor)
+        return self._numbers(value) if value.ordered is None else None
+
+    def _numbers(self, held: Value) -> np.ndarray | None:
+        self._unrepeatable()
+        self._asked.update(dict.fromkeys(held.given))
+        return None if held.real is None else numbers(held.real)
+
+    def _held_for(self, op: str, reals: Sequence[torch.Tensor] | None) -> Holds | None:
+        """What the rule is to see in tensors: no numbers of inputs where those of the results tell everything."""
+        if reals is None or op in BY_INDEX:
+            return None
+        return lambda tensor: unnumbered(self.value_of(tensor))
+
+    def _note_asked(
+        self, effect: Effect, args: Sequence[tuple[Arg, Value]], reals: Sequence[torch.Tensor] | None
+    ) -> None:
+        """Note that an op depends on values that were given, where its rule asked for them and data is read so."""
+        asked, self._asked = self._asked, {}
+        if asked and (reals is not None or any(value.role == "data" and value.real is None for _, value in args)):
+            self.decided.update(asked)
+            effect.notes = (*effect.notes, f"{GIVEN} {', '.join(asked)}")
 
     def name_device(self, name: str) -> None:
         """Note that the model named a device, in whose place the pass goes on at home."""

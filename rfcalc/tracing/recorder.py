@@ -16,16 +16,17 @@ import torch
 from torch._ops import OpOverload
 
 from rfcalc import reads
-from rfcalc.graph import GIVEN, Read, Ref
+from rfcalc.graph import Read, Ref
 from rfcalc.ops import SPARSE, Arg, Call, Effect, Known, effect_of
 from rfcalc.tracing import buffers, kernels, nested, operands
 from rfcalc.tracing.elements import learn, of_parts
 from rfcalc.tracing.frozen import frozen_weights
-from rfcalc.tracing.known import BY_INDEX, Numbers, copied, unnumbered, with_numbers
+from rfcalc.tracing.known import Numbers, copied, unnumbered, with_numbers
 from rfcalc.tracing.modes import DispatchMode
 from rfcalc.tracing.modules import ModuleStack, Scope
 from rfcalc.tracing.naming import name_of
 from rfcalc.tracing.numbers import OwnNumbers
+from rfcalc.tracing.orders import Args, Orders
 from rfcalc.tracing.packed import PackedWeights, is_packed
 from rfcalc.tracing.places import Spot
 from rfcalc.tracing.schema import Schema, schema_of
@@ -45,7 +46,7 @@ from rfcalc.tracing.tensors import (
     tensors_in_args,
     without_storage,
 )
-from rfcalc.tracing.values import Anew, Holds, Slot, Value, invert
+from rfcalc.tracing.values import Anew, Holds, Ordered, Slot, Value, invert
 
 #: Effects of these kinds on parameters alone are views of the parameter, not work.
 _VIEW_KINDS = frozenset({"reshape", "copy", "cast"})
@@ -59,7 +60,7 @@ class Recorder(Numbers, DispatchMode):
 
     supports_higher_order_operators = True
 
-    def __init__(self, stack: ModuleStack, *, meta: bool = True, seed: int = 0) -> None:
+    def __init__(self, stack: ModuleStack, *, meta: bool = True, orders: bool = True, seed: int = 0) -> None:
         Numbers.__init__(self, meta=meta)
         DispatchMode.__init__(self)  # type: ignore[no-untyped-call]
         self.tape = Tape()
@@ -75,6 +76,7 @@ class Recorder(Numbers, DispatchMode):
         self.packing = packing_of(stack.modules)
         self.frozen = frozen_weights(stack.modules)
         self.stands: dict[str, Stands] = {}  #: what packed tensors stand for, as ops showed it
+        self.orders = Orders(assumed=meta and orders)
 
     # --- values -------------------------------------------------------------------------------------------------------
 
@@ -122,11 +124,13 @@ class Recorder(Numbers, DispatchMode):
         arg = self._arg(parent.tensor, unnumbered(parent.value))
         effect = Effect("reshape", [(arg, steps)])
         args = [(arg, parent.value)]
+        ordered = self._ordered("aten.view", args, effect, [slot.tensor])
         ref = self._node("aten.view", effect, args, [slot.tensor])
         if parent.value.given and slot.value.real is not None:  # in the memory of the parent's
             return Value(parent.value.role, ref, real=slot.value.real, given=parent.value.given)
         made = Value(parent.value.role, ref)
         learn(made, of_parts([(arg, steps)], slot.tensor.ndim), effect, args)
+        made.ordered = ordered[0] if ordered else None
         return made
 
     # --- recording ----------------------------------------------------------------------------------------------------
@@ -194,6 +198,8 @@ class Recorder(Numbers, DispatchMode):
             computed = [value.ref for _, value in args if value.ref is not None]
             if not computed:
                 return [Value("param", None, params) for _ in outs]
+        begins = self.orders.begin(op, args, effect)
+        ordered = self._ordered(op, args, effect, outs, named)
         ref = self._node(op, effect, args, outs, known)
         self.noted.call(ref.node, effect.kind, named)
         values = [Value(role, Ref(ref.node, number)) for number in range(len(outs))]
@@ -201,25 +207,24 @@ class Recorder(Numbers, DispatchMode):
             first = Known(effect.blocked, effect.zero, effect.true)
             for value, one in zip(values, (first, *effect.beyond), strict=False):
                 learn(value, one, effect, args)
-        if reals is None:
+        for value, order in zip(values, ordered, strict=False):
+            value.ordered = order
+        if begins:
+            self._unrepeatable()
+            self.orders.begun(ref.node, args, values)
+        if reals is None or (ordered and not any(ordered)):
             return values
         held = [self.value_of(tensor) for tensor in tensors_in_args(named.values())]
         return [with_numbers(value, real, held) for value, real in zip(values, reals, strict=True)]
 
-    def _held_for(self, op: str, reals: Sequence[torch.Tensor] | None) -> Holds | None:
-        """What the rule is to see in tensors: no numbers of inputs where those of the results tell everything."""
-        if reals is None or op in BY_INDEX:
-            return None
-        return lambda tensor: unnumbered(self.value_of(tensor))
-
-    def _note_asked(
-        self, effect: Effect, args: Sequence[tuple[Arg, Value]], reals: Sequence[torch.Tensor] | None
-    ) -> None:
-        """Note that an op depends on values that were given, where its rule asked for them and data is read so."""
-        asked, self._asked = self._asked, {}
-        if asked and (reals is not None or any(value.role == "data" and value.real is None for _, value in args)):
-            self.decided.update(asked)
-            effect.notes = (*effect.notes, f"{GIVEN} {', '.join(asked)}")
+    def _ordered(
+        self, op: str, args: Args, effect: Effect, outs: Sequence[torch.Tensor], named: Mapping[str, Any] | None = None
+    ) -> Sequence[Ordered | None]:
+        """What the results are in the order of, () where no argument is in any."""
+        if not self.orders.concern(args):
+            return ()
+        self._unrepeatable()
+        return self.orders.follow(op, args, effect, list(map(info, outs)), self.tape.masks, named)
 
     def _ruled(
         self, op: str, named: Mapping[str, Any], outs: Sequence[torch.Tensor], held: Holds | None = None
@@ -251,15 +256,6 @@ class Recorder(Numbers, DispatchMode):
 
     def _arg(self, tensor: torch.Tensor, held: Value) -> Arg:
         return as_arg(tensor, held, self._numbers, self._anew_numbers, *self._layouts.get(id(tensor), _NO_LAYOUT))
-
-    def numbers_of(self, tensor: torch.Tensor) -> np.ndarray | None:
-        """The numbers that a tensor is known to hold; None where data decides."""
-        return self._numbers(self.value_of(tensor))
-
-    def _numbers(self, held: Value) -> np.ndarray | None:
-        self._unrepeatable()
-        self._asked.update(dict.fromkeys(held.given))
-        return None if held.real is None else numbers(held.real)
 
     def _anew_numbers(self, held: Value) -> np.ndarray | None:
         self._unrepeatable()
@@ -364,7 +360,7 @@ class Recorder(Numbers, DispatchMode):
             return
         beside = [tensor for tensor in written if not any(tensor is out for out in outs)]
         reals = None
-        if not schema.random and not beside and any(value.given for value in held):
+        if not schema.random and not beside and any(value.given or value.ordered for value in held):
             into = [self.value_of(tensor) for tensor in written]
             reals = self._known_results(func, args, kwargs, held, outs, into)
         op = schema.name
@@ -460,9 +456,11 @@ class Recorder(Numbers, DispatchMode):
             effect = Effect("merge" if keep and parent.value.ref else "copy", parts)
             known = of_parts(parts, len(shape))
         args = [(new, child.value), (old, parent.value)]
+        ordered = self._ordered("aten.copy_slice", args, effect, [parent.tensor])
         ref = self._node("aten.copy_slice", effect, args, [parent.tensor])
         made = Value("data" if "data" in (child.value.role, parent.value.role) else "param", ref)
         learn(made, known, effect, args)
+        made.ordered = ordered[0] if ordered else None
         return made
 
     # --- composite functions ------------------------------------------------------------------------------------------

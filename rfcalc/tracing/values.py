@@ -64,6 +64,25 @@ def drawn(real: torch.Tensor, sign: int = -1) -> torch.Tensor | None:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """What a tensor has to do with an order that data decides (`rfcalc.tracing.orders`).
+
+    ``sort`` is the node that brought about the order, ``axis`` the one whose positions are rows in it. It ``holds``
+    the "key" that was sorted by, the "order" itself, numbers of "rows", how many rows there are of each key ("counts"),
+    where those of each end ("ends"), or "", anything else.
+    """
+
+    sort: int
+    axis: int | None
+    holds: str = ""
+
+    @property
+    def of_rows(self) -> bool:
+        """Whether what it is is for the order to say: positions that are rows, or numbers of rows."""
+        return self.axis is not None or self.holds == "rows"
+
+
 @dataclass(slots=True)
 class Value:
     """The content of a tensor at one moment.
@@ -74,6 +93,8 @@ class Value:
     in memory of the user's, which is never written. ``anew`` is there where floating-point numbers that forward found,
     and did not make, went into them; ``leans`` names the buffers whose numbers decided what is known here. ``packed``
     are the names of the tensors of packed weights that a constant was computed from (`rfcalc.tracing.standing`).
+    ``ordered`` says that rows of it, or numbers, are of an order that data decides; numbers that it has besides are
+    those of the order in which the tokens came.
     """
 
     role: str
@@ -90,6 +111,7 @@ class Value:
     anew: Anew | None = None
     leans: tuple[str, ...] = ()
     packed: tuple[str, ...] = ()
+    ordered: Ordered | None = None
 
     @property
     def is_plain(self) -> bool:

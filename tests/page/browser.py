@@ -104,8 +104,8 @@ class Browser:
             ActionChains(self.driver).send_keys(getattr(Keys, key, key)).perform()
 
     def until(self, seen: Callable[[], Any], what: str = "what was waited for") -> Any:
-        """Waits for something to be true, for at most ten seconds."""
-        end = time.monotonic() + 10
+        """Waits for something to be true, for at most thirty seconds."""
+        end = time.monotonic() + 30
         while not (found := seen()):
             assert time.monotonic() < end, f"not seen: {what}"
             time.sleep(0.02)
