@@ -227,17 +227,27 @@ def kept() -> dict[str, dict[str, Any]]:
     return {line["name"]: line for line in lines}
 
 
+#: What a line says of its row, and no number depends on.
+TEXTS = ("area", "subject", "says", "source", "url", "note")
+
+
 def same(row: Row, line: dict[str, Any] | None) -> bool:
-    """Whether a line is what this row would be rebuilt as, but for its numbers."""
+    """Whether a line is what this row would be rebuilt as: the same model, quantity and verdict."""
     if line is None or agrees(row, number(line["ours"])) != (line["verdict"] == "equal"):
         return False
-    names = ("area", "subject", "says", "source", "url", "package", "model", "note")
-    return line["quantity"] == row.measure.what and all(line[name] == getattr(row, name) for name in names)
+    if line["convention"] and not agrees(row, number(line["by_convention"])):
+        return False
+    return (line["quantity"], line["package"], line["model"]) == (row.measure.what, row.package, row.model)
+
+
+def told(row: Row) -> dict[str, str]:
+    """The texts of a row, as a line has them."""
+    return {name: getattr(row, name) for name in TEXTS}
 
 
 def save(rows: tuple[Row, ...], found: Mapping[str, dict[str, Any]]) -> None:
-    """All lines in the order of the rows, and the document."""
-    lines = [found[row.name] for row in rows if row.name in found]
+    """All lines in the order of the rows, with their texts of today, and the document."""
+    lines = [found[row.name] | told(row) for row in rows if row.name in found]
     RESULTS.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     if lines:
         DOCUMENT.write_text(document(lines), encoding="utf-8")

@@ -253,14 +253,20 @@ class Macs(Measure):
         return self.times * sum(layer.macs for layer in analysis.layers if layer.kind in kinds)
 
     def theirs(self, model: Built) -> int:
-        module, given = model.on("meta"), tensors(self.inputs, "meta")
-        given = _moved(given)
-        with plain_kernels(), FlopCounterMode(display=False) as counter:
-            called(module, given)
+        try:
+            counter = self._counted(model.on("meta"), _moved(tensors(self.inputs, "meta")))
+        except (RuntimeError, NotImplementedError):  # its forward reads numbers: a pass on the CPU
+            counter = self._counted(model.on("cpu"), tensors(self.inputs, "cpu"))
         if not self.only:
             return self.times * counter.get_total_flops() // 2
         ops = counter.get_flop_counts()["Global"]
         return self.times * sum(n for op, n in ops.items() if str(op).split(".")[-1] in self.KINDS[self.only]) // 2
+
+    @staticmethod
+    def _counted(module: nn.Module, given: Any) -> FlopCounterMode:
+        with plain_kernels(), FlopCounterMode(display=False) as counter:
+            called(module, given)
+        return counter
 
     @property
     def what(self) -> str:
@@ -269,6 +275,38 @@ class Macs(Measure):
     @property
     def ways(self) -> str:
         return "torch's FlopCounterMode"
+
+
+@dataclass(frozen=True)
+class Normed(Measure):
+    """Multiply-adds of a pass, and 5 operations for each element of a batch norm: what fvcore counts of one in training
+    (https://github.com/facebookresearch/fvcore, jit_handles.py, norm_flop_counter)."""
+
+    inputs: Inputs
+
+    def ours(self, model: Built) -> int:
+        totals = model.analysis(self.inputs).totals
+        return int(totals.macs) + 5 * int(totals.flops_by["norm"]) // 2  # a scale and a shift for each element
+
+    def theirs(self, model: Built) -> int:
+        module, seen = model.on("meta"), []
+        hooks = [
+            one.register_forward_hook(lambda _, __, out: seen.append(out.numel()))
+            for one in module.modules()
+            if isinstance(one, nn.modules.batchnorm._BatchNorm)
+        ]
+        macs = Macs(self.inputs).theirs(model)
+        for hook in hooks:
+            hook.remove()
+        return macs + 5 * sum(seen)
+
+    @property
+    def what(self) -> str:
+        return f"multiply-adds and norms, {described(self.inputs)}"
+
+    @property
+    def ways(self) -> str:
+        return "torch's FlopCounterMode, and outputs as hooks see them"
 
 
 def _moved(given: Any) -> Any:
@@ -620,16 +658,45 @@ class Of(Measure):
 
 
 @dataclass(frozen=True)
+class Over(Measure):
+    """A measure of this model in percent of the same measure of another one, less 100."""
+
+    inner: Measure
+    other: str  #: the expression that makes the other model
+
+    def ours(self, model: Built) -> Number:
+        return self._more(self.inner.ours(model), self.inner.ours(Built(self.other)))
+
+    def theirs(self, model: Built) -> Number:
+        return self._more(self.inner.theirs(model), self.inner.theirs(Built(self.other)))
+
+    @staticmethod
+    def _more(value: Number, base: Number) -> Fraction:
+        assert not isinstance(value, str)
+        assert not isinstance(base, str)
+        return 100 * (Fraction(value) / Fraction(base) - 1)
+
+    @property
+    def what(self) -> str:
+        return f"{self.inner.what}, percent more than without"
+
+    @property
+    def ways(self) -> str:
+        return self.inner.ways
+
+
+@dataclass(frozen=True)
 class Scaled(Measure):
     """Another measure by a factor: bytes of parameters, cut to a whole number of units."""
 
     inner: Measure
-    factor: Fraction
+    factor: Fraction | int
     to: int = 0  #: cut, not rounded, to a multiple of this
+    plus: Fraction | int = 0  #: added at the end
 
     def _of(self, value: Number) -> Number:
         assert not isinstance(value, str)
-        scaled = value * self.factor
+        scaled = value * self.factor + self.plus
         return Fraction(scaled // self.to * self.to) if self.to else scaled
 
     def ours(self, model: Built) -> Number:

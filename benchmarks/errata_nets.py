@@ -8,6 +8,7 @@ one axis or two: along one axis a kernel of 1x7 is one of 7, or of 1.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -25,6 +26,19 @@ class Through(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return getattr(self.inner, self.call)(x) if isinstance(self.call, str) else self.call(self.inner, x)
+
+
+class MimiTokens(nn.Module):
+    """What Mimi makes of sound before it is quantized: its encoder, its transformer, and half of the rate."""
+
+    def __init__(self, mimi: Any) -> None:
+        super().__init__()
+        self.encoder, self.transformer, self.downsample = mimi.encoder, mimi.encoder_transformer, mimi.downsample
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames = self.transformer(self.encoder(x).transpose(1, 2)).last_hidden_state
+        tokens: Tensor = self.downsample(frames.transpose(1, 2))
+        return tokens
 
 
 def i3d(network: Any, last: str, axis: int, leave: str = "") -> nn.Module:
@@ -52,8 +66,8 @@ class ThinConv(nn.Module):
         dims = len(of.kernel_size)
         padding = of.padding
         run = (F.conv1d, F.conv2d, F.conv3d)[dims - 1]
-        ones = torch.ones((1, 1, *of.kernel_size), dtype=x.dtype)
-        y = run(x.sum(1, keepdim=True), ones, None, of.stride, padding, of.dilation)
+        mean = torch.full((1, 1, *of.kernel_size), 1 / prod(of.kernel_size), dtype=x.dtype)  # sums would overflow
+        y = run(x.mean(1, keepdim=True), mean, None, of.stride, padding, of.dilation)
         return y.expand(-1, of.out_channels, *y.shape[2:])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from errata_measures import Field, HalfWidths, Halo, Of, Params, Row, Scaled  # beside this file
-from errata_streams import FirstFrame, Hop
+from errata_streams import Delay, FirstFrame, Hop
 
 TRANSFORMERS = "transformers==5.24.0"
 W2V_URL = "https://arxiv.org/abs/2006.11477"
@@ -61,7 +61,53 @@ ENCODEC_ROWS = (
     ),
 )
 
-WHISPER_URL = "https://github.com/openai/whisper/blob/main/README.md"
+MIMI = (
+    "transformers.MimiModel(transformers.MimiConfig(num_filters=4, hidden_size=16, num_hidden_layers=1,"
+    " num_attention_heads=2, num_key_value_heads=2, head_dim=8, intermediate_size=16, codebook_dim=16,"
+    " vector_quantization_hidden_dimension=16))"
+)
+MIMI_URL = "https://github.com/kyutai-labs/moshi/blob/0038c51/README.md"
+#: From samples of 24 kHz to tokens of 12.5 Hz: its encoder, its transformer and the convolution that halves the rate.
+MIMI_TOKENS = f"errata_nets.MimiTokens({MIMI})"
+MIMI_ROWS = (
+    Row(
+        *("mimi-first-frame", "audio", "Mimi, encoder, ms of the first frame", "80 ms"),
+        *("Moshi, README: fully streaming, latency of 80ms, the frame size", MIMI_URL, TRANSFORMERS, MIMI_TOKENS),
+        Scaled(FirstFrame((1, 1, 57600)), Fraction(1000, 24000)),
+    ),
+    Row(
+        *("mimi-hop", "audio", "Mimi, encoder, ms between frames", "80 ms"),
+        *("Moshi, README: fully streaming, latency of 80ms, the frame size", MIMI_URL, TRANSFORMERS, MIMI_TOKENS),
+        Scaled(Hop((1, 1, 57600)), Fraction(1000, 24000)),
+    ),
+)
+
+DENOISER = "denoiser==0.1.5 julius==0.2.8"
+DENOISER_URL = "https://github.com/facebookresearch/denoiser/blob/8afd7c1/README.md#L376"
+DENOISING = "denoiser.demucs.Demucs(hidden=2, normalize=False{})"
+DENOISER_ROWS = (
+    Row(
+        *(
+            "demucs-lag",
+            "audio",
+            "Demucs for denoising, causal, 16 kHz, in ms",
+            "41.3 ms",
+            "denoiser, README: total lag",
+        ),
+        *(DENOISER_URL, DENOISER, DENOISING.format("")),
+        Scaled(Delay((1, 1, 4096), 256), Fraction(1000, 16000)),
+        {
+            "without its resampling, of which the program that streams it grants 64 samples": Scaled(
+                Of(DENOISING.format(", resample=1"), Delay((1, 1, 16384), 1024)),
+                Fraction(1000, 64000),
+                plus=Fraction(64000, 16000),
+            )
+        },
+        note="the four filters that resample by 2 wait for 167 samples together",
+    ),
+)
+
+WHISPER_URL = "https://github.com/openai/whisper/blob/c0d2f62/README.md"
 SPEECH = {"input_features": (1, 80, 3000), "decoder_input_ids": (1, 2)}
 SPEECH_128 = {"input_features": (1, 128, 3000), "decoder_input_ids": (1, 2)}
 
@@ -89,7 +135,7 @@ WHISPER = (
 
 # --- volumes ----------------------------------------------------------------------------------------------------------
 
-MEDNEXT_URL = "https://github.com/MIC-DKFZ/MedNeXt/blob/main/README.md"
+MEDNEXT_URL = "https://github.com/MIC-DKFZ/MedNeXt/blob/0b78ed8/README.md"
 
 
 def mednext(variant: str, kernel: int, says: str, note: str = "") -> Row:
@@ -119,4 +165,4 @@ VOLUMES = (
     mednext("L", 5, "63.0 M"),
 )
 
-ROWS = (*WAV2VEC, *TASNET_ROWS, *ENCODEC_ROWS, *WHISPER, *VOLUMES)
+ROWS = (*WAV2VEC, *TASNET_ROWS, *ENCODEC_ROWS, *MIMI_ROWS, *DENOISER_ROWS, *WHISPER, *VOLUMES)

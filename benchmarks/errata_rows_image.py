@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from errata_measures import Activations, Macs, Measure, Params, Ratio, Row, Scaled, Tool  # beside this file
+from errata_measures import Activations, Macs, Measure, Over, Params, Ratio, Row, Scaled, Tool  # beside this file
 from errata_slim import SlimRows
 
 TORCHVISION = "torchvision==0.29.1"
@@ -77,7 +77,7 @@ TORCHVISION_ROWS = (
 
 
 CSV = "results/benchmark-infer-amp-nchw-pt240-cu124-rtx4090.csv"
-CSV_URL = f"https://github.com/huggingface/pytorch-image-models/blob/main/{CSV}"
+CSV_URL = f"https://github.com/huggingface/pytorch-image-models/blob/5c33776/{CSV}"
 
 
 def timm(name: str, what: str, says: str, side: int = 224, others: Mapping[str, Measure] | None = None) -> Row:
@@ -116,7 +116,7 @@ TIMM_ROWS = (
 )
 
 
-CLIP_URL = "https://github.com/mlfoundations/open_clip/blob/main/docs/model_profile.csv"
+CLIP_URL = "https://github.com/mlfoundations/open_clip/blob/3b37473/docs/model_profile.csv"
 
 
 def clip(name: str, what: str, says: str, side: int = 224) -> Row:
@@ -162,7 +162,7 @@ SMP_ROWS = (
 
 # --- others -----------------------------------------------------------------------------------------------------------
 
-PYCLS_URL = "https://github.com/facebookresearch/pycls/blob/main/MODEL_ZOO.md"
+PYCLS_URL = "https://github.com/facebookresearch/pycls/blob/5719de6/MODEL_ZOO.md"
 
 
 def regnet(name: str, says: str) -> Row:
@@ -181,7 +181,7 @@ REGNET_ROWS = (
     regnet("regnety_080", "18.0 M"),
 )
 
-CONVNEXT_URL = "https://github.com/facebookresearch/ConvNeXt/blob/main/README.md"
+CONVNEXT_URL = "https://github.com/facebookresearch/ConvNeXt/blob/048efce/README.md"
 
 
 def convnext(name: str, what: str, says: str, side: int = 224, key: str = "", **more: Any) -> Row:
@@ -207,7 +207,7 @@ CONVNEXT_ROWS = (
 )
 
 YOLO = "ultralytics==8.4.190 opencv-python-headless==5.0.0.93"
-YOLO_URL = "https://github.com/ultralytics/ultralytics/blob/main/docs/en/models/yolov8.md"
+YOLO_URL = "https://github.com/ultralytics/ultralytics/blob/0059318/docs/en/models/yolov8.md"
 
 
 def yolo(size: str, what: str, says: str) -> Row:
@@ -225,6 +225,7 @@ YOLO_ROWS = (
     yolo("n", "flops", "8.7 G"),
     yolo("s", "params", "11.2 M"),
     yolo("s", "flops", "28.6 G"),
+    yolo("m", "params", "25.9 M"),
     yolo("m", "flops", "78.9 G"),
 )
 
@@ -233,7 +234,7 @@ DETR = "transformers.DetrForObjectDetection(transformers.DetrConfig())"
 DETR_ROWS = (
     Row(
         *("detr-size", "image", "DETR R50, checkpoint in MiB", "159", "DETR, README"),
-        *("https://github.com/facebookresearch/detr/blob/main/README.md", f"{TRANSFORMERS} {TIMM}", DETR),
+        *("https://github.com/facebookresearch/detr/blob/29901c5/README.md", f"{TRANSFORMERS} {TIMM}", DETR),
         Scaled(Params((1, 3, 256, 256), buffers=("*",)), Fraction(4, 2**20)),
         step=1,
         note="with the frozen norms' four buffers; built with 2 classes, the 91 of COCO add 0.09",
@@ -268,7 +269,7 @@ DETR_ROWS = (
     Row(
         *("timm-resnetblur18-params", "image", "timm resnetblur18", "11.69 M", "timm, param_count", CSV_URL, TIMM),
         *("timm.create_model('resnetblur18')", Params(IMAGE)),
-        note="antialiased ResNet-18: as many as without, and 29.1 % more multiply-adds",
+        note="antialiased ResNet-18: as many as without, as its authors say",
     ),
 )
 
@@ -278,7 +279,7 @@ def reduction(name: str, layer: str, says: str, side: int, **more: Any) -> Row:
     url = "https://github.com/huggingface/pytorch-image-models/tree/main/timm/models"
     measure = Ratio((1, 3, side, side), layer, **{key: more.pop(key) for key in ("out", "tokens") if key in more})
     model = f"timm.create_model({name!r})"
-    key = f"timm-{name.replace('_', '-')}-reduction"
+    key = more.pop("key", f"timm-{name.replace('_', '-')}-reduction")
     return Row(key, "image", f"timm {name}", says, "timm, feature_info", url, TIMM, model, measure, **more)
 
 
@@ -288,7 +289,39 @@ REDUCTION_ROWS = (
     reduction("inception_v4", "features.21", "32", 299, note=VALID),
     reduction("inception_v3", "Mixed_7c", "32", 299, note=VALID),
     reduction("nasnetalarge", "act", "32", 331, note=VALID),
+    reduction("inception_v3", "Mixed_6e", "16", 299, key="timm-inception-v3-6e-reduction", note=VALID),
+    reduction("inception_v3", "Mixed_5d", "8", 299, key="timm-inception-v3-5d-reduction", note=VALID),
+    reduction("inception_resnet_v2", "conv2d_7b", "32", 299, note=VALID),
+    reduction("pnasnet5large", "act", "32", 331, note="331 rows, halved and rounded up five times, are 11"),
+    reduction("xception41", "blocks.12", "32", 299, note="299 rows, halved and rounded up five times, are 10"),
+    reduction("legacy_xception", "act4", "32", 299, note="299 rows, 10 in the end"),
+    reduction("levit_256", "stages.2", "64", 224, out=-2, tokens=True, note="as levit_128"),
+    reduction("levit_384_s8", "stages.2", "32", 224, out=-2, tokens=True),
+    reduction(
+        *("crossvit_9_240", "blocks.2.blocks.1", "17", 240),
+        out=-2,
+        tokens=True,
+        note="patches of 16 of an image made 224 first: 14 rows",
+    ),
     reduction("resnet50", "layer4", "32", 224),
+)
+
+ANTIALIASED = "antialiased-cnns==0.3"
+ALIASED_URL = "https://github.com/adobe/antialiased-cnns/blob/b27a34a/README.md#L110"
+PLAIN = "torchvision.models.resnet18()"
+ANTIALIASED_ROWS = (
+    Row(
+        *("antialiased-resnet18-params", "image", "antialiased ResNet-18 over ResNet-18", "0 %"),
+        *("antialiased-cnns, README: adds no parameters", ALIASED_URL, f"{ANTIALIASED} {TORCHVISION}"),
+        *("antialiased_cnns.resnet18(pretrained=False)", Over(Params(IMAGE), PLAIN)),
+        exact=True,
+    ),
+    Row(
+        *("antialiased-resnet18-macs", "image", "antialiased ResNet-18 over ResNet-18", "29.1 %"),
+        *("counted here; its README names no cost", ALIASED_URL, f"{ANTIALIASED} {TORCHVISION}"),
+        *("antialiased_cnns.resnet18(pretrained=False)", Over(Macs(IMAGE), PLAIN)),
+        note="blurring filters are buffers, so that parameters do not show them, and convolutions all the same",
+    ),
 )
 
 SLIM_URL = "https://github.com/google-research/receptive_field/blob/f12ae8e/receptive_field/RECEPTIVE_FIELD_TABLE.md"
@@ -310,5 +343,5 @@ SLIM_ROWS = (
 
 ROWS = (
     *(*TORCHVISION_ROWS, *DETR_ROWS, *REGNET_ROWS, *REDUCTION_ROWS, *YOLO_ROWS, *SLIM_ROWS, *TIMM_ROWS, *CONVNEXT_ROWS),
-    *(*CLIP_ROWS, *SMP_ROWS),
+    *(*CLIP_ROWS, *SMP_ROWS, *ANTIALIASED_ROWS),
 )

@@ -32,6 +32,7 @@ def test_every_line_is_a_row_and_its_verdict_follows(errata: Any) -> None:
     for name, line in errata.kept().items():
         row = rows[name]
         assert errata.same(row, line)
+        assert errata.told(row).items() <= line.items()
         assert line["ours"] == line["theirs"]
         assert errata.agrees(row, errata.number(line["ours"])) == (line["verdict"] == "equal")
         if line["convention"]:
