@@ -64,7 +64,7 @@ ENCODEC_ROWS = (
 MIMI = (
     "transformers.MimiModel(transformers.MimiConfig(num_filters=4, hidden_size=16, num_hidden_layers=1,"
     " num_attention_heads=2, num_key_value_heads=2, head_dim=8, intermediate_size=16, codebook_dim=16,"
-    " vector_quantization_hidden_dimension=16))"
+    " vector_quantization_hidden_dimension=16, upsample_groups=16))"
 )
 MIMI_URL = "https://github.com/kyutai-labs/moshi/blob/0038c51/README.md"
 #: From samples of 24 kHz to tokens of 12.5 Hz: its encoder, its transformer and the convolution that halves the rate.
@@ -73,12 +73,12 @@ MIMI_ROWS = (
     Row(
         *("mimi-first-frame", "audio", "Mimi, encoder, ms of the first frame", "80 ms"),
         *("Moshi, README: fully streaming, latency of 80ms, the frame size", MIMI_URL, TRANSFORMERS, MIMI_TOKENS),
-        Scaled(FirstFrame((1, 1, 57600)), Fraction(1000, 24000)),
+        Scaled(FirstFrame((1, 1, 9600)), Fraction(1000, 24000)),
     ),
     Row(
         *("mimi-hop", "audio", "Mimi, encoder, ms between frames", "80 ms"),
         *("Moshi, README: fully streaming, latency of 80ms, the frame size", MIMI_URL, TRANSFORMERS, MIMI_TOKENS),
-        Scaled(Hop((1, 1, 57600)), Fraction(1000, 24000)),
+        Scaled(Hop((1, 1, 46080)), Fraction(1000, 24000)),
     ),
 )
 
