@@ -6,6 +6,7 @@ A mask is a boolean array that broadcasts over its tensor, or None where nothing
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +18,27 @@ Mask: TypeAlias = np.ndarray | None
 
 #: e^-88 is below float32's smallest normal number: a softmax turns such an element into nothing.
 LOWEST = -88.0
+
+#: A number below is about as low as its type goes: what is added to it is lost in rounding, and never makes it large.
+_BOTTOM = {"float16": -3e4}
+_BOTTOM_OF_OTHERS = -1e30
+
+
+class Finite(IntEnum):
+    """What numbers block, in the order of what may be said of them: of several, the largest holds."""
+
+    NEVER = 0  #: minus infinity alone
+    LOWEST = 1  #: or numbers about as low as their type goes, which are never the largest of a row either
+    LOW = 2  #: or others, which are nothing beside what a softmax keeps
+
+
+def finite_of(numbers: Any, dtype: str) -> Finite:
+    """Of which kind those of some numbers are that are so low that a softmax blocks them."""
+    values = np.asarray(numbers, dtype=np.float64)
+    low = values[(values <= LOWEST) & np.isfinite(values)]
+    if not low.size:
+        return Finite.NEVER
+    return Finite.LOWEST if low.max() <= _BOTTOM.get(dtype, _BOTTOM_OF_OTHERS) else Finite.LOW
 
 
 def everywhere(rank: int) -> np.ndarray:
@@ -71,8 +93,7 @@ def known_blocked(operand: Any, factor: float = 1) -> Mask:
         return None  # 0 times infinity is no number, and 0 times another is 0
     limit = np.float64(LOWEST / factor)  # not the product, which may be too large for what holds it
     low = value <= limit if factor > 0 else value >= limit
-    if low.any() and np.isfinite(value[low]).any():
-        operand.finite = True
+    operand.finite = max(operand.finite, finite_of(factor * value[low].astype(np.float64), operand.dtype))
     return leant_on(operand, _some(low))
 
 

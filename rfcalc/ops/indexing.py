@@ -21,7 +21,7 @@ from rfcalc.ops._indexing import (
     whole,
 )
 from rfcalc.ops._linear import either, except_at, ranked, reshape
-from rfcalc.ops._masks import LOWEST, carry, common, known_zero, leant_on, union
+from rfcalc.ops._masks import LOWEST, carry, common, finite_of, known_zero, leant_on, union
 from rfcalc.ops.common import align
 from rfcalc.ops.registry import SIZED_BY_DATA, Arg, ArgRead, Call, Effect, numel, rule
 from rfcalc.reads import Pad, Reduce, Slice, Spans, Step, Steps
@@ -396,7 +396,7 @@ def _choice(call: Call, condition: Arg, yes: Any, no: Any) -> Effect:
         zero=_joined(always, never, known_zero(yes), known_zero(no)),
         masked=partly,
         rows=partly,
-        finite=any(isinstance(branch, int | float) and -np.inf < branch <= LOWEST for branch in (yes, no)),
+        finite=finite_of([branch for branch in (yes, no) if isinstance(branch, int | float)], call.out.dtype),
         closing="data" if open_to_data else "",
     )
 
@@ -424,8 +424,8 @@ def _low(branch: Any) -> np.ndarray | None:
         if branch.blocked is not None:
             return branch.blocked
         value = branch.numbers()
-        if value is not None and np.isfinite(value[value <= LOWEST]).any():
-            branch.finite = True
+        if value is not None:
+            branch.finite = max(branch.finite, finite_of(value, branch.dtype))
         return None if value is None else leant_on(branch, value <= LOWEST)
     return None if branch is None else np.asarray(branch <= LOWEST)
 

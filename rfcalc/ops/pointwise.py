@@ -6,7 +6,6 @@ elementary function (exp, log, sqrt, sin, tanh, erf, ...) in the op's definition
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -385,7 +384,7 @@ def filled(call: Call) -> Effect:
     return Effect(
         "other",
         blocked=_masks.everywhere(rank) if known and number <= _masks.LOWEST else None,
-        finite=number != -math.inf,
+        finite=_masks.finite_of(number, call.out.dtype) if known else 0,
         zero=_masks.everywhere(rank) if number == 0 else None,
     )
 

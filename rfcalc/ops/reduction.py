@@ -48,7 +48,7 @@ def reduction(call: Call) -> Effect:
     keepdim = bool(call["keepdim"])
     kind = "pool" if call.op in ("aten.mean", "aten.amax") and _pools(x, axes, keepdim) else "reduction"
     flops = _ELEMENT[call.op] * x.numel + _RESULT.get(call.op, 0) * numel(call.out.shape)
-    skipped = _skipped(call.op, x)
+    skipped = _skipped(call.op, x, axes)
     _, steps = _reduced(x, axes, call.out.shape)
     return Effect(
         kind,
@@ -60,9 +60,21 @@ def reduction(call: Call) -> Effect:
     )
 
 
-def _skipped(op: str, x: Arg) -> _masks.Mask:
-    """The elements that a maximum, or the logarithm of a sum of exponentials, does not see."""
-    return x.blocked if op in (_SOFT if x.finite else _SOFT | _LARGEST) else None
+def _skipped(op: str, x: Arg, axes: Sequence[int]) -> _masks.Mask:
+    """The elements that a maximum, or the logarithm of a sum of exponentials, does not see.
+
+    What is about as low as its type goes is the largest only of a row in which nothing else is.
+    """
+    if x.blocked is None or op not in _SOFT | _LARGEST:
+        return None
+    if op in _SOFT or not x.finite:
+        return x.blocked
+    if x.finite > _masks.Finite.LOWEST or not axes:
+        return None
+    sizes = [x.shape[axis] if axis in axes else size for axis, size in enumerate(ranked(x.blocked, x.ndim).shape)]
+    blocked = np.broadcast_to(ranked(x.blocked, x.ndim), sizes)
+    kept: np.ndarray = blocked & ~blocked.all(axis=tuple(axes), keepdims=True)
+    return kept if kept.any() else None
 
 
 def _sum_of_zeros(x: Arg, axes: Sequence[int], out: Sequence[int]) -> _masks.Mask:
@@ -105,7 +117,7 @@ def cumulative(call: Call) -> Effect:
     x: Arg = call["self"]
     axis = call["dim"] % x.ndim if x.ndim else 0
     steps: tuple[Step, ...] = (Prefix(axis, x.shape[axis]),) if x.ndim else ()
-    skipped = _skipped(call.op, x)
+    skipped = _skipped(call.op, x, ())
     return Effect(
         "reduction",
         [(x, (*except_at(call, skipped), *steps))],

@@ -49,7 +49,7 @@ class Arg:
     true: np.ndarray | None = None
     anew: Callable[[], np.ndarray | None] | None = None
     leant_on: bool = False  #: whether a rule took numbers for a mask that are a weight's otherwise
-    finite: bool = False  #: whether some of what is blocked is not minus infinity, but only far below zero
+    finite: int = 0  #: whether some of what is blocked is not minus infinity, and how low (`_masks.Finite`)
     stored: int | None = None
 
     @property
@@ -200,7 +200,7 @@ class Effect:
     rows: bool = False
     notes: tuple[str, ...] = ()
     real: bool = False
-    finite: bool = False
+    finite: int = 0
     beyond: Sequence[Known] = ()
     leans: tuple[str, ...] = ()  #: the buffers whose numbers decide what is read; the tracer tells
     stands: tuple[int, ...] = ()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from rfcalc.ops._masks import finite_of
 from rfcalc.ops.common import per_axis, times
 from rfcalc.ops.registry import SIZED_BY_DATA, Arg, ArgRead, Call, Effect, numel, rule
 from rfcalc.reads import (
@@ -43,7 +43,7 @@ def constant_pad(call: Call) -> Effect:
         [(x, _pad_steps(x, widths, "zero"))],
         attrs={"padding": [list(pair) for pair in widths], "value": value},
         blocked=_padded(x.blocked, x.shape, widths, value <= -88),
-        finite=value != -math.inf,
+        finite=finite_of(value, call.out.dtype),
         zero=_padded(x.zero, x.shape, widths, value == 0),
     )
 

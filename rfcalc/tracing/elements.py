@@ -21,7 +21,7 @@ def learn(value: Value, known: Known, effect: Effect, args: Args) -> None:
     value.blocked, value.zero, value.true = known
     if value.blocked is not None:
         value.rows = effect.rows or any(held.rows for _, held in args)
-        value.finite = effect.finite or any(arg.finite for arg, _ in args)
+        value.finite = max([effect.finite, *(arg.finite for arg, _ in args)])
     if not value.is_plain:
         value.leans = together(args)
 

@@ -40,9 +40,7 @@ def over(values: torch.Tensor, offsets: torch.Tensor, like: NestedTensor) -> Nes
 def refuse_strided(op: str) -> None:
     """Raises `TraceError` for an op that makes a nested tensor of the other layout."""
     if op in _STRIDED:
-        raise TraceError(
-            "nested tensors of layout torch.strided are not followed: make them with layout=torch.jagged"
-        )
+        raise TraceError("nested tensors of layout torch.strided are not followed: make them with layout=torch.jagged")
 
 
 ATTENTION = functional.scaled_dot_product_attention

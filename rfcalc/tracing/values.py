@@ -106,7 +106,7 @@ class Value:
     zero: np.ndarray | None = None
     true: np.ndarray | None = None
     rows: bool = False
-    finite: bool = False
+    finite: int = 0
     given: tuple[str, ...] = ()
     anew: Anew | None = None
     leans: tuple[str, ...] = ()
