@@ -10,6 +10,7 @@ from rfcalc.checking.backward import check_backward
 from rfcalc.checking.counts import check_macs, check_shapes
 from rfcalc.checking.fields import check_fields
 from rfcalc.checking.holdings import check_params
+from rfcalc.checking.own import check_own
 from rfcalc.checking.results import Verification
 from rfcalc.checking.subject import Subject, failed, resolve
 from rfcalc.checking.survey import survey
@@ -71,6 +72,9 @@ def _verify(
     if subject.training:
         checks.append(check_backward(first))
     checks.append(check_fields(subject, first, probes, seed, batch))
+    own = check_own(first, probes)
+    if own is not None:
+        checks.append(own)
     told("measuring time and memory" if timing else "done")
     return Verification(
         model=subject.loaded.name,

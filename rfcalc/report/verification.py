@@ -19,6 +19,7 @@ _TITLES = {
     "macs": "multiply-adds",
     "backward_macs": "multiply-adds, backward",
     "receptive_fields": "receptive fields",
+    "own_pass": "outputs of JAX's own pass",
 }
 
 

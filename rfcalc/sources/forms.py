@@ -187,6 +187,17 @@ FORMS = (
         listed=True,
     ),
     Form(
+        "jax",
+        "jax",
+        ("jax:package.module:fn",),
+        "a function of JAX's, or a module of Flax (nnx, linen), Equinox or Haiku",
+        "the prefix may be left out where the code uses one of them",
+        prefix="jax:",
+        needs=("jax",),
+        extra="jax",
+        runs_code=True,
+    ),
+    Form(
         "python",
         "python",
         ("package.module:attr", "path/file.py:attr"),

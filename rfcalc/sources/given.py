@@ -1,4 +1,4 @@
-"""A model that is there already, as an object of torch's or of Keras's, or as an exported program."""
+"""A model that is there already, as an object of torch's, of Keras's or of JAX's, or as an exported program."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def from_object(model: Any, name: str = "", constants: Constants | None = None) 
                 " which are followed in a Keras model only: make it a keras.Model"
             )
     if not isinstance(model, nn.Module):
-        return None
+        from rfcalc.sources import jax
+
+        return jax.of_object(model, name)
     return Loaded(model, name or type(model).__name__, example=_example(model), constants=constants)
 
 

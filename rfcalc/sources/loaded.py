@@ -47,7 +47,7 @@ class Loaded:
 
     ``inputs`` are the tensors it takes, empty where they are not known, and ``arrange`` makes the arguments of forward
     out of them. ``example`` is a call that is known to work, given by the source itself. ``separator`` joins the names
-    of nested modules.
+    of nested modules. ``ids`` is true where inputs may be whole numbers though no embedding of torch's says so.
     """
 
     model: nn.Module
@@ -57,6 +57,7 @@ class Loaded:
     example: Arguments | None = None
     constants: Constants | None = None
     separator: str = "."
+    ids: bool = False
 
 
 def one_input(shape: Sequence[int] | None) -> tuple[Expected, ...]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 
@@ -14,6 +16,14 @@ class Part(nn.Module):
     def forward(self, run: Callable[[], tuple[Any, ...]], *given: Any) -> tuple[Any, ...]:
         """Run the ops of one call; ``given`` are the values they read, for whoever follows calls of modules."""
         return run()
+
+
+class Witnessed(nn.Module):
+    """A model whose own framework can run it, too."""
+
+    @abstractmethod
+    def own_passes(self, calls: Sequence[tuple[tuple[Any, ...], Mapping[str, Any]]]) -> list[list[torch.Tensor]]:
+        """What the framework gives for each of the calls, on the weights that the module holds now, on the CPU."""
 
 
 def part(kind: str, base: type[nn.Module] = Part) -> nn.Module:

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from rfcalc.errors import LoadError, UsageError
+from rfcalc.sources import jax
 from rfcalc.sources.files.code import notebook, relative_levels
 from rfcalc.sources.given import from_object
 from rfcalc.sources.loaded import Loaded
@@ -25,16 +26,17 @@ def matches(spec: str) -> bool:
     return bool(colon and where and attribute.strip()) and (" " not in where or where.endswith(".py"))
 
 
-def load(spec: str) -> Loaded:
-    """The module that the attribute is, or that calling it gives.
+def load(spec: str, *, shown: str = "", with_jax: bool = False) -> Loaded:
+    """The module that the attribute is, or that calling it gives; with JAX, what its function or module is.
 
-    Raises `LoadError` where the file, the attribute or the call fails, naming what failed, and `UsageError` for
-    arguments that the attribute does not take, or for those that it misses.
+    ``shown`` is what the user wrote, if it is not ``spec``. Raises `LoadError` where the file, the attribute or the
+    call fails, naming what failed, and `UsageError` for arguments that the attribute does not take, or that it misses.
     """
     from rfcalc.sources.keras.backend import on_meta, torch_by_default
     from rfcalc.tracing.construct import build_on_meta
 
     where, _, call = place(spec)
+    spec = shown or spec
     name, given = arguments(call.strip(), spec)
     with torch_by_default():
         home = import_home(where, spec)
@@ -46,6 +48,14 @@ def load(spec: str) -> Loaded:
     found = from_object(target, spec)
     if found is not None:
         return found
+    if callable(target) and (with_jax or jax.is_used_by(home)):
+        if jax.is_function(target, given):
+            return jax.of_function(target, spec)
+        known = {**dict.fromkeys(jax.seeded(target, given)), **given}
+        _check_arguments(target, known, f"{where}:{name}", spec)
+        found = jax.of_target(target, given, spec)
+        if found is not None:
+            return found
     if not callable(target):
         raise LoadError(f"{spec}: {name} is {_a(target)}, expected {_EXPECTED}, or a function that makes one")
     _check_arguments(target, given, f"{where}:{name}", spec)

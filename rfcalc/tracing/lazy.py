@@ -5,6 +5,7 @@ The user's model stays lazy.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,12 +20,22 @@ from rfcalc.tracing.tensors import without_storage
 from rfcalc.tracing.tree import distinct, tree
 
 
+class Unshaped(nn.Module):
+    """A model whose parameters exist once it is known what it is called with."""
+
+    @abstractmethod
+    def shaped(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> nn.Module:
+        """The model with the parameters that these arguments give it."""
+
+
 def shaped(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> nn.Module:
     """The model, or one like it whose lazy modules have the shapes that these arguments give them.
 
     It shares all tensors with the model but those that have no shape; they are on the meta device. Raises `LoadError`
     where a pass without numbers gives none.
     """
+    if isinstance(model, Unshaped):
+        return model.shaped(args, kwargs)
     modules = distinct(tree(model))
     lazy = [(name, module) for name, module in modules if _unshaped(module)]
     if not lazy:

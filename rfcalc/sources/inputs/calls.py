@@ -202,7 +202,8 @@ def _guesses(loaded: Loaded, names: Sequence[str]) -> list[dict[str, torch.dtype
     """What the inputs hold, by name: as they are declared and called, all of one kind, then one of them otherwise."""
     parameters, floats = _parameters(loaded), _floats(loaded)
     typed = {name for name in names if name in parameters and _TYPED_IDS.search(str(parameters[name].annotation))}
-    if not typed and not any(isinstance(m, nn.Embedding | nn.EmbeddingBag) for m in loaded.model.modules()):
+    embeds = loaded.ids or any(isinstance(m, nn.Embedding | nn.EmbeddingBag) for m in loaded.model.modules())
+    if not typed and not embeds:
         return [dict.fromkeys(names, floats)]
     first = {name: torch.int64 if name in typed or _CALLED_IDS.search(name) else floats for name in names}
     other = {name: floats if dtype == torch.int64 else torch.int64 for name, dtype in first.items()}

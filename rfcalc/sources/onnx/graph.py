@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import isfinite, prod
 from typing import Any, TypeAlias
 
 from rfcalc.errors import LoadError
+from rfcalc.sources.calling import Call, Place, nested
 from rfcalc.sources.onnx.dtypes import STRING, is_float
 from rfcalc.sources.onnx.files import ELSE, File
 from rfcalc.sources.onnx.rules import Op, Rule, find, runs_graphs
-from rfcalc.sources.onnx.scopes import ROOT, Place, place_of
+from rfcalc.sources.onnx.scopes import place_of
 
 #: Ops whose results are sizes and constants: they run where they stand, in whichever module is under way.
 _SIZES = frozenset({"Shape", "Size", "Constant", "ConstantOfShape", "Range"})
@@ -47,23 +48,13 @@ class Step:
         return tuple(dict.fromkeys(name for name in (*self.reads, *self.outer) if name))
 
 
-@dataclass
-class Call:
-    """The steps of one call of one module, and the calls inside it, in order."""
-
-    name: str
-    steps: list[Step | Call] = field(default_factory=list)
-    reads: tuple[str, ...] = ()
-    gives: tuple[str, ...] = ()
-
-
 @dataclass(frozen=True)
 class Body:
     """A graph, or the function of an op: what it takes and gives, its steps, and the calls that they are in."""
 
     takes: tuple[str, ...]
     gives: tuple[str, ...]
-    call: Call
+    call: Call[Step]
     steps: tuple[Step, ...]
     outer: tuple[str, ...]
 
@@ -140,8 +131,7 @@ class Planner:
         made = {*takes, *own, *(name for step in ordered for name in step.gives)}
         outer = tuple(dict.fromkeys(n for n in (*(n for s in ordered for n in s.needs), *gives) if n not in made))
         self._depth -= 1
-        call = _calls(ordered, own)
-        _connect(call, gives, own)
+        call = nested(ordered, gives, own, lambda step: step.op.type in _SIZES)
         return Body(takes, gives, call, tuple(ordered), outer)
 
     def _stand_in(self, node: Any, held: Mapping[str, Any]) -> Any:
@@ -293,71 +283,6 @@ def _prefixed(step: Step, prefix: str) -> Step:
         return tuple(f"{prefix}{name}" if name else "" for name in names)
 
     return replace(step, reads=named(step.reads), gives=named(step.gives))
-
-
-# --- calls ------------------------------------------------------------------------------------------------------------
-
-
-def _calls(steps: Sequence[Step], held: Collection[str]) -> Call:
-    """The steps in the calls of the modules that they belong to."""
-    under_way = [Call("")]
-    fixed = set(held)  #: values that are constants or follow from sizes
-    for step in steps:
-        plain = step.op.type in _SIZES or (bool(step.needs) and all(name in fixed for name in step.needs))
-        if plain:
-            fixed.update(step.gives)
-        place = ROOT if step.place is None and len(under_way) == 1 else step.place
-        if place is not None and not plain:
-            depth = 0
-            while depth < min(len(place.names), len(under_way) - 1) and under_way[depth + 1].name == place.names[depth]:
-                depth += 1
-            weights = [name for name in step.needs if name in held]
-            if depth == len(place.names) and depth and any(_reads(under_way[depth], name) for name in weights):
-                depth -= 1  # its weight again: the module is called once more
-            del under_way[depth + 1 :]
-            for name in place.names[depth:]:
-                call = Call(name)
-                under_way[-1].steps.append(call)
-                under_way.append(call)
-        under_way[-1].steps.append(step)
-    return under_way[0]
-
-
-def _reads(call: Call, name: str) -> bool:
-    return any(name in step.needs for step in call.steps if isinstance(step, Step))
-
-
-def _connect(call: Call, wanted: Sequence[str], held: Collection[str]) -> None:
-    """Fill in what the calls read of each other, and give."""
-    users: dict[str, list[Step]] = {}
-    for step in _steps(call):
-        for name in step.needs:
-            users.setdefault(name, []).append(step)
-    _fill(call, users, frozenset(wanted), held)
-
-
-def _fill(call: Call, users: Mapping[str, list[Step]], wanted: Collection[str], held: Collection[str]) -> None:
-    inside = list(_steps(call))
-    own = {id(step) for step in inside}
-    made = {name for step in inside for name in step.gives}
-    reads = (name for step in inside for name in step.needs if name not in made and name not in held)
-    call.reads = tuple(dict.fromkeys(reads))
-    call.gives = tuple(
-        name
-        for name in dict.fromkeys(name for step in inside for name in step.gives if name)
-        if name in wanted or any(id(user) not in own for user in users.get(name, ()))
-    )
-    for step in call.steps:
-        if isinstance(step, Call):
-            _fill(step, users, wanted, held)
-
-
-def _steps(call: Call) -> Iterator[Step]:
-    for step in call.steps:
-        if isinstance(step, Call):
-            yield from _steps(step)
-        else:
-            yield step
 
 
 def _freeing(steps: Sequence[Step], gives: Collection[str]) -> list[Step]:

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from rfcalc.errors import LoadError, UsageError
+from rfcalc.sources.calling import Call, by_name, classes_of, modules_of
 from rfcalc.sources.onnx.dtypes import Numbers, is_float
 from rfcalc.sources.onnx.files import LARGEST, File
-from rfcalc.sources.onnx.graph import Body, Call, Planner, Step
+from rfcalc.sources.onnx.graph import Body, Planner, Step
 from rfcalc.sources.onnx.rules import Op
 from rfcalc.sources.onnx.scopes import root_class
 from rfcalc.sources.onnx.weights import Role, Use, Uses, free_key, key_of, on_meta, role_of
@@ -55,23 +56,11 @@ class Network(nn.Module):
     def take_over(self, file: File, body: Body, tensors: Mapping[str, Any], real: bool) -> None:
         """Make the modules and hold the tensors of the file."""
         self._found: dict[str, Found] = {}
-        classes = _classes(body)
-        parts: dict[str, nn.Module] = {"": self}
-        for name in classes:
-            self._part(name, classes, parts)
+        parts = modules_of(self, classes_of([(step.place, step.op.type) for step in body.steps]))
         uses = Uses(body)
         for name, tensor in tensors.items():
             self._hold(file, name, tensor, uses.of(name), parts, real)
         self._plan = Plan(file.spec, body, self.__dict__.pop("_found"))
-
-    def _part(self, name: str, classes: Mapping[str, tuple[str, str]], parts: dict[str, nn.Module]) -> nn.Module:
-        known = parts.get(name)
-        if known is None:
-            kind, around = classes[name]
-            known = parts[name] = part(kind)
-            key = name[len(around) + 1 :] if around else name
-            self._part(around, classes, parts)._modules[key] = known
-        return known
 
     def _hold(
         self,
@@ -138,7 +127,7 @@ class _Run:
     def __init__(self, network: Network, device: torch.device | None) -> None:
         self._network = network
         self._device = device
-        self._parts = _named(network)
+        self._parts = by_name(network)
 
     def held(self) -> dict[str, Any]:
         """The tensors of the file by name."""
@@ -160,7 +149,7 @@ class _Run:
         self._call(body.call, values)
         return [values[name] for name in body.gives]
 
-    def _call(self, call: Call, values: dict[str, Any]) -> tuple[Any, ...]:
+    def _call(self, call: Call[Step], values: dict[str, Any]) -> tuple[Any, ...]:
         for step in call.steps:
             if isinstance(step, Call):
                 module = self._parts.get(step.name)
@@ -217,36 +206,6 @@ class _Missing:
 
     def __init__(self, why: str) -> None:
         self.why = why
-
-
-def _named(network: nn.Module) -> dict[str, nn.Module]:
-    """The modules of a network by the names that its calls have for them."""
-    found: dict[str, nn.Module] = {}
-    left: list[tuple[str, nn.Module]] = [("", network)]
-    while left:
-        name, module = left.pop()
-        found[name] = module
-        left += [(f"{name}.{key}" if name else key, inner) for key, inner in module._modules.items() if inner]
-    return found
-
-
-def _classes(body: Body) -> dict[str, tuple[str, str]]:
-    """For each module by its full name, its class's full name and the module around it."""
-    found: dict[str, tuple[str, str]] = {}
-    ops: dict[str, list[str]] = {}
-    for step in body.steps:
-        if step.place is not None:
-            around = ""
-            for name, kind in zip(step.place.names, step.place.classes, strict=True):
-                found.setdefault(name, (kind, around))
-                around = name
-            ops.setdefault(around, []).append(step.op.type)
-    inner = {around for _, around in found.values()}
-    for name, (kind, around) in found.items():
-        if not kind:  # a module of one op is called after it
-            only = set(ops.get(name, ())) if name not in inner else set()
-            found[name] = (next(iter(only)) if len(only) == 1 else "Module", around)
-    return found
 
 
 def _with_tensors(op: Op) -> Op:

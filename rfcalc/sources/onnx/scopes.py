@@ -9,21 +9,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from rfcalc.sources.calling import Place
+
 _NAMES, _CLASSES = "pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy"
-
-
-@dataclass(frozen=True)
-class Place:
-    """The modules around a node, from the outermost on: the full name of each, and the full name of its class."""
-
-    names: tuple[str, ...]
-    classes: tuple[str, ...]
-
-
-ROOT = Place((), ())
 
 
 def place_of(node: Any) -> Place | None:
