@@ -133,11 +133,11 @@ def sort(op: Op, *values: Value) -> list[T]:
     """Tensors in the order of the first of them, or of the first few, along an axis."""
     held, axis = tensors(op, values), op["dimension"]
     if len(held) == 1:
-        return [torch.sort(held[0], axis, stable=bool(op["is_stable"])).values]
+        return [torch.sort(held[0], dim=axis, stable=bool(op["is_stable"])).values]
     places: Any = None
     for key in reversed(held[: op["num_keys"]]):  # by the last key first, and those before it keep that order
         now = key if places is None else torch.gather(key, axis, places)
-        order = torch.sort(now, axis, stable=True).indices
+        order = torch.sort(now, dim=axis, stable=True).indices
         places = order if places is None else torch.gather(places, axis, order)
     return [torch.gather(part, axis, places) for part in held]
 
