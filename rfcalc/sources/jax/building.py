@@ -24,7 +24,7 @@ def is_function(target: Any, given: Mapping[str, Any]) -> bool:
 def _needed(target: Any, given: Mapping[str, Any]) -> list[str]:
     try:
         # A class of Flax's or Equinox's has a metaclass that takes anything.
-        maker = target.__init__ if isinstance(target, type) else target
+        maker = getattr(target, "__init__") if isinstance(target, type) else target  # noqa: B009
         parameters = list(inspect.signature(maker).parameters.values())
     except (TypeError, ValueError):
         return []

@@ -71,14 +71,13 @@ def mark_calls(objects: Mapping[str, Any]) -> Callable[[], None]:
 
 
 @cache
-def _marking(kind: type) -> type:
+def _marking(kind: Any) -> Any:
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807
         path = _PATHS.get(id(self))
         if path is None:
-            return kind.__call__(self, *args, **kwargs)  # type: ignore[operator]
+            return kind.__call__(self, *args, **kwargs)
         with marked(path):
-            return kind.__call__(self, *args, **kwargs)  # type: ignore[operator]
+            return kind.__call__(self, *args, **kwargs)
 
     body = {"__call__": __call__, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
-    made: type = type(kind)(kind.__name__, (kind,), body)
-    return made
+    return type(kind)(kind.__name__, (kind,), body)

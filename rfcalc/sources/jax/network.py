@@ -186,10 +186,10 @@ class Network(Witnessed):
         given = [value for value in _leaves((args, kwargs)) if isinstance(value, torch.Tensor)]
         wide = any(value.dtype is torch.float64 for value in given) and not _is_wide()
         floats: dict[torch.dtype, Any] = {torch.float64: "float32"} if wide else {}
-        named, structs = _structs((args, kwargs), floats), []
+        (positional, named), structs = _structs((args, kwargs), floats), []
         for array, tensor in zip(self._programs.function.arrays, held, strict=True):
             structs.append(array.value if tensor is None else _struct_of(tensor, array, floats))
-        program = self._programs.of(structs, *named, self.training)
+        program = self._programs.of(structs, positional, named, self.training)
         away = next((x.device for x in given if x.device.type not in ("cpu", "meta")), None)
         run = _Run(parts, self._programs.spec, away, wide)
         pairs = zip(self._programs.function.arrays, held, strict=True)

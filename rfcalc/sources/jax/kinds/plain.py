@@ -47,7 +47,8 @@ def function_of(function: Any) -> Function:
             filled = list(leaves)
             for at, value in zip(variable, given, strict=True):
                 filled[at] = value
-            return call((), *jax.tree_util.tree_unflatten(form, filled), training)
+            inner, named = jax.tree_util.tree_unflatten(form, filled)
+            return call((), inner, named, training)
 
         closed = jax.make_jaxpr(run)(*(leaves[at] for at in variable))
         return Function(call, tuple(_named(function, _constants(closed))), _CLASSES, signature, closes=True)

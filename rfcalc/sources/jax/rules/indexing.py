@@ -56,7 +56,9 @@ def dynamic_update_slice(op: Op, x: Value, part: Value, *starts: Value) -> T:
     if all(isinstance(start, int) for start in at):
         found[tuple(slice(s, s + size) for s, size in zip(at, part.shape, strict=True))] = part
         return found
-    places = [_row(start, size, axis, x.ndim) for axis, (start, size) in enumerate(zip(at, part.shape, strict=True))]
+    places: list[T | None] = [
+        _row(start, size, axis, x.ndim) for axis, (start, size) in enumerate(zip(at, part.shape, strict=True))
+    ]
     return torch.index_put(found, places, part)
 
 
@@ -210,7 +212,7 @@ def scatter(op: Op, x: Value, starts: Value, updates: Value) -> T:
         return _over_all(name, x, updates)
     if name in _REDUCED:
         return _reduced(x, places, updates, _REDUCED[name])
-    full = [
+    full: list[T | None] = [
         torch.arange(x.shape[at]).reshape([-1 if axis == _axis(places, at) else 1 for axis in range(updates.ndim)])
         if index is None
         else index

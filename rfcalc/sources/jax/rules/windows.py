@@ -76,7 +76,7 @@ def window(op: Op, x: T, first: Any) -> T:
     """A reduction of each window by a function of the program's, where it is a sum, a product or an extreme."""
     inner = op["jaxpr"] if hasattr(op["jaxpr"], "eqns") else op["jaxpr"].jaxpr
     names = [equation.primitive.name for equation in inner.eqns]
-    combine = {"add": torch.add, "max": torch.maximum, "min": torch.minimum, "mul": torch.mul}
+    combine: dict[str, Any] = {"add": torch.add, "max": torch.maximum, "min": torch.minimum, "mul": torch.mul}
     combine |= {"and": torch.logical_and, "or": torch.logical_or}
     if len(names) != 1 or names[0] not in combine or isinstance(first, T):
         raise ValueError(f"windows reduced by {' '.join(names)}; sums, products and extremes are known")
