@@ -107,7 +107,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[Make, ...]]] = {
     ),
     "added at": (lambda x, i, y: x.at[i, 1].add(y), (numbers(5, 2), whole(4), numbers(4))),
     "multiplied at": (lambda x, i, y: x.at[i].multiply(y), (numbers(5), whole(4), numbers(4))),
-    "extremes at": (lambda x, i, y: (x.at[i].max(y), x.at[:, i].min(y[0])), (numbers(5, 5), whole(4), numbers(4, 5))),
+    "extremes at": (lambda x, i, y: (x.at[i].max(y), x.at[:, i].min(y.T)), (numbers(5, 5), whole(4), numbers(4, 5))),
     "column written": (lambda x: x.at[:, 0].set(0.0), (numbers(3, 4),)),
     "sums": (lambda x: (x.sum(), x.sum(1), x.mean((0, 2)), x.max(2), x.min(0), x.prod(1)), (numbers(2, 3, 4),)),
     "truths": (lambda x: (x.all(1), x.any(0), lax.reduce_xor(x, (1,))), (truth(3, 4),)),

@@ -53,7 +53,7 @@ def mark_calls(objects: Mapping[str, Any]) -> Callable[[], None]:
     """
     held = []
     for path, item in objects.items():
-        kind = type(item)
+        kind: Any = type(item)
         if "__call__" not in dir(kind):
             continue
         try:

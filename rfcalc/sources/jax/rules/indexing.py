@@ -109,19 +109,19 @@ def _places(
     for at, extent in enumerate(shape):
         if at in pairs:
             along = pairs[at]
-            index.append(torch.arange(extent).reshape([extent if axis == along else 1 for axis in range(rank)]))
+            index.append(torch.arange(extent, dtype=starts.dtype).reshape([extent if axis == along else 1 for axis in range(rank)]))
             continue
         if sizes[at] == extent and at in kept:
             index.append(None)  # all of it, whatever the number: a slice lies inside
             continue
-        found: Any = torch.zeros([1] * rank, dtype=torch.int64)
+        found: Any = torch.zeros([1] * rank, dtype=starts.dtype)
         if at in mapped:
             found = starts[..., mapped.index(at)]
             found = torch.clamp(found, 0, extent - sizes[at]) if clips else found
             found = found.reshape(*batch, *[1] * len(kept))
         if at in kept and sizes[at] > 1:
             along = len(batch) + kept.index(at)
-            found = found + torch.arange(sizes[at]).reshape([sizes[at] if axis == along else 1 for axis in range(rank)])
+            found = found + torch.arange(sizes[at], dtype=starts.dtype).reshape([sizes[at] if axis == along else 1 for axis in range(rank)])
         index.append(found)
     return _Places(index, batch, kept, [sizes[at] for at in kept])
 
@@ -213,7 +213,7 @@ def scatter(op: Op, x: Value, starts: Value, updates: Value) -> T:
     if name in _REDUCED:
         return _reduced(x, places, updates, _REDUCED[name])
     full: list[T | None] = [
-        torch.arange(x.shape[at]).reshape([-1 if axis == _axis(places, at) else 1 for axis in range(updates.ndim)])
+        torch.arange(x.shape[at], dtype=starts.dtype).reshape([-1 if axis == _axis(places, at) else 1 for axis in range(updates.ndim)])
         if index is None
         else index
         for at, index in enumerate(places.index)
@@ -243,5 +243,5 @@ def _reduced(x: T, places: _Places, updates: T, how: str) -> T:
             shape = [-1 if axis == _axis(places, at) else 1 for axis in range(updates.ndim)]
             index = torch.arange(extent).reshape(shape)
         flat = flat * extent + index
-    flat = flat.expand(updates.shape).reshape(-1)
+    flat = flat.to(torch.int64).expand(updates.shape).reshape(-1)
     return torch.scatter_reduce(x.reshape(-1), 0, flat, updates.reshape(-1), how).reshape(x.shape)
