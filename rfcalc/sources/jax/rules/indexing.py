@@ -109,7 +109,7 @@ def _places(
     for at, extent in enumerate(shape):
         if at in pairs:
             along = pairs[at]
-            index.append(torch.arange(extent, dtype=starts.dtype).reshape([extent if axis == along else 1 for axis in range(rank)]))
+            index.append(_counted(extent, along, rank, starts.dtype))
             continue
         if sizes[at] == extent and at in kept:
             index.append(None)  # all of it, whatever the number: a slice lies inside
@@ -121,9 +121,14 @@ def _places(
             found = found.reshape(*batch, *[1] * len(kept))
         if at in kept and sizes[at] > 1:
             along = len(batch) + kept.index(at)
-            found = found + torch.arange(sizes[at], dtype=starts.dtype).reshape([sizes[at] if axis == along else 1 for axis in range(rank)])
+            found = found + _counted(sizes[at], along, rank, starts.dtype)
         index.append(found)
     return _Places(index, batch, kept, [sizes[at] for at in kept])
+
+
+def _counted(extent: int, along: int, rank: int, dtype: torch.dtype) -> T:
+    """0, 1, 2, ... along one of so many axes."""
+    return torch.arange(extent, dtype=dtype).reshape([extent if axis == along else 1 for axis in range(rank)])
 
 
 @rule("gather")
@@ -213,9 +218,7 @@ def scatter(op: Op, x: Value, starts: Value, updates: Value) -> T:
     if name in _REDUCED:
         return _reduced(x, places, updates, _REDUCED[name])
     full: list[T | None] = [
-        torch.arange(x.shape[at], dtype=starts.dtype).reshape([-1 if axis == _axis(places, at) else 1 for axis in range(updates.ndim)])
-        if index is None
-        else index
+        _counted(x.shape[at], _axis(places, at), updates.ndim, starts.dtype) if index is None else index
         for at, index in enumerate(places.index)
     ]
     updates = -updates if name == "scatter_sub" else updates
@@ -240,8 +243,7 @@ def _reduced(x: T, places: _Places, updates: T, how: str) -> T:
     flat: Any = 0
     for at, (extent, index) in enumerate(zip(x.shape, places.index, strict=True)):
         if index is None:
-            shape = [-1 if axis == _axis(places, at) else 1 for axis in range(updates.ndim)]
-            index = torch.arange(extent).reshape(shape)
+            index = _counted(extent, _axis(places, at), updates.ndim, torch.int64)
         flat = flat * extent + index
     flat = flat.to(torch.int64).expand(updates.shape).reshape(-1)
     return torch.scatter_reduce(x.reshape(-1), 0, flat, updates.reshape(-1), how).reshape(x.shape)
