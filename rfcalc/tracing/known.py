@@ -305,7 +305,8 @@ class Numbers(Slots):
             self.fail(schema.name, tensors, error)
             raise error
         if not (held and known) or schema.random:
-            return self.tried(schema.name, func, args, kwargs, held, error, sized=schema.sized)
+            sized = schema.sized and not _are_told(tensors, held)
+            return self.tried(schema.name, func, args, kwargs, held, error, sized=sized)
         try:
             real = on_numbers(func, args, kwargs, held)
         except Exception as refusal:
@@ -345,3 +346,9 @@ class Numbers(Slots):
             self.fail(name, tensors)
             raise NeedsDataError(name) from error
         return found
+
+
+def _are_told(tensors: Sequence[torch.Tensor], held: Sequence[Value]) -> bool:
+    """Whether an op takes whole numbers or truth values and all are known: masks and lengths, which size its result."""
+    whole = [v for t, v in zip(tensors, held, strict=True) if not (t.is_floating_point() or t.is_complex())]
+    return bool(whole) and all(value.real is not None for value in whole)
