@@ -435,11 +435,23 @@ def _speecht5(asked: Asked) -> dict[str, Any]:
     return {name: torch.rand(BATCH, TOKENS, width) for name in ("input_values", "decoder_input_values")}
 
 
+def _blip(asked: Asked) -> dict[str, Any]:
+    """An image, or four frames, and a place for each of its queries among the tokens."""
+    frames = (4,) if "video" in asked.config.model_type else ()
+    queries, side = int(asked.find("num_query_tokens")) * prod(frames), int(asked.find("image_size"))
+    ids = _ids(BATCH, queries + TOKENS)
+    ids[:, :queries] = int(asked.find("image_token_index", "video_token_index"))
+    text = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "qformer_input_ids": _ids(BATCH, TOKENS)}
+    decoder = {"decoder_input_ids": _ids(BATCH, TOKENS)} if getattr(asked.config, "is_encoder_decoder", False) else {}
+    return text | decoder | {"pixel_values": torch.rand(BATCH, *frames, 3, side, side)}
+
+
 def _pe_audio_video(asked: Asked) -> dict[str, Any]:
     return {"input_values": torch.rand(BATCH, 1, 16000), "pixel_values_videos": torch.rand(BATCH, 4, 3, 336, 336)}
 
 
 GIVEN: dict[str, Callable[[Asked], dict[str, Any]]] = {
+    **dict.fromkeys(("blip-2", "instructblip", "instructblipvideo"), _blip),
     "kosmos-2": _kosmos2,
     "idefics": _idefics,
     "clvp": _clvp,

@@ -218,6 +218,7 @@ _QWEN4 = {
 #: What published models of a type have where its default is no model.
 SETTINGS: dict[str, dict[str, Any]] = {
     "autoformer": {"prediction_length": 24},
+    "blip-2": {"image_token_index": 999},
     "blt": {"encoder_hash_byte_group_vocab": 1000},
     "chameleon": {"vocabulary_map": {"<image>": 9} | {f"IMGIMGBS{chr(65 + i)}Z": 10 + i for i in range(16)}},
     "cohere_compass": {"text_config": _COMPASS},
@@ -241,6 +242,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "granitemoehybrid": _HYBRID,
     "informer": {"prediction_length": 24},
+    "instructblip": {"image_token_index": 999},
+    "instructblipvideo": {"video_token_index": 999},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 16},
     "pp_ocrv5_server_det": {"scale_factor_list": [1, 2, 4, 8], "kernel_list": [3, 2, 2]},
     "pp_ocrv6_medium_det": {"scale_factor_list": [1, 2, 4, 8], "kernel_list": [3, 2, 2]},
