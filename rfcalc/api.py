@@ -340,6 +340,7 @@ def memory(
     freeze: str | Sequence[str] = (),
     attention: str = "auto",
     batch: int | None = None,
+    decode: bool = False,
     fit: int | str | None = None,
     fit_what: str = "batch",
     verify: bool = False,
@@ -347,8 +348,9 @@ def memory(
 ) -> Memory:
     """The bytes that a model takes, in inference and with ``training`` in training; see `rfcalc.footprint.memory`.
 
-    ``fit``, "24GiB", asks for the largest ``fit_what`` (batch, side, length) whose peak is no more than that.
-    ``verify`` runs it on real tensors too and counts by other means: ``agree`` says whether every number is the same.
+    ``fit``, "24GiB", asks for the largest ``fit_what`` (batch, side, length) whose peak is no more than that,
+    ``decode`` for one more token of each sequence, read with the cache of those before. ``verify`` runs it on real
+    tensors too and counts by other means: ``agree`` says whether every number is the same.
     """
     from rfcalc import footprint
     from rfcalc.sources.guest import hosting
@@ -365,6 +367,7 @@ def memory(
             freeze=freeze,
             attention=attention,
             batch=batch,
+            decode=decode,
             fit=fit,
             fit_what=fit_what,
             verify=verify,

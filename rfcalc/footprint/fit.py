@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rfcalc.checking.subject import Subject
 from rfcalc.errors import RfcalcError, UsageError
@@ -72,6 +73,21 @@ def at_size(subject: Subject, size: Size, extent: int) -> Subject:
     return replace(subject, **resized(subject, size.extents(extent)))
 
 
+def one_more(subject: Subject) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """The arguments by which one more token of each sequence is read: one position, but for masks, which have all.
+
+    Raises `UsageError` for a model that reads no sequences.
+    """
+    now = size_of(subject, "length").now
+
+    def extents(info: InputInfo) -> dict[int, int]:
+        axes = _as_long(info, now, 1)
+        return dict.fromkeys(axes, now + 1) if "mask" in info.name else axes
+
+    found = resized(subject, extents)
+    return found["args"], found["kwargs"]
+
+
 def fitted(limit: int, size: Size, peak: Callable[[int], int]) -> Fit:
     """The largest size whose peak is no more than the limit: it fits, and the next one does not, or is refused.
 
@@ -123,4 +139,4 @@ def _crossing(limit: int, known: dict[int, int | None]) -> int | None:
     return one + (limit - low) * (other - one) // (high - low)
 
 
-__all__ = ["Size", "at_size", "fitted", "size_of"]
+__all__ = ["Size", "at_size", "fitted", "one_more", "size_of"]

@@ -41,8 +41,19 @@ class NeedsPlainError(Exception):
     """Torch would do something else with ordinary tensors than with fake ones."""
 
 
-class OnlyFake(DispatchMode):  # type: ignore[no-untyped-call]
-    """Raises `NeedsPlainError` where an in-place op writes into a view of a tensor that is differentiated."""
+class MayAskError(NeedsPlainError):
+    """The model makes whole numbers or truth values, which it may ask for where its tensors are no fake ones."""
+
+
+class OnlyFake(DispatchMode):
+    """Raises `NeedsPlainError` where an in-place op writes into a view of a tensor that is differentiated.
+
+    Unless it is ``lenient``, raises `MayAskError` where an op makes whole numbers or truth values.
+    """
+
+    def __init__(self, *, lenient: bool = False) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._lenient = lenient
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -55,7 +66,12 @@ class OnlyFake(DispatchMode):  # type: ignore[no-untyped-call]
                 for tensor in tensors_in_args(schema.written(args, kwargs)):
                     if tensor._is_view() and not schema.reshapes:
                         raise NeedsPlainError(f"{schema.name} writes into a view")
-        return func(*args, **kwargs)
+        made = func(*args, **kwargs)
+        if self._lenient or not isinstance(made, torch.Tensor) or not _is_whole(made):
+            return made
+        if made.numel() and not (schema is not None and (schema.views or schema.writes or schema.name in _UNSET)):
+            raise MayAskError(f"{func} makes numbers that it may ask for")
+        return made
 
 
 class OnlyAlike(TorchFunctionMode):
@@ -95,7 +111,11 @@ class Hollow(Standing):
 
 def has_numbers(tensor: torch.Tensor) -> bool:
     """Whether whole numbers or truth values were given for an input."""
-    return not tensor.is_meta and not tensor.is_floating_point() and not tensor.is_complex()
+    return not tensor.is_meta and _is_whole(tensor)
+
+
+def _is_whole(tensor: torch.Tensor) -> bool:
+    return not tensor.is_floating_point() and not tensor.is_complex()
 
 
 class _Known:
@@ -171,8 +191,7 @@ class _Shapes(DispatchMode):
             return False
         result, _ = self._faked_result(func, args, kwargs, tensors_in_args((*args, *kwargs.values())))
         outs = tensors_in_args((result,))
-        whole = all(not one.is_floating_point() and not one.is_complex() for one in outs)
-        return bool(outs) and whole and sum(one.numel() for one in outs) <= LARGEST_CONSTANT
+        return bool(outs) and all(map(_is_whole, outs)) and sum(one.numel() for one in outs) <= LARGEST_CONSTANT
 
     def _faked(self, tensor: torch.Tensor) -> torch.Tensor:
         seen = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
@@ -203,4 +222,4 @@ def _hollowed(result: Any, same: Mapping[int, torch.Tensor], homes: Mapping[int,
     return torch.empty(0, dtype=result.dtype).set_(home.untyped_storage(), place, result.shape, result.stride())
 
 
-__all__ = ["Hollow", "NeedsPlainError", "OnlyAlike", "OnlyFake", "has_numbers"]
+__all__ = ["Hollow", "MayAskError", "NeedsPlainError", "OnlyAlike", "OnlyFake", "has_numbers"]

@@ -8,11 +8,14 @@ where it would not, or the other way round.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
+from torch._prims_common import suggest_memory_format
 
 from rfcalc.tracing.modes import DispatchMode
+from rfcalc.tracing.tensors import tensors_in_args
 
 
 class AsLaid(DispatchMode):  # type: ignore[no-untyped-call]
@@ -21,8 +24,33 @@ class AsLaid(DispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        rule = _RULES.get(func)
+        rule = _RULES.get(func) or (_pointwise if _is_pointwise(func) else None)
         return func(*args, **(kwargs or {})) if rule is None else rule(func, args, kwargs or {})
+
+
+@cache
+def _is_pointwise(func: Any) -> bool:
+    """Whether an op follows from numbers at the same place; not one that is told how to lay out what it gives."""
+    told = any(one.name == "memory_format" for one in func._schema.arguments)
+    return torch.Tag.pointwise in func.tags and not func._schema.is_mutable and not told
+
+
+def _pointwise(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What is made of contiguous tensors of one shape is contiguous, its axes of one element included."""
+    made = func(*args, **kwargs)
+    if not isinstance(made, torch.Tensor) or 1 not in made.shape:
+        return made
+    given = tensors_in_args((*args, *kwargs.values()))
+    if any(one.shape != made.shape or not one.is_contiguous() for one in given):
+        return made
+    return _as_made(made, torch.contiguous_format)
+
+
+def _as_made(made: torch.Tensor, form: torch.memory_format) -> torch.Tensor:
+    """A new tensor with the strides of one that is made in a memory format."""
+    with torch._C._DisableTorchDispatch():
+        strides = torch.empty(made.shape, device="meta", memory_format=form).stride()
+    return made if made.stride() == strides else _strided(made, made.shape, strides, 0)
 
 
 def _seen(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.Tensor:
@@ -41,14 +69,56 @@ def _contiguous(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> An
     return (first, *others)
 
 
+def _grouped(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What comes out, and the gradient of what went in, is laid out in the memory format that strides suggest."""
+    first, *others = func(*args, **kwargs)
+    given = args[1] if func is torch.ops.aten.native_group_norm_backward.default else args[0]
+    if first is not None:
+        first = _as_made(first, suggest_memory_format(given))
+    return (first, *others)
+
+
+def _normed(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What comes out is contiguous, or has channels last where what went in is no other way than that."""
+    first, *others = func(*args, **kwargs)
+    given, form = args[0], torch.contiguous_format
+    if given.ndim in (4, 5) and not given.is_contiguous():
+        last = torch.channels_last if given.ndim == 4 else torch.channels_last_3d
+        form = last if given.is_contiguous(memory_format=last) else form
+    return (_as_made(first, form), *others)
+
+
+def _weighed(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """The gradient of a kernel of one element along each axis is contiguous."""
+    first, second, *others = func(*args, **kwargs)
+    if second is not None and 1 in second.shape and second.is_contiguous():
+        second = _as_made(second, torch.contiguous_format)
+    return (first, second, *others)
+
+
+def _convolved(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.Tensor:
+    """The kernel of a transposed convolution over three axes takes room for its input first, and resizes it."""
+    made: torch.Tensor = func(*args, **kwargs)
+    given, weight, bias, stride, padding, dilation, transposed, more, groups = args
+    if not transposed or made.ndim != 5 or groups != 1 or given.numel() <= made.numel():
+        return made
+    with torch._C._DisableTorchDispatch():
+        plain = [None if one is None else _empty(one) for one in (given, weight, bias)]
+        chosen = torch._C._select_conv_backend(*plain, stride, padding, dilation, transposed, more, groups)
+    if chosen is not torch._C._ConvBackend.SlowTranspose3d:
+        return made
+    return _roomy(made, given.numel())
+
+
+def _empty(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
+
+
 def _columns(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.Tensor:
     """The kernel takes room for as many elements as there are in the columns, and resizes it."""
     made: torch.Tensor = func(*args, **kwargs)
     room = args[0].numel()
-    if room <= made.numel():
-        return made
-    base = torch.ops.aten.new_empty.default(made, [room])
-    return _strided(base, made.shape, made.stride(), 0)
+    return made if room <= made.numel() else _roomy(made, room)
 
 
 def _mean(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.Tensor:
@@ -57,7 +127,12 @@ def _mean(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.Te
     room = torch.broadcast_shapes(args[0].shape, args[1].shape).numel()  # type: ignore[no-untyped-call]
     if made.ndim or room <= 1:
         return made
-    return _strided(torch.ops.aten.new_empty.default(made, [room]), (), (), 0)
+    return _roomy(made, room)
+
+
+def _roomy(made: torch.Tensor, room: int) -> torch.Tensor:
+    """The same in a storage with room for so many elements."""
+    return _strided(torch.ops.aten.new_empty.default(made, [room]), made.shape, made.stride(), 0)
 
 
 def _strided(given: torch.Tensor, shape: Sequence[int], strides: Sequence[int], start: Any) -> torch.Tensor:
@@ -69,6 +144,11 @@ _RULES: Mapping[Any, Callable[[Any, Sequence[Any], Mapping[str, Any]], Any]] = {
     torch.ops.aten.view.default: _seen,
     torch.ops.aten._unsafe_view.default: _seen,
     torch.ops.aten.native_layer_norm_backward.default: _contiguous,
+    torch.ops.aten.native_group_norm.default: _grouped,
+    torch.ops.aten.native_group_norm_backward.default: _grouped,
+    torch.ops.aten.native_batch_norm.default: _normed,
+    torch.ops.aten.convolution_backward.default: _weighed,
+    torch.ops.aten.convolution.default: _convolved,
     torch.ops.aten.col2im.default: _columns,
     torch.ops.aten.mse_loss.default: _mean,
     torch.ops.aten.smooth_l1_loss.default: _mean,

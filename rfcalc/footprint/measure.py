@@ -16,10 +16,10 @@ from rfcalc.errors import RfcalcError, TraceError, UsageError
 from rfcalc.footprint import optimizers, passes
 from rfcalc.footprint.cache import rows
 from rfcalc.footprint.calls import converted, with_batch
-from rfcalc.footprint.fit import at_size, fitted, size_of
-from rfcalc.footprint.hollow import Hollow, NeedsPlainError, has_numbers
+from rfcalc.footprint.fit import at_size, fitted, one_more, size_of
+from rfcalc.footprint.hollow import Hollow, MayAskError, NeedsPlainError, has_numbers
 from rfcalc.footprint.passes import Course
-from rfcalc.footprint.results import ROLES, Cached, Fit, Held, Input, Memory, Peak, Row, Training
+from rfcalc.footprint.results import ROLES, Cached, Decode, Fit, Held, Input, Memory, Peak, Row, Training
 from rfcalc.footprint.settings import ATTENTIONS, Setup, bytes_of, dtype_of
 from rfcalc.footprint.watch import Block, Step
 from rfcalc.footprint.worlds import Fake, Real
@@ -29,6 +29,7 @@ from rfcalc.sources.guest import undrawn
 from rfcalc.tracing.arguments import tensors_in
 from rfcalc.tracing.failing import first_line
 from rfcalc.tracing.fallback import free_memory, gibibytes, weight
+from rfcalc.tracing.known import NeedsDataError
 from rfcalc.uncollected import uncollected
 
 #: The largest of what is alive at the peak, and of what is saved, that are listed.
@@ -47,6 +48,7 @@ def memory(
     freeze: str | Sequence[str] = (),
     attention: str = "auto",
     batch: int | None = None,
+    decode: bool = False,
     fit: int | str | None = None,
     fit_what: str = "batch",
     verify: bool = False,
@@ -60,8 +62,9 @@ def memory(
     patterns of modules that are run again on the way back, ``freeze`` of modules that are not trained. ``optimizer`` is
     adamw, adam, sgd, momentum (SGD with momentum), muon, adam8bit or none. ``attention`` is which kernels it takes:
     math, flash, or what torch chooses. ``fit`` is so many bytes, or a text like "24GiB": the largest ``fit_what``
-    (batch, side or length) whose peak is no more is found, and it is what is described then. ``verify`` runs it on real
-    tensors, too, and counts by other means: ``agree`` says whether all is the same.
+    (batch, side or length) whose peak is no more is found, and it is what is described then. ``decode`` follows one
+    more token of each sequence, too, with the cache that the model gives back. ``verify`` runs it on real tensors, too,
+    and counts by other means: ``agree`` says whether all is the same.
 
     Bytes are those of storages, at the end of each op, as eager torch on a CPU holds them; what a kernel takes for
     itself while it runs is not among them. Raises `UsageError`, `LoadError` or `TraceError`, in one line.
@@ -86,10 +89,16 @@ def memory(
     trained = course_of(setup, training=True, notices=notices) if training else None
     found = described(setup, subject.graph, inference, trained, notices, dtype)
     found = replace(found, fit=found_fit, kv_cache=_cached(setup, subject, inference))
+    courses = [(setup, inference, False), *([] if trained is None else [(setup, trained, True)])]
+    if decode:
+        further = replace(setup, next_call=one_more(subject))
+        decoded = course_of(further, training=False, notices=notices)
+        courses.append((further, decoded, False))
+        found = replace(found, decode=_decode(decoded), notices=tuple(dict.fromkeys([*found.notices, *notices])))
     if verify:
         from rfcalc.footprint.witness import verified
 
-        found = replace(found, witness=verified(setup, inference, trained))
+        found = replace(found, witness=verified(courses))
     return found
 
 
@@ -173,6 +182,12 @@ def _cached(setup: Setup, subject: Subject, inference: Course) -> tuple[Cached, 
     return rows(inference.cache, longer)
 
 
+def _decode(course: Course) -> Decode:
+    numbers = [number for number, step in enumerate(course.steps) if step.phase == "decode"]
+    steps = [course.steps[number] for number in numbers]
+    return Decode(_peak(course, numbers, course.steps), sum(step.read + step.written for step in steps))
+
+
 def _inference_peak(course: Course) -> Peak:
     return _peak(course, range(len(course.steps)), course.steps)
 
@@ -212,8 +227,8 @@ def _again(subject: Subject, axes: Any) -> Subject:
 def course_of(setup: Setup, *, training: bool, notices: list[str]) -> Course:
     """A pass without numbers, or with numbers on the CPU where the model asks for them.
 
-    Where numbers are given, the model's code is to see ordinary tensors: some ask whether a tensor is a fake one, and
-    then do not look at a mask.
+    Where whole numbers are given or made, the model's code is to see ordinary tensors: some ask whether a tensor is a
+    fake one, and then do not look at a mask.
     """
     name = setup.loaded.name
     numbered = any(map(has_numbers, tensors_in((setup.args, dict(setup.kwargs)))))
@@ -224,15 +239,22 @@ def course_of(setup: Setup, *, training: bool, notices: list[str]) -> Course:
             raise
         except NeedsPlainError as error:
             refused: Exception = error
-            with suppress(Exception):
+            try:
                 return passes.followed(setup, Hollow(), training=training)
+            except NeedsDataError as asked:  # it does ask
+                refused = asked
+            except Exception:
+                if isinstance(error, MayAskError):  # what cannot be followed on ordinary tensors may be on fake ones
+                    with suppress(Exception):
+                        return passes.followed(setup, Fake(lenient=True), training=training)
         except Exception as error:
             refused = error
         room = weight(module for module in setup.loaded.model.modules())
-        if numbered and room > free_memory() / 4:  # better than nothing: as it runs where no number is known
-            notices.append(f"numbers that were given are not looked at: {first_line(refused)[:120]}")
+        if room > free_memory() / 4:  # better than nothing: as it runs where no number is known
             with suppress(Exception):
-                return passes.followed(setup, Fake(), training=training)
+                found = passes.followed(setup, Fake(lenient=True), training=training)
+                notices.append(f"numbers that are given or made are not looked at: {first_line(refused)[:120]}")
+                return found
         if room > free_memory() / 4:
             raise TraceError(
                 f"{name} does not run without numbers ({first_line(refused)[:120]}), and its weights take"

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from rfcalc.checking.subject import map_tensors
 from rfcalc.errors import UsageError
 from rfcalc.footprint import optimizers
-from rfcalc.footprint.cache import Kept, caches_of
+from rfcalc.footprint.cache import CACHES, Kept, cache_in, caches_of, takes
 from rfcalc.footprint.settings import Setup
 from rfcalc.footprint.watch import Block, Step, Watch
 from rfcalc.footprint.worlds import World
@@ -46,6 +46,9 @@ class Observer(Protocol):
     def given(self, result: Any) -> None:
         """What the model gives in inference."""
 
+    def decoding(self) -> None:
+        """The first call is over, and a second one that is given its cache begins."""
+
     def forward_over(self, loss: torch.Tensor | None) -> None:
         """All that the forward pass gave is let go but for the loss."""
 
@@ -72,7 +75,8 @@ def run(setup: Setup, world: World, observer: Observer, where: list[ModuleStack]
         _freeze(double.model, setup.freeze)
         stack.follow(double)
         _checkpointed(double.model, setup.checkpoint if training else ())
-        args, kwargs = _declared(observer, double, setup, world)
+        calls = _declared(observer, double, setup, world)
+        args, kwargs = calls.pop(0)
         around.enter_context(outside(double.modules, observer.is_own))
         around.enter_context(_attention(setup.attention))
         around.enter_context(world.mode())
@@ -83,29 +87,53 @@ def run(setup: Setup, world: World, observer: Observer, where: list[ModuleStack]
         else:
             with _casting(setup, world.home):
                 result = double.model(*args, **kwargs)
+            if setup.next_call is not None:
+                cache = _cache(setup, result)
+                del args, kwargs, result
+                observer.decoding()
+                args, kwargs = calls.pop(0)
+                with _casting(setup, world.home):
+                    result = double.model(*args, **kwargs, **cache)
+                del cache
             observer.given(result)
             observer.forward_over(None)
             del result
     stack.finish()
 
 
-def _declared(observer: Observer, double: Double, setup: Setup, world: World) -> tuple[Any, Any]:
-    """Tell the observer of all that is there before the pass; the arguments of the call."""
+def _declared(observer: Observer, double: Double, setup: Setup, world: World) -> list[tuple[Any, Any]]:
+    """Tell the observer of all that is there before the pass; the arguments of each call."""
     for prefix, module in double.model.named_modules(remove_duplicate=False):
         for registry, role in ((module._parameters, "parameter"), (module._buffers, "buffer")):
             for key, tensor in registry.items():
                 if tensor is not None:
                     observer.declare(tensor, role, f"{prefix}.{key}" if prefix else key)
-    names = iter([name for name, value in named(setup.loaded.model, setup.args) for _ in tensors_in(value)])
+    calls = [(setup.args, setup.kwargs), *([] if setup.next_call is None else [setup.next_call])]
+    found = [_inputs(observer, double, setup, world, call) for call in calls]
+    world.forget()
+    return found
+
+
+def _inputs(observer: Observer, double: Double, setup: Setup, world: World, call: Any) -> tuple[Any, Any]:
+    """The arguments of a call, each told to the observer."""
+    names = iter([name for name, value in named(setup.loaded.model, call[0]) for _ in tensors_in(value)])
 
     def declare(tensor: torch.Tensor) -> torch.Tensor:
         made = world.input(tensor)
         observer.declare(made, "input", next(names, "input"))
         return made
 
-    found = map_tensors((tuple(setup.args), dict(setup.kwargs)), declare, double.of)
-    world.forget()
-    return found  # type: ignore[no-any-return]
+    return map_tensors((tuple(call[0]), dict(call[1])), declare, double.of)  # type: ignore[no-any-return]
+
+
+def _cache(setup: Setup, result: Any) -> dict[str, Any]:
+    """The cache that a model gives, as the argument by which it takes it. Raises `UsageError` where it does not."""
+    found = cache_in(result)
+    if found is None:
+        raise UsageError(f"--decode: {setup.loaded.name} gives no cache back ({', '.join(CACHES)})")
+    if not takes(setup.loaded.model, found[0]):
+        raise UsageError(f"--decode: the forward of {setup.loaded.name} takes no {found[0]}, which it gives back")
+    return {found[0]: found[1]}
 
 
 def _casting(setup: Setup, home: torch.device) -> AbstractContextManager[Any]:
@@ -229,6 +257,9 @@ class Follower(Watch):  # type: ignore[no-untyped-call]
 
     def given(self, result: Any) -> None:
         self.course.cache = caches_of(result)
+
+    def decoding(self) -> None:
+        self.phase = "decode"
 
     def forward_over(self, loss: torch.Tensor | None) -> None:
         final = None if loss is None else self.block_of(loss)

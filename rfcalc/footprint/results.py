@@ -90,10 +90,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """What a language model keeps of what it has read, in one layer. One more token adds ``per_token``."""
+    """What a language model keeps of what it has read, in one layer. One more token adds ``per_token``.
+
+    ``held`` are bytes of its storages: a window that slides is a view, which holds all that it was cut from.
+    """
 
     layer: int
     nbytes: int
+    held: int
     per_token: int | None  #: None where it is not known
     shapes: tuple[tuple[int, ...], ...]
 
@@ -101,8 +105,29 @@ class Cached:
         return {
             "layer": self.layer,
             "bytes": self.nbytes,
+            "held_bytes": self.held,
             "bytes_per_token": self.per_token,
             "shapes": plain(self.shapes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """One more token of each sequence, read with the cache of those before. ``peak`` is the most that is alive then."""
+
+    peak: Peak
+    moved_bytes: int
+
+    @property
+    def peak_bytes(self) -> int:
+        return self.peak.nbytes
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "peak_bytes": self.peak_bytes,
+            "peak_at": self.peak.at,
+            "moved_bytes": self.moved_bytes,
+            "peak": self.peak.to_dict(),
         }
 
 
@@ -237,6 +262,7 @@ class Memory:
     settings: Mapping[str, Any]
     training: Training | None = None
     kv_cache: tuple[Cached, ...] = ()
+    decode: Decode | None = None
     fit: Fit | None = None
     witness: Witnessed | None = None
     notices: tuple[str, ...] = ()
@@ -278,6 +304,8 @@ class Memory:
             "kv_cache": [one.to_dict() for one in self.kv_cache],
             "notices": list(self.notices),
         }
+        if self.decode is not None:
+            found["decode"] = self.decode.to_dict()
         if self.fit is not None:
             found["fit"] = self.fit.to_dict()
         if self.witness is not None:

@@ -25,7 +25,7 @@ ATTENTIONS = ("auto", "math", "flash")
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """A model and one call of it. ``graph`` is that call as it was traced."""
+    """A model and one call of it. ``next_call`` reads one more token of each sequence, with the cache of the first."""
 
     loaded: Loaded
     args: tuple[Any, ...]
@@ -35,6 +35,7 @@ class Setup:
     checkpoint: tuple[str, ...] = ()
     freeze: tuple[str, ...] = ()
     optimizer: str = "adamw"
+    next_call: tuple[tuple[Any, ...], Mapping[str, Any]] | None = None
 
 
 _BYTES = re.compile(r"(\d+(?:\.\d+)?) ?(k|K|M|G|T)?(i)?B?")

@@ -96,6 +96,9 @@ class Counter(DispatchMode):
     def given(self, result: Any) -> None:
         """Stays as it is."""
 
+    def decoding(self) -> None:
+        """Is counted as what was before."""
+
     def forward_over(self, loss: torch.Tensor | None) -> None:
         self._count()
         with_loss = [] if loss is None else [loss.untyped_storage().data_ptr()]
@@ -113,15 +116,16 @@ class Counter(DispatchMode):
         self.states = self._bytes_of(state for _, state in states)
 
 
-def verified(setup: Setup, inference: Course, trained: Course | None) -> Witnessed:
-    """Both passes for real, beside what was said of them. Raises `TraceError` without room for them."""
-    _room(setup, inference, trained)
+def verified(passes: Sequence[tuple[Setup, Course, bool]]) -> Witnessed:
+    """Passes for real, beside what was said of them: what was asked, what came of it, and whether it is training.
+
+    Raises `TraceError` without room for them.
+    """
+    _room(passes)
     checks: list[Counted] = []
-    allocator = on_cuda(setup, inference, trained) if torch.cuda.is_available() else {}
-    for course, training in ((inference, False), (trained, True)):
-        if course is None:
-            continue
-        word = "training" if training else "inference"
+    allocator = on_cuda(passes) if torch.cuda.is_available() else {}
+    for setup, course, training in passes:
+        word = _word(setup, training)
         counter = Counter()
         real_pass(setup, counter, training=training)
         checks.append(_sequence(f"storages alive in {word}, op by op", course, counter))
@@ -131,7 +135,7 @@ def verified(setup: Setup, inference: Course, trained: Course | None) -> Witness
             if course.steady:
                 checks.append(Counted("bytes of the optimizer's states", course.states, counter.states, 1))
         kept = sum(block.nbytes for block in course.kept)
-        what = "bytes kept for the way back" if training else "bytes alive when inference is over"
+        what = "bytes kept for the way back" if training else f"bytes alive when {word} is over"
         checks.append(Counted(what, kept, counter.kept, 1))
     return Witnessed(
         device=devices.describe(torch.device("cpu")),
@@ -139,6 +143,10 @@ def verified(setup: Setup, inference: Course, trained: Course | None) -> Witness
         checks=tuple(checks),
         allocator=allocator,
     )
+
+
+def _word(setup: Setup, training: bool) -> str:
+    return "training" if training else "inference" if setup.next_call is None else "decoding"
 
 
 class Parts:
@@ -166,6 +174,9 @@ class Parts:
     def given(self, result: Any) -> None:
         """Stays as it is."""
 
+    def decoding(self) -> None:
+        """Is a part of what was before."""
+
     def forward_over(self, loss: torch.Tensor | None) -> None:
         self.is_over()
 
@@ -191,17 +202,15 @@ class _Untouched(Parts):
         self.peaks.append(torch.cuda.max_memory_allocated())
 
 
-def on_cuda(setup: Setup, inference: Course, trained: Course | None) -> dict[str, int]:
+def on_cuda(passes: Sequence[tuple[Setup, Course, bool]]) -> dict[str, int]:
     """What CUDA's allocator had given at its peak, beside the bytes of storages: nothing is demanded of either.
 
     The allocator gives multiples of 512 bytes, and kernels take workspaces (cuBLAS's, cuDNN's) of it. This has not been
     run on a device yet.
     """
     facts: dict[str, int] = {}
-    for course, training in ((inference, False), (trained, True)):
-        if course is None:
-            continue
-        word, looker = "training" if training else "inference", _Untouched()
+    for setup, course, training in passes:
+        word, looker = _word(setup, training), _Untouched()
         real_pass(setup, looker, training=training, device=torch.device("cuda"))
         facts[f"CUDA, most given in {word}"] = max(looker.peaks)
         facts[f"CUDA, storages of 512 bytes and more in {word}"] = max(
@@ -216,9 +225,9 @@ def _highest(course: Course) -> list[int]:
     return [number for number, step in enumerate(course.steps) if step.alive == most]
 
 
-def _room(setup: Setup, inference: Course, trained: Course | None) -> None:
-    courses = [course for course in (inference, trained) if course is not None]
-    need = max([step.alive for course in courses for step in course.steps], default=0)
+def _room(passes: Sequence[tuple[Setup, Course, bool]]) -> None:
+    need = max([step.alive for _, course, _ in passes for step in course.steps], default=0)
+    setup = passes[0][0]
     need += weight(module for module in setup.loaded.model.modules())
     if need > free_memory():
         raise TraceError(

@@ -46,16 +46,17 @@ class World(Protocol):
 
 
 class Fake(Standing):
-    """Tensors without storage that say they lie on the CPU."""
+    """Tensors without storage that say they lie on the CPU. ``lenient`` as for `OnlyFake`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, lenient: bool = False) -> None:
         super().__init__()
+        self._lenient = lenient
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
 
     @contextmanager
     def mode(self) -> Iterator[None]:
         """Raises `NeedsPlainError` where ordinary tensors would be taken otherwise."""
-        with self._mode, AsLaid(), OnlyFake(), OnlyAlike():  # type: ignore[no-untyped-call]
+        with self._mode, AsLaid(), OnlyFake(lenient=self._lenient), OnlyAlike():  # type: ignore[no-untyped-call]
             yield
 
     def _base(self, count: int, dtype: torch.dtype) -> torch.Tensor:

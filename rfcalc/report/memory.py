@@ -64,6 +64,10 @@ def _sections(found: Memory, everything: bool) -> Iterator[Section]:
         yield _peak_section("training", found.training.peak, everything)
     if found.kv_cache:
         yield _cache_section(found)
+    if found.decode is not None:
+        facts = (("peak", f"{size(found.decode.peak_bytes)} at {found.decode.peak.at or 'rest'}"),)
+        yield Section("one more token of each sequence", (*facts, ("bytes moved", size(found.decode.moved_bytes))))
+        yield _peak_section("decoding", found.decode.peak, everything)
     yield _layers_section(found, everything)
     if found.witness is not None:
         yield _witness_section(found.witness)
@@ -103,7 +107,7 @@ def _fit_facts(found: Fit) -> tuple[Fact, ...]:
 
 def _peak_section(word: str, peak: Peak, everything: bool) -> Section:
     facts = tuple((_ROLES[role], size(count)) for role, count in peak.by_role.items())
-    phase = "" if word == "inference" else f" of {peak.phase}"
+    phase = f" of {peak.phase}" if word == "training" else ""
     at = f" at {peak.at}" if peak.at else ""
     title = f"alive at the peak of {word}: {in_unit(peak.nbytes)}{phase}{at}"
     return Section(title, facts, _held_table(peak, everything))
@@ -168,15 +172,18 @@ def _cache_section(found: Memory) -> Section:
     columns = (
         Column("layer", right=True),
         Column("bytes", text.count, right=True),
+        Column("held", text.count, right=True, drop=1),
         Column("one more token", text.count, right=True),
         Column("shapes", lambda shapes: ", ".join(map(text.cross, shapes)), shorten=1),
     )
+    nbytes, held = sum(row.nbytes for row in rows), sum(row.held for row in rows)
     each = [row.per_token for row in rows if row.per_token is not None]
     facts = (
-        ("cache", size(sum(row.nbytes for row in rows))),
+        ("cache", size(nbytes)),
         ("one more token", size(sum(each) if len(each) == len(rows) else None)),
+        *((("storages", f"{size(held)}: views hold what they were cut from"),) if held != nbytes else ()),
     )
-    table = Table(columns, tuple((row.layer, row.nbytes, row.per_token, row.shapes) for row in rows))
+    table = Table(columns, tuple((row.layer, row.nbytes, row.held, row.per_token, row.shapes) for row in rows))
     return Section("key-value cache", facts, table)
 
 

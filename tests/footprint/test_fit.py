@@ -123,9 +123,11 @@ def test_what_is_kept_of_each_token() -> None:
 
     each = 2 * 2 * 2 * 4  # two sequences, keys and values, two numbers of four bytes
     assert [(one.layer, one.nbytes, one.per_token) for one in found.kv_cache] == [(0, 5 * each, each), (1, 3 * each, 0)]
+    # keys and values are halves of one tensor, and so are the last positions of them
+    assert [one.held for one in found.kv_cache] == [5 * each, 5 * each]
     assert found.kv_cache[1].shapes == ((2, 3, 2), (2, 3, 2))
     assert found.to_dict()["kv_cache"][0] == {
-        "layer": 0, "bytes": 160, "bytes_per_token": 32, "shapes": [[2, 5, 2], [2, 5, 2]]
+        "layer": 0, "bytes": 160, "held_bytes": 160, "bytes_per_token": 32, "shapes": [[2, 5, 2], [2, 5, 2]]
     }  # fmt: skip
 
 
@@ -139,3 +141,48 @@ def test_a_model_of_transformers() -> None:
 
     each = 2 * 2 * 8 * 4  # keys and values, of two heads of eight numbers
     assert [(one.nbytes, one.per_token) for one in found.kv_cache] == [(6 * each, each)] * 2
+
+
+class Speaker(nn.Module):
+    """Attention over all that was read, whose keys are given back and taken again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.kv = nn.Embedding(10, 8), nn.Linear(8, 16)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor | None = None, past: Any = None) -> dict[str, Any]:
+        x = self.embed(ids)
+        kept = self.kv(x)
+        if past is not None:
+            kept = torch.cat([past[0], kept], 1)
+        scores = x @ kept[..., :8].mT
+        return {"logits": (scores if mask is None else scores * mask[:, None]) @ kept[..., 8:], "past": [kept]}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_one_more_token(masked: bool) -> None:
+    given = {"ids": torch.zeros(2, 5, dtype=torch.int64), **({"mask": torch.ones(2, 5)} if masked else {})}
+    found = rfcalc.memory(Speaker(), given, decode=True, verify=True)
+
+    assert found.decode is not None
+    assert found.agree
+    # 80 numbers to look up, 8 x 16 weights and 16 biases; then the keys of the new token, of those before, of all
+    held = 4 * (80 + 144) + 2 * 6 * 4 * masked
+    kept = 2 * 16 * 4
+    assert found.decode.peak_bytes == held + 2 * 8 + 2 * 8 * 4 + (1 + 5 + 6) * kept
+    assert found.decode.peak.at == "cat"
+    assert found.to_dict()["decode"]["peak_bytes"] == found.decode.peak_bytes
+    assert {one.nbytes for one in found.kv_cache} == {5 * kept}
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "told"),
+    [
+        (nn.Embedding(10, 4), torch.zeros(1, 5, dtype=torch.int64), "gives no cache back"),
+        (Reader(), torch.zeros(1, 5, dtype=torch.int64), "takes no past_key_values, which it gives back"),
+        (nn.Conv2d(1, 1, 1), torch.zeros(1, 1, 4, 4), "has no length that could grow"),
+    ],
+)
+def test_nothing_that_could_go_on(model: nn.Module, given: torch.Tensor, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        rfcalc.memory(model, given, decode=True)

@@ -45,6 +45,37 @@ OPS: dict[str, Asked] = {
     "a loss of chances": (lambda x, y: aten.binary_cross_entropy(x, y), [((5,), (1,)), ((5,), (1,))]),
     "a loss at a margin": (lambda x, y: aten.soft_margin_loss(x, y), [((5,), (1,)), ((5,), (1,))]),
     "another loss": (lambda x, y: aten.huber_loss(x, y), [((5,), (1,)), ((5,), (1,))]),
+    "numbers of one pixel each": (lambda x: x.relu(), [((2, 8, 1, 1), (8, 1, 8, 8))]),
+    "a sum of pixels": (lambda x, y: x + y, [((2, 8, 1, 1), (8, 1, 1, 1)), ((2, 8, 1, 1), (8, 1, 8, 8))]),
+    "a sum with a number": (lambda x: x + 1, [((2, 8, 1, 1), (8, 1, 8, 8))]),
+    "a copy in a format": (
+        lambda x: x.contiguous(memory_format=torch.channels_last),
+        [((1, 8, 4, 6), (192, 24, 6, 1))],
+    ),
+    "groups with channels last": (
+        lambda x: functional.group_norm(x, 2),
+        [((2, 8, 4, 6), (192, 1, 48, 8))],
+    ),
+    "a norm of what was turned": (
+        lambda x: functional.batch_norm(x, None, None, training=True),
+        [((2, 8, 4, 6), (192, 24, 1, 4))],
+    ),
+    "a norm of one sample with channels last": (
+        lambda x: functional.batch_norm(x, None, None, training=True),
+        [((1, 8, 4, 6), (8, 1, 48, 8))],
+    ),
+    "a transposed convolution of fewer numbers": (
+        lambda x, weight: functional.conv_transpose3d(x, weight),
+        [((1, 8, 3, 3, 3), (216, 27, 9, 3, 1)), ((8, 2, 1, 1, 1), (2, 1, 1, 1, 1))],
+    ),
+    "a transposed convolution of more": (
+        lambda x, weight: functional.conv_transpose3d(x, weight, stride=2),
+        [((1, 2, 3, 3, 3), (54, 27, 9, 3, 1)), ((2, 2, 2, 2, 2), (16, 8, 4, 2, 1))],
+    ),
+    "a transposed convolution in groups": (
+        lambda x, weight: functional.conv_transpose3d(x, weight, groups=2),
+        [((1, 8, 3, 3, 3), (216, 27, 9, 3, 1)), ((8, 1, 1, 1, 1), (1, 1, 1, 1, 1))],
+    ),
     "columns with gaps": (lambda x: aten.col2im(x, (6, 6), (1, 1), (1, 1), (0, 0), (2, 2)), [((2, 2, 9), (18, 9, 1))]),
 }
 

@@ -131,3 +131,29 @@ def test_numbers_that_were_given_are_known(mask: list[list[int]]) -> None:
     assert found.witness is not None
     assert [(one.what, one.differences) for one in found.witness.checks if not one.agree] == []
     assert not any("real" in notice for notice in found.notices)
+
+
+class Asking(nn.Module):
+    """Looks at a mask of its own where its tensors have numbers, as models of transformers do."""
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        if mask is None:
+            mask = torch.ones(x.shape[:1], dtype=torch.bool)
+        faked = isinstance(x, torch._subclasses.FakeTensor)
+        return x * 2 if not faked and bool(mask.all()) else x * mask[:, None] + 1
+
+
+class AskingLate(Asking):
+    """The same by a mask of floating-point numbers, which are not followed: it is run on real ones."""
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        return super().forward(x, torch.ones(x.shape[:1]).to(torch.bool))
+
+
+@pytest.mark.parametrize("kind", [Asking, AskingLate])
+def test_a_model_that_asks_what_its_tensors_are(kind: type[nn.Module]) -> None:
+    found = rfcalc.memory(kind(), (3, 4), verify=True)
+
+    assert found.agree
+    assert found.peak_bytes == 2 * 3 * 4 * 4 + 3
+    assert any("real CPU tensors" in notice for notice in found.notices) is (kind is AskingLate)
