@@ -220,7 +220,7 @@ def kept(again: bool) -> None:
         "# Caches of language models",
         "",
         f"`python benchmarks/footprint.py caches`: two sequences of {caches.LENGTH} tokens, bytes. `held` are the",
-        "storages of a cache: a window that slides is a view, and holds all that it was cut from until it is made anew.",
+        "storages of a cache: a window that slides is a view, and holds all that it was cut from.",
         "",
     ]
     _write("caches", document, "\n".join([*head, *caches.text(rows)]))

@@ -30,6 +30,8 @@ WAYS = {
     "merged": "branches merged (`--reparam`)",
     "merged, kernels": "branches merged, less attention in one kernel",
     "padding": 'less convolutions with `padding="same"`, which fvcore does not count',
+    "products": "attention as products (`TIMM_FUSED_ATTN=0`), where that is another number",
+    "frequencies": "with products of positions and frequencies, which follow from no input and are no layers of rfcalc's",
     "other": "what the name stood for then (below)",
 }
 
@@ -41,6 +43,12 @@ def _named(name: str, **settings: Any) -> Callable[[], Any]:
         return timm.create_model(name, **settings)
 
     return make
+
+
+def _resnext101_32x48d() -> Any:
+    from timm.models.resnet import Bottleneck, ResNet
+
+    return ResNet(Bottleneck, (3, 4, 23, 3), cardinality=32, base_width=48)
 
 
 def _regnety_2560() -> Any:
@@ -57,7 +65,7 @@ OTHERS: Mapping[str, tuple[str, Callable[[], Any]]] = {
     "ecaresnext50t_32x4d": ("it had 2 blocks in each stage", _named("ecaresnext50t_32x4d", layers=(2, 2, 2, 2))),
     "ig_resnext101_32x16d": (_ALIAS, _named("resnext101_32x16d")),
     "ig_resnext101_32x32d": (_ALIAS, _named("resnext101_32x32d")),
-    "ig_resnext101_32x48d": (_ALIAS, _named("resnext101_32x48d")),
+    "ig_resnext101_32x48d": (_ALIAS, _resnext101_32x48d),
     "regnety_2560": ("it had other widths, which timm keeps in a comment", _regnety_2560),
     "vit_large_patch32_224": (_HEAD, _named("vit_large_patch32_224", num_classes=21843)),
     "vit_base_r50_s16_224": (_HEAD, _named("vit_base_r50_s16_224", num_classes=21843)),
@@ -119,6 +127,29 @@ def padded_by_a_word(name: str, graph: LayerGraph) -> int:
     return counted(graph, [one for one in graph if one.scope in scopes])[0]
 
 
+def of_frequencies(name: str, size: int) -> int:
+    """Elements of the products by which a rotary embedding with frequencies of its own is made anew in each pass."""
+    import timm
+
+    model = timm.create_model(name)
+    if "RotaryEmbeddingMixed" not in {type(one).__name__ for one in model.modules()}:
+        return 0
+    patch = model.patch_embed.patch_size[0]
+    return int(model.rope.freqs.numel() * (size // patch) ** 2)
+
+
+def as_products(name: str, size: int) -> LayerGraph:
+    """The model whose attention runs in no kernel of its own."""
+    import timm
+    from timm.layers import set_fused_attn
+
+    set_fused_attn(False)
+    try:
+        return layer_graph(timm.create_model(name), (3, size, size))
+    finally:
+        set_fused_attn(True)
+
+
 def row(name: str, size: int, printed: Mapping[str, list[str]]) -> dict[str, Any]:
     """One model at one size: what is printed, in how many files, and what is counted."""
     made: dict[str, Any] = {"printed": {number: len(files) for number, files in printed.items()}}
@@ -132,6 +163,10 @@ def row(name: str, size: int, printed: Mapping[str, list[str]]) -> dict[str, Any
         made["other"] = by_kind(layer_graph(OTHERS[name][1](), (3, size, size)))
     elif elements := padded_by_a_word(name, graph):
         made["padded"] = elements
+    elif elements := of_frequencies(name, size):
+        made["frequencies"] = elements
+    else:
+        made["products"] = by_kind(as_products(name, size))
     return made
 
 
@@ -145,6 +180,10 @@ def ways(line: Mapping[str, Any]) -> dict[str, str | None]:
             given.setdefault(_printed(less), "kernels" if word == "as it is" else "merged, kernels")
     if "padded" in line:
         given.setdefault(_printed(sum(line["kinds"].values()) - line["padded"]), "padding")
+    if "frequencies" in line:
+        given.setdefault(_printed(sum(line["kinds"].values()) + line["frequencies"]), "frequencies")
+    if "products" in line:
+        given.setdefault(_printed(sum(line["products"].values())), "products")
     if "other" in line:
         given.setdefault(_printed(sum(line["other"].values())), "other")
     return {number: given.get(number) for number in line["printed"]}
@@ -205,7 +244,7 @@ def of_retired(error: str) -> str:
 
 
 def _unsettled(line: Mapping[str, Any]) -> bool:
-    return "kinds" in line and None in ways(line).values() and not {"merged", "other", "padded"} & set(line)
+    return "kinds" in line and None in ways(line).values() and not set(line) - {"printed", "kinds"}
 
 
 def todo(folder: Path, rows: Mapping[str, Any], again: bool) -> Iterable[tuple[str, str, int, dict[str, list[str]]]]:

@@ -161,13 +161,16 @@ class Speaker(nn.Module):
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_one_more_token(masked: bool) -> None:
-    given = {"ids": torch.zeros(2, 5, dtype=torch.int64), **({"mask": torch.ones(2, 5)} if masked else {})}
+    given = {
+        "ids": torch.zeros(2, 5, dtype=torch.int64),
+        **({"mask": torch.ones(2, 5, dtype=torch.bool)} if masked else {}),
+    }
     found = rfcalc.memory(Speaker(), given, decode=True, verify=True)
 
     assert found.decode is not None
     assert found.agree
     # 80 numbers to look up, 8 x 16 weights and 16 biases; then the keys of the new token, of those before, of all
-    held = 4 * (80 + 144) + 2 * 6 * 4 * masked
+    held = 4 * (80 + 144) + 2 * 6 * masked
     kept = 2 * 16 * 4
     assert found.decode.peak_bytes == held + 2 * 8 + 2 * 8 * 4 + (1 + 5 + 6) * kept
     assert found.decode.peak.at == "cat"
