@@ -31,7 +31,7 @@ WAYS = {
     "merged, kernels": "branches merged, less attention in one kernel",
     "padding": 'less convolutions with `padding="same"`, which fvcore does not count',
     "products": "attention as products (`TIMM_FUSED_ATTN=0`), where that is another number",
-    "frequencies": "with products of positions and frequencies, which follow from no input and are no layers of rfcalc's",
+    "frequencies": "with products of positions and frequencies alone, which follow from no input",
     "other": "what the name stood for then (below)",
 }
 

@@ -179,7 +179,7 @@ def row(name: str) -> dict[str, Any]:
 def text(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """What came of it, as Markdown."""
     equal = sum(line["agree"] for line in rows.values())
-    yield f"{equal} of {len(rows)} are equal to real caches, to the byte, and so is what is alive after each op of decoding."
+    yield f"{equal} of {len(rows)} are equal to real caches, to the byte, and so is what is alive after every op."
     yield ""
     body = [
         (
