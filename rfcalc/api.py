@@ -341,6 +341,7 @@ def memory(
     attention: str = "auto",
     batch: int | None = None,
     decode: bool = False,
+    weights: str | None = None,
     fit: int | str | None = None,
     fit_what: str = "batch",
     verify: bool = False,
@@ -368,6 +369,7 @@ def memory(
             attention=attention,
             batch=batch,
             decode=decode,
+            weights=weights,
             fit=fit,
             fit_what=fit_what,
             verify=verify,
@@ -385,13 +387,14 @@ def memory_growth(
 ) -> MemoryGrowth:
     """Bytes of a model as exact formulas in sizes, found by passes at several and confirmed at others.
 
-    ``symbols`` are as for `growth`, ``"N,H,W"``; all other options as for `memory`, but ``batch``, ``fit`` and
-    ``verify``, which are about numbers. Raises what `memory` raises, and `UsageError` for a size that cannot change.
+    ``symbols`` are as for `growth`, ``"N,H,W"``; all other options as for `memory`, but ``batch``, ``weights``,
+    ``fit`` and ``verify``, which are about numbers. Raises what `memory` raises, and `UsageError` for a size that
+    cannot change.
     """
     from rfcalc.footprint import growth as grown
     from rfcalc.sources.guest import hosting
 
-    numeric = [name for name in ("batch", "fit", "verify") if asked.get(name)]
+    numeric = [name for name in ("batch", "weights", "fit", "verify") if asked.get(name)]
     if numeric:
         raise UsageError(f"{' and '.join(numeric)} with symbols: these are about numbers; leave one of both out")
     with hosting(model):

@@ -56,6 +56,7 @@ states, and the peaks of forward, backward and step. Exits with status 1 if --ve
     help="Which kernels attention takes: math, flash, or what torch chooses.",
 )
 @click.option("--decode", is_flag=True, help="Follow one more token of each sequence, with the cache of the others.")
+@click.option("--weights", metavar="BITS", help="What the weights of linear layers would take: 8bit or 4bit.")
 @click.option("--fit", metavar="SIZE", help="Find the largest batch whose peak is no more: 24GiB.")
 @click.option(
     "--fit-what",

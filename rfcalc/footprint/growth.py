@@ -18,6 +18,7 @@ SCHEMA = "rfcalc-memory-growth/1"
 
 #: What is told of inference, and what of training beside; the first of each decide which sizes are looked at.
 _INFERENCE = ("moved_bytes", "params_bytes", "buffers_bytes", "inputs_bytes", "activation_elements", "peak_bytes")
+_DECODING = ("decode_peak_bytes", "decode_moved_bytes")
 _TRAINING = ("saved_bytes", "gradients_bytes", "optimizer_bytes")
 _PHASES = ("forward", "backward", "step")
 
@@ -95,7 +96,12 @@ def memory_growth(
         found = fit(measure, made.guesses, essential)
     except RefusedError as error:
         raise refused(made, first[0].model, error) from error
-    told = [*_INFERENCE, *(_TRAINING if training else ()), *(_phases(first[0]) if training else ())]
+    told = [
+        *_INFERENCE,
+        *(_DECODING if asked.get("decode") else ()),
+        *(_TRAINING if training else ()),
+        *(_phases(first[0]) if training else ()),
+    ]
 
     def count(key: Key) -> Count:
         one = found.polynomials.get(key)
@@ -121,6 +127,8 @@ def _counts(found: Memory) -> dict[Key, int]:
     counts: dict[Key, int] = {name: getattr(found, name) for name in _INFERENCE}
     for one in found.inputs:
         counts.update({("input", one.name, axis): extent for axis, extent in enumerate(one.shape)})
+    if found.decode is not None:
+        counts.update({"decode_peak_bytes": found.decode.peak_bytes, "decode_moved_bytes": found.decode.moved_bytes})
     if found.training is not None:
         counts.update({name: getattr(found.training, name) for name in _TRAINING})
         counts.update({f"{phase}_peak_bytes": found.training.phases[phase] for phase in found.training.phases})

@@ -17,6 +17,9 @@ from torch._prims_common import suggest_memory_format
 from rfcalc.tracing.modes import DispatchMode
 from rfcalc.tracing.tensors import tensors_in_args
 
+#: Which kernel torch would take for a convolution.
+_kernel: Any = getattr(torch._C, "_select_conv_backend", None)
+
 
 class AsLaid(DispatchMode):  # type: ignore[no-untyped-call]
     """In force inside of a fake tensor mode: what ops give is laid out as a kernel does."""
@@ -104,10 +107,22 @@ def _convolved(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tor
         return made
     with torch._C._DisableTorchDispatch():
         plain = [None if one is None else _empty(one) for one in (given, weight, bias)]
-        chosen = torch._C._select_conv_backend(*plain, stride, padding, dilation, transposed, more, groups)
-    if chosen is not torch._C._ConvBackend.SlowTranspose3d:
-        return made
-    return _roomy(made, given.numel())
+        chosen = _kernel(*plain, stride, padding, dilation, transposed, more, groups) if _kernel is not None else None
+    return _roomy(made, given.numel()) if getattr(chosen, "name", "") == "SlowTranspose3d" else made
+
+
+def _products(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.Tensor:
+    """Products of groups of rows: rows of the result begin at multiples of 16 bytes. A CPU takes every type."""
+    one, other = args[:2]
+    if one.dtype in (torch.bfloat16, torch.float16):
+        return func(*args, **kwargs)  # type: ignore[no-any-return]
+    starts = args[2] if len(args) > 2 else kwargs.get("offs")
+    groups = [starts.shape[0]] if one.ndim == 2 and other.ndim == 2 else [one.shape[0]] * (one.ndim + other.ndim == 6)
+    shape = [*groups, one.shape[-2], other.shape[-1]]
+    each = 16 // one.element_size()
+    row = -(-shape[-1] // each) * each
+    strides = [*([shape[-2] * row] if groups else []), row, 1]
+    return torch.ops.aten.new_empty_strided.default(one, shape, strides)
 
 
 def _empty(tensor: torch.Tensor) -> torch.Tensor:
@@ -140,7 +155,7 @@ def _strided(given: torch.Tensor, shape: Sequence[int], strides: Sequence[int], 
     return made
 
 
-_RULES: Mapping[Any, Callable[[Any, Sequence[Any], Mapping[str, Any]], Any]] = {
+_RULES: dict[Any, Callable[[Any, Sequence[Any], Mapping[str, Any]], Any]] = {
     torch.ops.aten.view.default: _seen,
     torch.ops.aten._unsafe_view.default: _seen,
     torch.ops.aten.native_layer_norm_backward.default: _contiguous,
@@ -155,5 +170,7 @@ _RULES: Mapping[Any, Callable[[Any, Sequence[Any], Mapping[str, Any]], Any]] = {
     torch.ops.aten.soft_margin_loss.default: _mean,
     torch.ops.aten.binary_cross_entropy.default: _mean,
 }
+if hasattr(torch.ops.aten, "_grouped_mm"):
+    _RULES[torch.ops.aten._grouped_mm.default] = _products
 
 __all__ = ["AsLaid"]

@@ -22,6 +22,7 @@ from rfcalc.footprint.passes import Course
 from rfcalc.footprint.results import ROLES, Cached, Decode, Fit, Held, Input, Memory, Peak, Row, Training
 from rfcalc.footprint.settings import ATTENTIONS, Setup, bytes_of, dtype_of
 from rfcalc.footprint.watch import Block, Step
+from rfcalc.footprint.weights import in_bits
 from rfcalc.footprint.worlds import Fake, Real
 from rfcalc.graph import ELEMENT_BYTES, LayerGraph
 from rfcalc.sources import runnable, traced
@@ -49,6 +50,7 @@ def memory(
     attention: str = "auto",
     batch: int | None = None,
     decode: bool = False,
+    weights: str | None = None,
     fit: int | str | None = None,
     fit_what: str = "batch",
     verify: bool = False,
@@ -63,12 +65,20 @@ def memory(
     adamw, adam, sgd, momentum (SGD with momentum), muon, adam8bit or none. ``attention`` is which kernels it takes:
     math, flash, or what torch chooses. ``fit`` is so many bytes, or a text like "24GiB": the largest ``fit_what``
     (batch, side or length) whose peak is no more is found, and it is what is described then. ``decode`` follows one
-    more token of each sequence, too, with the cache that the model gives back. ``verify`` runs it on real tensors, too,
-    and counts by other means: ``agree`` says whether all is the same.
+    more token of each sequence, too, with the cache that the model gives back. ``weights`` is 8bit or 4bit: what the
+    weights of linear layers would take in so many bits. ``verify`` runs it on real tensors, too, and counts by other
+    means: ``agree`` says whether all is the same.
 
     Bytes are those of storages, at the end of each op, as eager torch on a CPU holds them; what a kernel takes for
     itself while it runs is not among them. Raises `UsageError`, `LoadError` or `TraceError`, in one line.
     """
+    for option, given in (("--checkpoint", checkpoint), ("--freeze", freeze)):
+        if given and not training:
+            raise UsageError(f"{option} is about training: ask for it, too (--training)")
+    if fit is None and fit_what != "batch":
+        raise UsageError(f"--fit-what {fit_what} says what is to grow: say up to how much, too (--fit 24GiB)")
+    if fit is not None and fit_what == "batch" and batch is not None:
+        raise UsageError(f"--fit finds the largest batch: leave --batch {batch} out, or ask for another --fit-what")
     setup, subject = prepared(
         model,
         inputs,
@@ -81,6 +91,7 @@ def memory(
         batch=batch,
         axes=axes,
     )
+    packed = None if weights is None else in_bits(setup.loaded.model, weights)
     notices: list[str] = []
     found_fit: Fit | None = None
     if fit is not None:
@@ -88,7 +99,7 @@ def memory(
     inference = course_of(setup, training=False, notices=notices)
     trained = course_of(setup, training=True, notices=notices) if training else None
     found = described(setup, subject.graph, inference, trained, notices, dtype)
-    found = replace(found, fit=found_fit, kv_cache=_cached(setup, subject, inference))
+    found = replace(found, fit=found_fit, kv_cache=_cached(setup, subject, inference), weights=packed)
     courses = [(setup, inference, False), *([] if trained is None else [(setup, trained, True)])]
     if decode:
         further = replace(setup, next_call=one_more(subject))

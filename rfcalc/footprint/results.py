@@ -112,6 +112,26 @@ class Cached:
 
 
 @dataclass(frozen=True, slots=True)
+class Weights:
+    """The weights of linear layers in so many bits: how many, their elements, and bytes as they are and would be."""
+
+    bits: int
+    matrices: int
+    elements: int
+    plain: int
+    nbytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "bits": self.bits,
+            "matrices": self.matrices,
+            "elements": self.elements,
+            "plain_bytes": self.plain,
+            "bytes": self.nbytes,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Decode:
     """One more token of each sequence, read with the cache of those before. ``peak`` is the most that is alive then."""
 
@@ -263,6 +283,7 @@ class Memory:
     training: Training | None = None
     kv_cache: tuple[Cached, ...] = ()
     decode: Decode | None = None
+    weights: Weights | None = None
     fit: Fit | None = None
     witness: Witnessed | None = None
     notices: tuple[str, ...] = ()
@@ -306,6 +327,11 @@ class Memory:
         }
         if self.decode is not None:
             found["decode"] = self.decode.to_dict()
+        if self.weights is not None:
+            found["weights"] = {
+                **self.weights.to_dict(),
+                "params_bytes": self.params_bytes - self.weights.plain + self.weights.nbytes,
+            }
         if self.fit is not None:
             found["fit"] = self.fit.to_dict()
         if self.witness is not None:

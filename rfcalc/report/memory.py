@@ -75,6 +75,10 @@ def _sections(found: Memory, everything: bool) -> Iterator[Section]:
 
 def _facts(found: Memory) -> Iterator[Fact]:
     yield "parameters", size(found.params_bytes)
+    if found.weights is not None:
+        less = found.params_bytes - found.weights.plain + found.weights.nbytes
+        what = text.plural(found.weights.matrices, "weight")
+        yield f"in {found.weights.bits} bits", f"{size(less)}, with {what} in {found.weights.bits} bits without scales"
     yield "buffers", size(found.buffers_bytes)
     yield "inputs", size(found.inputs_bytes)
     yield "activations", f"{text.count_and_short(found.activation_elements)} elements, {size(found.activation_bytes)}"

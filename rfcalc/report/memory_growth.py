@@ -20,6 +20,8 @@ _NAMES = {
     "activation_elements": "activations (elements)",
     "peak_bytes": "peak",
     "moved_bytes": "bytes moved",
+    "decode_peak_bytes": "peak of decoding",
+    "decode_moved_bytes": "bytes moved by decoding",
     "saved_bytes": "saved",
     "gradients_bytes": "gradients",
     "optimizer_bytes": "optimizer",

@@ -189,3 +189,42 @@ def test_one_more_token(masked: bool) -> None:
 def test_nothing_that_could_go_on(model: nn.Module, given: torch.Tensor, told: str) -> None:
     with pytest.raises(UsageError, match=told):
         rfcalc.memory(model, given, decode=True)
+
+
+# --- weights in fewer bits --------------------------------------------------------------------------------------------
+
+
+class Tied(nn.Module):
+    """A head that shares its weight with an embedding, and two layers that share one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(5, 3), nn.Linear(3, 5, bias=False)
+        self.head.weight = self.embed.weight
+        self.one, self.other = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.other.weight = self.one.weight
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.head(self.other(self.one(self.embed(ids))))
+
+
+@pytest.mark.parametrize(("name", "nbytes"), [("8bit", 9), ("4bit", 5)])
+def test_weights_in_fewer_bits(name: str, nbytes: int) -> None:
+    found = rfcalc.memory(Tied(), torch.zeros(1, 2, dtype=torch.int64), weights=name)
+
+    assert found.weights is not None
+    assert (found.weights.matrices, found.weights.elements, found.weights.plain) == (1, 9, 36)
+    assert found.weights.nbytes == nbytes
+    assert found.to_dict()["weights"]["params_bytes"] == found.params_bytes - 36 + nbytes == 4 * (15 + 6) + nbytes
+
+
+def test_no_weights() -> None:
+    with pytest.raises(UsageError, match="--weights is about linear layers, of which the model has none"):
+        rfcalc.memory(nn.Conv2d(1, 1, 1), (1, 4, 4), weights="4bit")
+
+
+def test_decoding_as_formulas() -> None:
+    pytest.importorskip("sympy")
+    found = rfcalc.memory_growth(Speaker(), {"ids": torch.zeros(2, 5, dtype=torch.int64)}, symbols="N", decode=True)
+
+    assert str(found.formula["decode_peak_bytes"]) == "808*N + 896"
