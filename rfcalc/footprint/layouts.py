@@ -116,13 +116,14 @@ def _products(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> torc
     one, other = args[:2]
     if one.dtype in (torch.bfloat16, torch.float16):
         return func(*args, **kwargs)  # type: ignore[no-any-return]
-    starts = args[2] if len(args) > 2 else kwargs.get("offs")
+    starts: Any = args[2] if len(args) > 2 else kwargs.get("offs")
     groups = [starts.shape[0]] if one.ndim == 2 and other.ndim == 2 else [one.shape[0]] * (one.ndim + other.ndim == 6)
     shape = [*groups, one.shape[-2], other.shape[-1]]
     each = 16 // one.element_size()
     row = -(-shape[-1] // each) * each
     strides = [*([shape[-2] * row] if groups else []), row, 1]
-    return torch.ops.aten.new_empty_strided.default(one, shape, strides)
+    made: torch.Tensor = torch.ops.aten.new_empty_strided.default(one, shape, strides)
+    return made
 
 
 def _empty(tensor: torch.Tensor) -> torch.Tensor:
