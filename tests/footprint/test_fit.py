@@ -169,11 +169,12 @@ def test_one_more_token(masked: bool) -> None:
 
     assert found.decode is not None
     assert found.agree
-    # 80 numbers to look up, 8 x 16 weights and 16 biases; then the keys of the new token, of those before, of all
-    held = 4 * (80 + 144) + 2 * 6 * masked
+    # 80 numbers to look up, 8 x 16 weights and 16 biases, ids, a mask of 6 positions, and what was looked up
+    held = 4 * (80 + 8 * 16 + 16) + 2 * 8 + 2 * 6 * masked + 2 * 8 * 4
     kept = 2 * 16 * 4
-    assert found.decode.peak_bytes == held + 2 * 8 + 2 * 8 * 4 + (1 + 5 + 6) * kept
-    assert found.decode.peak.at == "cat"
+    # the keys of the new token, of those before, of all; or the latter two, scores without and with a mask, and a result
+    most = (5 + 6) * kept + 2 * 2 * 6 * 4 + 2 * 8 * 4 if masked else (1 + 5 + 6) * kept
+    assert (found.decode.peak_bytes, found.decode.peak.at) == (held + most, "bmm" if masked else "cat")
     assert found.to_dict()["decode"]["peak_bytes"] == found.decode.peak_bytes
     assert {one.nbytes for one in found.kv_cache} == {5 * kept}
 
