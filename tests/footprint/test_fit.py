@@ -172,7 +172,7 @@ def test_one_more_token(masked: bool) -> None:
     # 80 numbers to look up, 8 x 16 weights and 16 biases, ids, a mask of 6 positions, and what was looked up
     held = 4 * (80 + 8 * 16 + 16) + 2 * 8 + 2 * 6 * masked + 2 * 8 * 4
     kept = 2 * 16 * 4
-    # the keys of the new token, of those before, of all; or the latter two, scores without and with a mask, and a result
+    # keys of the new token, of those before, of all; or the latter two, scores without and with a mask, and a result
     most = (5 + 6) * kept + 2 * 2 * 6 * 4 + 2 * 8 * 4 if masked else (1 + 5 + 6) * kept
     assert (found.decode.peak_bytes, found.decode.peak.at) == (held + most, "bmm" if masked else "cat")
     assert found.to_dict()["decode"]["peak_bytes"] == found.decode.peak_bytes
