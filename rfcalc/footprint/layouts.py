@@ -38,6 +38,12 @@ def _is_pointwise(func: Any) -> bool:
     return torch.Tag.pointwise in func.tags and not func._schema.is_mutable and not told
 
 
+@cache
+def _operands(func: Any) -> frozenset[int]:
+    """Which arguments are tensors."""
+    return frozenset(at for at, one in enumerate(func._schema.arguments) if isinstance(one.type, torch.TensorType))
+
+
 def _pointwise(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """What is made of contiguous tensors of one shape is contiguous, its axes of one element included."""
     made = func(*args, **kwargs)
@@ -46,6 +52,8 @@ def _pointwise(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any
     given = tensors_in_args((*args, *kwargs.values()))
     if any(one.shape != made.shape or not one.is_contiguous() for one in given):
         return made
+    if any(isinstance(value, int | float | complex) and at in _operands(func) for at, value in enumerate(args)):
+        return made  # a number in place of a tensor is one without axes
     return _as_made(made, torch.contiguous_format)
 
 
