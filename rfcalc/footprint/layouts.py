@@ -34,6 +34,8 @@ class AsLaid(DispatchMode):  # type: ignore[no-untyped-call]
 @cache
 def _is_pointwise(func: Any) -> bool:
     """Whether an op follows from numbers at the same place; not one that is told how to lay out what it gives."""
+    if not hasattr(func, "_schema"):
+        return False  # an op of higher order
     told = any(one.name == "memory_format" for one in func._schema.arguments)
     return torch.Tag.pointwise in func.tags and not func._schema.is_mutable and not told
 
