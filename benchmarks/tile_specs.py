@@ -302,14 +302,15 @@ def cases() -> Iterator[Case]:
     from tile_nets import super_resolution
     from tile_restoration import restoration
     from tile_sounds import sounds
+    from tile_unets import u_nets
 
-    for name, source, make, shape in (*super_resolution(), *restoration(), *sounds()):
+    for name, source, make, shape in (*super_resolution(), *restoration(), *sounds(), *u_nets()):
         yield Case(name, source, make, shape)
     yield from _diffusers()
     yield from _torchvision()
     yield from _timm()
-    yield from _smp()
     yield from _monai()
+    yield from _smp()
 
 
 __all__ = ["Case", "cases"]
