@@ -33,7 +33,8 @@ HELP = f"""Say how MODEL is run in tiles that give exactly what the whole image 
 
 Prints for each output the grid on which tiles are cut, the halo that they need before and after, and the margin that
 this means for what they read; with --tile or --memory the tiles of an image, what they read, write and cost. --verify
-runs the whole and its tiles in float64 and exits with status 1 if they differ, or if a smaller halo would do.
+runs the whole and its tiles in float64 and exits with status 1 if they differ, if a smaller halo would do, or if there
+are no exact tiles to verify.
 
 {MODEL_HELP}"""
 
@@ -50,7 +51,13 @@ runs the whole and its tiles in float64 and exits with status 1 if they differ, 
 @output_options
 @debug_option
 def command(
-    request: Request, tile: str | None, memory: str | None, image: str | None, output: Output, **chosen: Any
+    request: Request,
+    tile: str | None,
+    memory: str | None,
+    image: str | None,
+    verify: bool,
+    output: Output,
+    **chosen: Any,
 ) -> int:
     """Ask, print, say by the exit status whether a proof failed."""
     lengths, extents = parse_extents(tile, "--tile"), parse_extents(image, "--image")
@@ -67,11 +74,15 @@ def command(
             image=extents,
             training=request.training,
             axes=request.axes,
+            verify=verify,
             **chosen,
         )
     for notice in found.notices:
         complain(f"note: {notice}")
     output.emit(tiling_report(found))
+    if verify and found.proof is None:
+        complain("note: tiles cannot be exact, so that --verify has nothing to compare")
+        return DISAGREE
     return 0 if found.proof is None or found.proof.agree else DISAGREE
 
 

@@ -5,7 +5,7 @@ outermost row of the halo has to change it. Numbers alone do not always show tha
 ReLU or a maximum the ways may be closed at the weights at hand. So a derivative that is not 0 is taken, too, then the
 same with positive weights, and inputs that rise toward the row. Where all of that shows nothing, NaN decides: it passes
 what numbers do not, so that a row whose NaN reaches nothing that is kept is not needed. What NaN reaches and no number
-is left as not shown.
+is left as not shown, and so is what integers or comparisons are made of on the way, for they hold no NaN.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 import torch
 
 from rfcalc.checking.twins import Twins
-from rfcalc.tiling.passes import Passes, no_numbers, other_numbers, rows_of
+from rfcalc.tiling.passes import Passes, Swallowed, no_numbers, other_numbers, rows_of
 from rfcalc.tiling.plan import Tile, Tiling
 
 #: How large the numbers are that pixels beyond the halo are exchanged for.
 _BEYOND = (1.0, 1000.0)
 #: And those of its outermost row, in turn, until a unit changes.
-_SIZES = (1.0, 30.0, 1000.0)
+_SIZES = (1.0, 30.0, 1e3, 1e6, 1e9, 1e12)
 #: What a layer of positive weights makes of the size of its inputs, in turn: some functions are flat far from 0.
 _SCALES = (1.0, 0.3, 2.0)
 
@@ -177,7 +177,9 @@ class _Look:
             return TOO_LARGE, "no such row in a tile"
         if not any(one is not value and one.is_floating_point() for one, value in pairs):
             return NOT_SHOWN, ""
-        return (NOT_SHOWN, "") if bool(self._part(other).isnan().any()) else (TOO_LARGE, "NaN")
+        with Swallowed() as seen:
+            reached = bool(self._part(other).isnan().any())
+        return (NOT_SHOWN, "") if reached or seen.any else (TOO_LARGE, "NaN")
 
     def _rising(self, side: _Side) -> list[torch.Tensor]:
         """Positive inputs that rise toward the outermost row."""

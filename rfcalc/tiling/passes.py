@@ -147,6 +147,26 @@ class Coarsest(DispatchMode):  # type: ignore[no-untyped-call]
         return found
 
 
+class Swallowed(DispatchMode):  # type: ignore[no-untyped-call]
+    """Sees whether ``any`` op makes integers, or true and false, of NaN: those hold none."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.any = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        whole = [one for one in (found if isinstance(found, list | tuple) else (found,)) if _integers(one)]
+        if whole and not self.any:
+            given = [one for one in tensors_in((args, kwargs or {})) if one.is_floating_point()]
+            self.any = any(bool(one.isnan().any()) for one in given)
+        return found
+
+
+def _integers(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and not value.is_floating_point() and not value.is_complex()
+
+
 def _bits(tensor: Any) -> int:
     """Those of a floating-point or complex number, 0 of anything else."""
     known = isinstance(tensor, torch.Tensor) and (tensor.is_floating_point() or tensor.is_complex())

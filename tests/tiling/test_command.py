@@ -18,7 +18,7 @@ from rfcalc.cli import cli
 from rfcalc.tiling.proof import prove
 from rfcalc.tiling.results import AxisTile
 from rfcalc.tiling.sizes import sizes_of
-from tests.tiling.nets import UNet
+from tests.tiling.nets import Formula, UNet
 
 UNET = f"{Path(__file__).with_name('nets.py')}:UNet(depth=2)"
 Run = Callable[..., Result]
@@ -108,6 +108,40 @@ def test_the_proof_holds(run: Run) -> None:
     assert proof["agree"]
     assert [side["halo"] for side in proof["sides"]] == [22, 22, 22, 22]
     assert proof["trials"][0]["outputs"][0]["difference"] <= proof["trials"][0]["outputs"][0]["bound"] < 1e-9
+
+
+def test_what_is_impossible_is_not_verified(run: Run) -> None:
+    result = run(UNET.replace("UNet(depth=2)", "Squeezed"), "--input", "1x32x32", "--verify")
+
+    assert result.exit_code == 1
+    assert "nothing to compare" in result.stderr
+    assert "impossible" in result.stdout
+
+
+def test_what_is_rounded_to_bytes_on_the_way_is_shown_by_large_numbers() -> None:
+    """As TAESD does between its halves: no derivative is left, and integers hold no NaN."""
+
+    def rounded(own: Any, x: torch.Tensor) -> torch.Tensor:
+        return own.b((own.a(x).sigmoid() * 255).round().to(torch.uint8).to(x.dtype) / 255)
+
+    found = rfcalc.tile(Formula(rounded), (2, 32, 32), verify=True, device="cpu").proof
+
+    assert found is not None
+    assert found.agree
+    assert {side.how for side in found.sides} == {"numbers"}
+
+
+def test_comparisons_swallow_nan_and_prove_nothing() -> None:
+    """Of a mask that is always false no row of the halo shows, and none is said to be too large."""
+
+    def never(own: Any, x: torch.Tensor) -> torch.Tensor:
+        return own.b((own.a(x).sigmoid() > 2).to(x.dtype))
+
+    found = rfcalc.tile(Formula(never), (2, 32, 32), verify=True, device="cpu").proof
+
+    assert found is not None
+    assert found.agree
+    assert found.not_shown == len(found.sides) == 4
 
 
 def _wrong(plan: Any, **changed: Any) -> Any:
