@@ -23,7 +23,9 @@ from rfcalc.tiling.plan import Tile, Tiling
 #: How large the numbers are that pixels beyond the halo are exchanged for.
 _BEYOND = (1.0, 1000.0)
 #: And those of its outermost row, in turn, until a unit changes.
-_SIZES = (1.0, 30.0, 1e3, 1e6, 1e9, 1e12)
+_SIZES = (1.0, 30.0, 1000.0)
+#: The same as a last resort, for what is rounded on the way.
+_LARGE = (1e6, 1e9, 1e12)
 #: What a layer of positive weights makes of the size of its inputs, in turn: some functions are flat far from 0.
 _SCALES = (1.0, 0.3, 2.0)
 
@@ -168,6 +170,8 @@ class _Look:
                 self.passes.gradients(rising, self.number, self.kept, twins), side.axis, side.outermost
             ) or not self._same({side.axis: [side.outermost]}, 1000.0, None, rising, twins):
                 return "positive weights"
+        if any(not self._same({side.axis: [side.outermost]}, size, still, self.values) for size in _LARGE):
+            return "numbers"
         return ""
 
     def _by_nan(self, side: _Side) -> tuple[str, str]:
