@@ -7,11 +7,12 @@ diffusers with its defaults, and Mamba2 with its 64 layers on 2,048 tokens. `rfc
 runs in turns with ``model(**inputs)`` under ``no_grad`` on the meta device; a pass under 10 ms counts as 10 ms. A first
 analysis is one without what rfcalc keeps of the calls that it has traced. Ratios are of medians of CPU time. A model
 that is not installed, built or run there is listed as such. ``--save`` writes ``benchmarks/results/speed_today.json``
-and ``.md``. A target that is missed is said, and is no error.
+and ``.md``, with ``--only`` beside the rows that are there. A target that is missed is said, and is no error.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ from typing import Any
 
 import click
 import torch
-from measuring import machine, ms, save, table  # beside this file
+from measuring import RESULTS, machine, ms, save, table  # beside this file
 from torch import nn
 from transformers_specs import entries
 
@@ -28,6 +29,7 @@ from rfcalc.analyses.analysis import Analysis
 from rfcalc.api import layer_graph
 from rfcalc.tracing import replay
 
+FILE = RESULTS / "speed_today.json"
 FLOOR = 0.01  #: seconds
 MEDIAN, ANY = 0.5, 1.5  #: the most that an analysis may take of a bare pass
 
@@ -148,6 +150,8 @@ def text(found: Mapping[str, Mapping[str, float]], left: Mapping[str, str]) -> s
             own.append(spent[kind] / floor)
         said = [f"{own[-1]:.2f}" for own in ratios.values()]
         rows.append((name, *[ms(spent[kind]) for kind in ("bare", "first", "next")], *said))
+    if not rows:
+        return "nothing was measured"
     for title, judge, most in (("median", statistics.median, MEDIAN), ("worst", max, ANY)):
         values = [judge(own) for own in ratios.values()]
         held = "met" if values[1] <= most else "missed"
@@ -164,25 +168,29 @@ def main(rounds: int, only: tuple[str, ...], keep: bool) -> None:
     """Measure, print the table, write it if asked."""
     found: dict[str, dict[str, float]] = {}
     left: dict[str, str] = {}
+    if keep and only and FILE.exists():
+        known = json.loads(FILE.read_text(encoding="utf-8"))
+        found, left = known["models"], known["left"]
     for name, make in models(only):
+        found.pop(name, None)
+        left.pop(name, None)
         try:
             found[name] = measured(make(), rounds)
         except Exception as error:  # one of many models of others
-            left[name] = f"not measured: {str(error).splitlines()[0][:120] if str(error) else type(error).__name__}"
+            said = str(error).splitlines() or [type(error).__name__]
+            left[name] = f"not measured: {said[0][:120]}"
         spent = found.get(name)
-        click.echo(
-            f"{name}: {left[name] if spent is None else {key: ms(value) for key, value in spent.items()}}", err=True
-        )
-    made = text(found, left)
-    click.echo(made)
-    if keep:
-        about = "How long models of today take"
-        save(
-            "speed_today",
-            about,
-            {"machine": machine("transformers", "diffusers"), "models": found, "left": left},
-            [made],
-        )
+        told = left[name] if spent is None else ", ".join(f"{key} {ms(value)}" for key, value in spent.items())
+        click.echo(f"{name}: {told}", err=True)
+        if keep:
+            write(found, left)
+    click.echo(text(found, left))
+
+
+def write(found: Mapping[str, Mapping[str, float]], left: Mapping[str, str]) -> None:
+    """The tables in ``results``, with what there is so far."""
+    data = {"machine": machine("transformers", "diffusers"), "models": found, "left": left}
+    save("speed_today", "How long models of today take", data, [text(found, left)])
 
 
 if __name__ == "__main__":
