@@ -361,23 +361,26 @@ class _Run:
         )
         operands = [self._here(item.value) for item in inputs]
         if rule is None:
-            return self._unruled(op, operands)
+            return self._unruled(step, op, operands)
         found = rule(op, *operands)
         found = found if isinstance(found, list) else [found]
         return [self._fitted(value, shape) for value, shape in zip(found, gives, strict=True)]
 
-    def _unruled(self, op: Op, operands: Sequence[Any]) -> list[Any]:
-        """A primitive without a rule: an op of which nothing is known but the shapes of its results."""
+    def _unruled(self, step: Step, op: Op, operands: Sequence[Any]) -> list[Any]:
+        """A primitive without a rule: an op of which nothing is known but the shapes of its results.
+
+        On real numbers JAX computes them.
+        """
         tensors = [value for value in operands if isinstance(value, torch.Tensor)]
-        if not all(value.is_meta for value in tensors if value.device.type != "cpu") or not tensors:
+        if not tensors or any(value.device.type not in ("cpu", "meta") for value in tensors):
             raise LoadError(f"{self._spec}: there is no rule for the primitive {op.name}")
-        named = {f"operand{at}": value for at, value in enumerate(operands)}
-        device = tensors[0].device
 
-        def run() -> tuple[torch.Tensor, ...]:
-            return tuple(torch.empty(shape.shape, dtype=shape.dtype, device=device) for shape in op.gives)
+        def run() -> list[Any]:
+            if any(value.is_meta for value in tensors):
+                return [torch.empty(shape.shape, dtype=shape.dtype, device="meta") for shape in op.gives]
+            return _by_jax(step.equation, operands)
 
-        return list(whole(f"jax.{op.name}", named, run))
+        return list(whole(f"jax.{op.name}", {f"operand{at}": value for at, value in enumerate(operands)}, run))
 
     def _fitted(self, value: Any, shape: Shaped) -> Any:
         """A result in its type. Raises ValueError for one of another shape."""
@@ -402,6 +405,14 @@ class _Run:
         if self._device is None or not isinstance(value, torch.Tensor) or value.device == self._device:
             return value
         return value.to(self._device)
+
+
+def _by_jax(equation: Any, operands: Sequence[Any]) -> list[Any]:
+    """What JAX computes for a primitive."""
+    pairs = zip(operands, equation.invars, strict=True)
+    given = [array_of(torch.as_tensor(value), variable.aval.dtype) for value, variable in pairs]
+    found = equation.primitive.bind(*given, **equation.params)
+    return [tensor_of(value) for value in (found if equation.primitive.multiple_results else [found])]
 
 
 def _number(value: Any) -> Any:

@@ -111,9 +111,11 @@ def _named(function: Any, constants: Iterator[Any]) -> Iterator[Array]:
 
     known: list[tuple[str, tuple[Any, ...], Any]] = []
     for name, value in _reached(function):
-        for path, leaf in jax.tree_util.tree_flatten_with_path(value)[0]:
-            if _is_array(leaf):
-                known.append((name, path, leaf))
+        try:
+            leaves = jax.tree_util.tree_flatten_with_path(value)[0]
+        except (TypeError, ValueError):  # a dictionary whose keys have no order: none that JAX could take
+            continue
+        known += [(name, path, leaf) for path, leaf in leaves if _is_array(leaf)]
     for number, constant in enumerate(constants):
         if is_key(constant.dtype) or not _is_floating(constant) or constant.size < 2:
             continue
