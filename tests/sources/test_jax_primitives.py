@@ -78,7 +78,7 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[Make, ...]]] = {
     "less precise": (lambda x: lax.optimization_barrier(lax.reduce_precision(x, 8, 23)), (numbers(3),)),
     "shapes": (lambda x: (x.reshape(3, 4), x[:, None], jnp.transpose(x), jnp.squeeze(x[:1], 0)), (numbers(2, 6),)),
     "broadcast": (lambda x: (jnp.broadcast_to(x[:, None], (3, 4)), jnp.tile(x, 2), jnp.zeros((2, 2))), (numbers(3),)),
-    "joined": (lambda x, y: jnp.concatenate([x, y], 1), (numbers(2, 3), numbers(2, 1))),
+    "joined": (lambda x, y: (jnp.concatenate([x, y], 1), jnp.stack([x, x], 1)), (numbers(2, 3), numbers(2, 1))),
     "split": (lambda x: jnp.split(x, [1, 3], 1), (numbers(2, 5),)),
     "backwards": (lambda x: x[::-1, :], (numbers(3, 2),)),
     "parts": (lambda x: (x[1:3, ::2], lax.slice(x, (0, 1), (4, 5), (2, 1))), (numbers(4, 6),)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, TypeAlias
@@ -277,16 +277,6 @@ def _below(place: Place, outer: Place) -> Place:
 def _opened(program: Any) -> tuple[Any, Sequence[Any]]:
     """A program and its constants, whether it is closed or not."""
     return (program.jaxpr, program.consts) if hasattr(program, "jaxpr") else (program, ())
-
-
-def all_steps(body: Body) -> Iterator[Step]:
-    """All steps of a program and of those inside it."""
-    from rfcalc.sources.calling import steps_in
-
-    for step in steps_in(body.call):
-        yield step
-        for inner in step.bodies:
-            yield from all_steps(inner)
 
 
 # --- what a program says in a roundabout way --------------------------------------------------------------------------

@@ -51,6 +51,18 @@ def concatenate(op: Op, *parts: Value) -> T:
     return held[0] if len(held) == 1 else torch.cat(held, op["dimension"])
 
 
+@rule("stack")
+def stack(op: Op, *parts: Value) -> T:
+    """Tensors beside each other along a new axis."""
+    return torch.stack(tensors(op, parts), int(op["axis"]))
+
+
+@rule("unstack")
+def unstack(op: Op, x: T) -> list[T]:
+    """The slices along an axis."""
+    return list(torch.unbind(x, int(op["axis"])))
+
+
 @rule("split")
 def split(op: Op, x: T) -> list[T]:
     """Parts of these sizes along an axis."""
