@@ -155,7 +155,9 @@ def _heads(rng: Random, x: torch.Tensor) -> tuple[int, int]:
 
 @kind("attention", product=True, invariant=True)
 def dot_product(rng: Random, x: torch.Tensor) -> nn.Module | None:
-    return Fn(_dot_product, *_heads(rng, x), None, False) if _tokens_ok(x) else None
+    """Of two tokens at least: a softmax over one does not depend on it, which finite changes see and NaN does not."""
+    several = _tokens_ok(x) and math.prod(x.shape[1:-1]) > 1
+    return Fn(_dot_product, *_heads(rng, x), None, False) if several else None
 
 
 @kind("attention", misleads=True, product=True, invariant=True)
