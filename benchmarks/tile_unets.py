@@ -80,6 +80,6 @@ def u_nets() -> Iterator[Row]:
             if dims == 2 or up == "transposed":
                 make = partial(UNet, dims, depth, down, up)
                 yield f"U-Net of {depth} {dims}d, {down}, {up}", source, make, (1, *(side,) * dims)
-    for depth, side in ((2, 92), (3, 124), (4, 188)):
+    for depth, side in ((2, 92), (3, 128), (4, 192)):
         make = partial(UNet, 2, depth, "pooled", "transposed", 0)
         yield f"U-Net of {depth} 2d without padding", "Ronneberger 2015", make, (1, side, side)
