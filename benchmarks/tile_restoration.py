@@ -292,4 +292,4 @@ def restoration() -> Iterator[tuple[str, str, Callable[[], nn.Module], tuple[int
         ("NLRN of all", "Liu 2018", lambda: NonLocal(None)),
     ]
     for name, paper, make in rows:
-        yield name, paper, make, (3, *(16 if name == "NLRN of all" else 64,) * 2)
+        yield name, paper, make, (3, *(8 if name == "NLRN of all" else 64,) * 2)

@@ -54,7 +54,7 @@ def _smp() -> Iterator[Case]:
             if not _refused(decoder, encoder, depth):
                 name = f"{decoder}-{encoder}" + ("" if depth == 5 else f" of {depth}")
                 make = _smp_maker(decoder, encoder, depth)
-                side = 64 if decoder == "PAN" or (decoder, depth) == ("FPN", 5) else 32
+                side = {("PAN", 3): 64, ("PAN", 5): 128, ("FPN", 5): 64}.get((decoder, depth), 32)
                 yield Case(name, "segmentation-models-pytorch", make, (3, side, side))
 
 
@@ -62,7 +62,8 @@ def _refused(decoder: str, encoder: str, depth: int) -> bool:
     """Pairs that the package refuses: encoders that cannot be dilated, or have no features at a size."""
     dilated = decoder in ("DeepLabV3", "DeepLabV3Plus", "PAN")
     fixed = ("vgg", "mit_", "tu-mobilenetv3")
-    return (dilated and (encoder.startswith(fixed))) or (encoder == "mit_b0" and decoder in ("UnetPlusPlus", "Linknet"))
+    pyramid = decoder in ("UnetPlusPlus", "Linknet") or (decoder == "FPN" and depth < 5)
+    return (dilated and encoder.startswith(fixed)) or (encoder == "mit_b0" and pyramid)
 
 
 def _smp_maker(decoder: str, encoder: str, depth: int) -> Callable[[], nn.Module]:
@@ -80,6 +81,9 @@ def _smp_maker(decoder: str, encoder: str, depth: int) -> Callable[[], nn.Module
         elif decoder in ("DeepLabV3", "DeepLabV3Plus"):
             more["decoder_channels"] = 32
         made: nn.Module = getattr(smp, decoder)(encoder, encoder_weights=None, **more)
+        for name, weight in made.named_parameters():
+            if name.endswith("weight") and not weight.any():  # where training starts, a block adds nothing
+                nn.init.uniform_(weight)
         return made
 
     return make
@@ -113,15 +117,19 @@ def _monai_nets(dims: int) -> Iterator[tuple[str, str, dict[str, Any], int | Non
         yield f"UNet {norm}", "UNet", unet, None
         yield f"UNet {norm} residual", "UNet", {**unet, "num_res_units": 2}, None
         features = (4, 4, 8, 8, 8, 4)
-        yield f"BasicUNet {norm}", "BasicUNet", {**both, "features": features, "norm": norm}, None
+        side = 32 if (dims, norm) == (3, "instance") else None  # statistics are of more than one position
+        yield f"BasicUNet {norm}", "BasicUNet", {**both, "features": features, "norm": norm}, side
         plus = {**both, "features": features, "norm": norm}
-        yield f"BasicUNetPlusPlus {norm}", "BasicUNetPlusPlus", plus, None
+        quick = (dims, norm) != (3, "instance")  # of three axes these take minutes each
+        if quick:
+            yield f"BasicUNetPlusPlus {norm}", "BasicUNetPlusPlus", plus, None
         dyn = {**both, "kernel_size": [3] * 4, "strides": [1, 2, 2, 2], "upsample_kernel_size": [2] * 3}
         dyn |= {"filters": [4, 4, 8, 8], "norm_name": norm}
         yield f"DynUNet {norm}", "DynUNet", dyn, None
         yield f"DynUNet {norm} residual", "DynUNet", {**dyn, "res_block": True}, None
         high = {**both, "norm_type": norm}
-        yield f"HighResNet {norm}", "HighResNet", high, None
+        if quick:
+            yield f"HighResNet {norm}", "HighResNet", high, None
         auto = {**both, "channels": (4, 8), "strides": (2, 2), "norm": norm}
         yield f"AutoEncoder {norm}", "AutoEncoder", auto, None
         seg = {**both, "init_filters": 4, "norm": norm, "blocks_down": (1, 1, 2), "blocks_up": (1, 1)}
@@ -141,25 +149,28 @@ def _monai_nets(dims: int) -> Iterator[tuple[str, str, dict[str, Any], int | Non
         plain = {**both, "features": (4, 4, 8, 8, 8, 4), "norm": "batch", "upsample": mode}
         yield f"BasicUNet {mode}", "BasicUNet", plain, None
     yield "AttentionUnet", "AttentionUnet", {**both, "channels": (4, 8, 8), "strides": (2, 2)}, None
-    yield "VNet", "VNet", {**both, "act": "relu"}, None
+    if dims == 2:  # of three axes these take minutes each
+        yield "VNet", "VNet", {**both, "act": "relu"}, None
     yield "SegResNet group", "SegResNet", {**both, "init_filters": 8}, None
     yield "RegUNet", "RegUNet", {**both, "num_channel_initial": 4, "depth": 2}, None
     flexible = {**both, "backbone": "resnet18", "decoder_channels": (16, 8, 8, 8, 8)}
-    yield "FlexibleUNet resnet18", "FlexibleUNet", flexible, 64
     if dims == 2:
+        yield "FlexibleUNet resnet18", "FlexibleUNet", flexible, 64
         yield "FlexibleUNet efficientnet-b0", "FlexibleUNet", {**flexible, "backbone": "efficientnet-b0"}, None
     med = {**both, "init_filters": 4, "blocks_down": (1, 1), "blocks_bottleneck": 1, "blocks_up": (1, 1)}
     yield "MedNeXt", "MedNeXt", {**med, "kernel_size": 3, "encoder_expansion_ratio": 2}, None
     vox = {"spatial_dims": dims, "unet_out_channels": 8, "channels": (4, 4, 4, 4, 4, 4)}
     yield "VoxelMorphUNet", "VoxelMorphUNet", {**vox, "in_channels": 2, "final_conv_channels": (4,)}, None
     swin = {**both, "feature_size": 12, "num_heads": (1, 1, 2, 2), "depths": (1, 1, 1, 1)}
-    yield "SwinUNETR", "SwinUNETR", swin, 64 if dims == 2 else 32
+    if dims == 2:
+        yield "SwinUNETR", "SwinUNETR", swin, 64
     unetr = {**both, "img_size": (64,) * dims if dims == 2 else (32,) * dims, "feature_size": 4, "hidden_size": 12}
-    yield "UNETR", "UNETR", {**unetr, "mlp_dim": 16, "num_heads": 2}, None
+    yield "UNETR", "UNETR", {**unetr, "mlp_dim": 16, "num_heads": 2}, 64 if dims == 2 else 32
     patch = {"spatial_dims": dims, "in_channels": 1, "channels": 4, "num_layers_d": 2}
     yield "PatchDiscriminator", "PatchDiscriminator", patch, None
     kl = {**both, "channels": (4, 8), "num_res_blocks": 1, "norm_num_groups": 2, "latent_channels": 2}
-    yield "AutoencoderKL", "AutoencoderKL", {**kl, "attention_levels": (False, False)}, None
+    if dims == 2:
+        yield "AutoencoderKL", "AutoencoderKL", {**kl, "attention_levels": (False, False)}, 16
 
 
 # --- torchvision, timm ------------------------------------------------------------------------------------------------
@@ -243,7 +254,6 @@ def _diffusers() -> Iterator[Case]:
         ("AutoencoderKL decoder", "AutoencoderKL", kl, "decode", (2, 32, 32)),
         ("TAESD encoder", "AutoencoderTiny", tiny, "encode", (3, 64, 64)),
         ("TAESD decoder", "AutoencoderTiny", tiny, "decode", (4, 16, 16)),
-        ("small TAESD", "AutoencoderTiny", small, "", (3, 64, 64)),
         ("TAESD of 16 channels", "AutoencoderTiny", {"latent_channels": 16}, "decode", (16, 16, 16)),
         ("small TAESD decoder", "AutoencoderTiny", small, "decode", (4, 16, 16)),
         ("small TAESD encoder", "AutoencoderTiny", small, "encode", (3, 64, 64)),
