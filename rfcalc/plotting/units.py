@@ -72,8 +72,7 @@ class _Axis:
     def _indices(self, place: dict[int, int]) -> tuple[int, ...] | None:
         if self.window is None or self.pattern is None:
             return None
-        first, bits = self.pattern.at(place[self.window.axis])
-        return tuple(first + number for number in walk.bits(bits))
+        return self.pattern.indices(place[self.window.axis])
 
 
 @dataclass(frozen=True)

@@ -268,6 +268,7 @@ def test_patterns_are_sets_of_what_units_read(seed: int, holes: bool, many: int,
     assert spread is not None
     assert both is not None
     for unit in range(-7, 12):
+        assert window.indices(unit) == tuple(sorted(read_by(window, unit)))
         taps = [stride * unit + dilation * tap - 1 for tap in range(kernel)]
         assert read_by(window, unit) == set().union(*[read_by(pattern, tap) for tap in taps])
         taps = [(unit - tap) // stride for tap in range(kernel + 1) if (unit - tap) % stride == 0]

@@ -43,6 +43,13 @@ class Pattern:
         first, bits = self.phases[phase]
         return first + turns * self.shift, bits
 
+    def indices(self, position: int) -> tuple[int, ...]:
+        """All that any position reads, ascending."""
+        first, bits = self.at(position)
+        if bits < 0:
+            return tuple(range(first, first - bits))
+        return tuple([first + number for number in range(bits.bit_length()) if bits >> number & 1])
+
     def same(self, other: Pattern) -> bool:
         """Whether both say the same in the same way."""
         return self is other or (self.shift == other.shift and self.phases == other.phases)
