@@ -167,7 +167,7 @@ def test_a_layer_beside_the_way_of_a_pixel_is_left_out(browser: Browser, pages: 
     browser.open(pages / "two.html", "#layer=five&input=right&pixel=3")
 
     assert browser.text(".changes") == "Pixel L 3 is seen in 3 of 5 layers. In five it changes nothing."
-    browser.click(".check input")
+    browser.click(".table-panel .check input")
     assert browser.texts("tbody th a") == ["right", "three", "add"]
     assert browser.count(".box.unchanged") == 2
 
