@@ -262,7 +262,6 @@ def test_every_shortcut_is_tested():
         ("mean.dim", (A, [4]), {}),
         ("cat.default", ([A, A.double()], 1), {}),
         ("cat.default", ([A, LAST], 1), {}),
-        ("cat.default", ([A, A[..., 1:].contiguous()], 1), {}),
         ("cat.default", ([A[0, 0, 0], torch.zeros(0)], 0), {}),
         ("convolution.default", (A, torch.randn(3, 6, 3, 3), None, [1, 1], [1, 1], [1, 1], True, [0, 0], 1), {}),
         ("convolution.default", (LAST, torch.randn(6, 3, 3, 3), None, *CONV), {}),
@@ -285,3 +284,13 @@ def test_every_shortcut_is_tested():
 )
 def test_what_is_not_certain_is_left_to_torch(name, args, kwargs):
     assert shapes.result(schema_of(_overload(name)), _meta(args), kwargs) is None
+
+
+@pytest.mark.parametrize(("cut", "axis"), [(A[..., 1:], 1), (A[..., 1:], -3), (A[:, :1], 0), (A[:1], -1)])
+def test_what_does_not_fit_together_is_told_as_torch_tells_it(cut, axis):
+    parts = [A, cut.contiguous()]
+    with pytest.raises(RuntimeError) as own:
+        shapes.result(schema_of(_overload("cat.default")), (_meta((parts,))[0], axis), {})
+    with pytest.raises(RuntimeError) as theirs:
+        torch.cat([part.to("meta") for part in parts], axis)
+    assert str(own.value) == str(theirs.value)
