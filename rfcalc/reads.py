@@ -337,6 +337,13 @@ def shape_after(shape: Sequence[int], step: Step, masks: Mapping[int, Sequence[i
             return (*shape[: step.axis], extent_after(step), *shape[step.axis + 1 :])
 
 
+def shape_through(shape: Sequence[int], steps: Steps, masks: Mapping[int, Sequence[int]]) -> tuple[int, ...]:
+    """The shape of a tensor after all of the steps, as `shape_after` has it for one."""
+    for step in steps:
+        shape = shape_after(shape, step, masks)
+    return tuple(shape)
+
+
 def _over(mask: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
     return (1,) * (len(shape) - len(mask)) + tuple(mask)
 

@@ -8,7 +8,7 @@ from typing import Any
 from rfcalc.errors import TraceError
 from rfcalc.ops.complex_numbers import in_reals
 from rfcalc.ops.registry import Arg, Call, Effect, Registered, find
-from rfcalc.reads import shape_after
+from rfcalc.reads import shape_through
 
 
 def effect_of(call: Call) -> Effect | None:
@@ -69,10 +69,8 @@ def _unfit(call: Call, arg: Arg, steps: Any, wanted: tuple[int, ...]) -> Iterato
     if not any(arg is other for other in call.tensors()):
         yield "gave a read of what is no tensor of the call"
         return
-    shape = arg.shape
     try:
-        for step in steps:
-            shape = shape_after(shape, step, call.masks)
+        shape = shape_through(arg.shape, steps, call.masks)
     except (ValueError, TypeError, KeyError, IndexError) as error:
         yield f"gave steps that cannot be made on {name}: {error}"
         return

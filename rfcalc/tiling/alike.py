@@ -82,8 +82,7 @@ def _alike(graph: LayerGraph, record: Node, twin: Node, follows: set[int], rank:
 def _differs(graph: LayerGraph, shape: tuple[int, ...], steps: reads.Steps, axes: tuple[int, int]) -> bool:
     """Whether what is read of something beside the data may differ along the axes."""
     masks = {number: mask.shape for number, mask in graph.masks.items()}
-    for step in steps:
-        shape = reads.shape_after(shape, step, masks)
+    shape = reads.shape_through(shape, steps, masks)
     return any(axis < len(shape) and shape[axis] > 1 for axis in axes)
 
 

@@ -154,8 +154,7 @@ class Walk:
         self, shape: tuple[int, ...], steps: reads.Steps, places: Collection[int], key: object
     ) -> Marks | None:
         masks = {number: mask.shape for number, mask in self.graph.masks.items()}
-        for step in steps:
-            shape = reads.shape_after(shape, step, masks)
+        shape = reads.shape_through(shape, steps, masks)
         rank = len(shape)
         extents = [extent if axis - rank in places else 1 for axis, extent in enumerate(shape)]
         return marks.numbered(key, extents) if any(extent > 1 for extent in extents) else None

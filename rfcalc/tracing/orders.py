@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -98,7 +99,7 @@ class Orders:
         masks = {key: mask.shape for key, mask in enumerate(stored)}
         try:
             if held is not None and (op in _READS or op in _LOOKUPS or op in _WRITES):
-                found = (_written if op in _WRITES else self._read)(held, args)
+                found = (_written if op in _WRITES else self._read)(held)
                 if found is not _GENERIC:
                     return self._noted(effect, [found, *nothing[1:]])
             if op in _SORTS and args[0][1].ordered == Ordered(_sort(args), 0, "order"):
@@ -124,7 +125,7 @@ class Orders:
             effect.notes = (*effect.notes, ORDERED)
         return found
 
-    def _read(self, held: Callable[[str], Any], args: Args) -> Any:
+    def _read(self, held: Callable[[str], Any]) -> Any:
         """What is read at known places: rows brought into the order, or back."""
         table = held("self") or held("input") or held("weight")
         chosen = _indices(held)
@@ -146,7 +147,7 @@ class Orders:
             key = self.keys.get(by.sort)
             is_key = key is not None and key[1].ref is not None and key[1].ref == table[1].ref
             return Ordered(by.sort, axis + by.axis, "key" if is_key else "")
-        return None if rows is None else rows
+        return rows
 
     def _grouped(self, held: Callable[[str], Any], args: Args, effect: Effect) -> Ordered:
         """Runs of rows in the order, as long as there are rows of each number: a row's matrix is that of its own."""
@@ -200,7 +201,7 @@ def _indices(held: Callable[[str], Any]) -> list[tuple[int, tuple[Arg, Value]]]:
     return [(axis, one) for axis, one in enumerate(one_for_each) if one is not None]
 
 
-def _written(held: Callable[[str], Any], args: Args) -> Ordered | None:
+def _written(held: Callable[[str], Any]) -> Ordered | None:
     """What is written at known places: rows put back, or the places of rows."""
     table, values = held("self"), held("values") or held("source")
     chosen = _indices(held)
@@ -246,15 +247,12 @@ def _along(
             axes.add(found)
         elif arg.numel > 1:
             others.append((arg, steps))
-    placed = {axis for axis in axes if axis >= 0}
-    if len(placed) > 1 or len(axes) > 1:
+    if len(axes) > 1:
         raise _MixedError("rows meet each other")
-    axis = next(iter(placed), None)
+    axis = next((axis for axis in axes if axis >= 0), None)
     if axis is not None:
         for arg, steps in others:
-            shape: Sequence[int] = arg.shape
-            for step in steps:
-                shape = reads.shape_after(shape, step, masks)
+            shape = reads.shape_through(arg.shape, steps, masks)
             at = len(shape) - len(out.shape) + axis
             if at >= 0 and shape[at] > 1:
                 raise _MixedError("rows meet what is in no such order")
@@ -309,15 +307,8 @@ def _through(axis: int, shape: Sequence[int], steps: reads.Steps, masks: Mapping
 
 def _reshaped(axis: int, before: Sequence[int], after: Sequence[int]) -> int | None:
     """The axis with the same positions in another shape."""
-    ahead = _product(before[:axis])
+    ahead = prod(before[:axis])
     for other, extent in enumerate(after):
-        if extent == before[axis] and _product(after[:other]) == ahead:
+        if extent == before[axis] and prod(after[:other]) == ahead:
             return other
     return None
-
-
-def _product(extents: Sequence[int]) -> int:
-    total = 1
-    for extent in extents:
-        total *= extent
-    return total
