@@ -64,9 +64,12 @@ def embedding_bag(call: Call) -> Effect:
     bags, features = call.out.shape
     first = call["offsets"].value() if isinstance(call["offsets"], Arg) else None
     inexact = DATA if table.reads_data else ""
+    bag: Steps
     ends = None if first is None else np.append(first, index.shape[0])[1 : bags + 1]
-    if first is None or ends is None or (ends <= first[:bags]).any():
-        bag: Steps = (Reduce((0,)), *reshape((1,), (1, 1)))
+    if index.ndim == 2:  # every row is a bag
+        bag = (Reduce((1,)),)
+    elif first is None or ends is None or (ends <= first[:bags]).any():
+        bag = (Reduce((0,)), *reshape((1,), (1, 1)))
         inexact = "bags whose borders are not known, or empty ones"
     else:
         spans = Spans(0, tuple(first[:bags].tolist()), tuple((ends - 1).tolist()))

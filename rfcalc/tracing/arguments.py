@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 from rfcalc.errors import UsageError
 from rfcalc.graph import InputInfo, Node, Ref
 from rfcalc.tracing.layout import find_axes
-from rfcalc.tracing.nested import over
+from rfcalc.tracing.nested import over, refuse_given
 from rfcalc.tracing.recorder import Recorder
 from rfcalc.tracing.values import LARGEST_CONSTANT, Value
 
@@ -62,6 +62,7 @@ class Inputs:
         if isinstance(value, NestedTensor):
             return self._rows(name, value)
         if isinstance(value, torch.Tensor):
+            refuse_given(value, name)
             tensor = self._convert(value)
             name = self._names[len(self.declared)] if len(self.declared) < len(self._names) else name
             self.declared.append((name, self._recorder.input(name, tensor, self._numbers(value, tensor))))

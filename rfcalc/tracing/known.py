@@ -6,6 +6,7 @@ The tensor stays an input all the same, so what is computed from it is recorded;
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ import torch
 
 from rfcalc.graph import GIVEN
 from rfcalc.ops import Arg, Effect
-from rfcalc.tracing import buffers, shapes, trial
+from rfcalc.tracing import buffers, checks, shapes, trial
 from rfcalc.tracing.buffers import computed, on_tensors
 from rfcalc.tracing.schema import Schema, schema_of
 from rfcalc.tracing.slots import Slots
@@ -134,8 +135,12 @@ class Numbers(Slots):
         """Make the slot a view of its base, where the op gives views."""
 
     def _scalar(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """``item()`` and the like: known for constants, otherwise only real data can tell."""
+        """``item()`` and the like: known for constants and where a check asks, otherwise only real data can tell."""
         self._unrepeatable()
+        if any(value.real is None or value.ordered is not None for value in map(self.value_of, tensors_in_args(args))):
+            passing = checks.answer(sys._getframe(1))
+            if passing is not None:
+                return passing
         return self.numbers_for(func, args, kwargs, schema_of(func).name)
 
     def numbers_for(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], what: str) -> Any:

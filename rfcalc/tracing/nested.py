@@ -20,6 +20,9 @@ from rfcalc.errors import TraceError
 _STRIDED = frozenset({"aten._nested_tensor_from_tensor_list", "aten._nested_tensor_from_mask"})
 
 
+_REFUSED = "nested tensors of layout torch.strided are not followed: make them with layout=torch.jagged"
+
+
 def is_jagged(types: Iterable[type]) -> bool:
     """Whether jagged tensors are among the operands of these types: what their class makes of the call is followed."""
     return any(issubclass(kind, NestedTensor) for kind in types)
@@ -40,7 +43,13 @@ def over(values: torch.Tensor, offsets: torch.Tensor, like: NestedTensor) -> Nes
 def refuse_strided(op: str) -> None:
     """Raises `TraceError` for an op that makes a nested tensor of the other layout."""
     if op in _STRIDED:
-        raise TraceError("nested tensors of layout torch.strided are not followed: make them with layout=torch.jagged")
+        raise TraceError(_REFUSED)
+
+
+def refuse_given(tensor: torch.Tensor, name: str) -> None:
+    """Raises `TraceError` for an input of that name which is a nested tensor of the other layout."""
+    if tensor.is_nested:
+        raise TraceError(f"input {name}: {_REFUSED}")
 
 
 ATTENTION = functional.scaled_dot_product_attention

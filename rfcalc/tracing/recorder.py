@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -21,7 +22,7 @@ from rfcalc.ops import SPARSE, Arg, Call, Effect, Known, effect_of
 from rfcalc.tracing import buffers, kernels, nested, operands
 from rfcalc.tracing.elements import learn, of_parts
 from rfcalc.tracing.frozen import frozen_weights
-from rfcalc.tracing.known import Numbers, copied, unnumbered, with_numbers
+from rfcalc.tracing.known import BY_INDEX, Numbers, copied, unnumbered, with_numbers
 from rfcalc.tracing.modes import DispatchMode
 from rfcalc.tracing.modules import ModuleStack, Scope
 from rfcalc.tracing.naming import name_of
@@ -46,7 +47,7 @@ from rfcalc.tracing.tensors import (
     tensors_in_args,
     without_storage,
 )
-from rfcalc.tracing.values import Anew, Holds, Ordered, Slot, Value, invert
+from rfcalc.tracing.values import Anew, Holds, Ordered, Slot, Value, invert, packed_of
 
 #: Effects of these kinds on parameters alone are views of the parameter, not work.
 _VIEW_KINDS = frozenset({"reshape", "copy", "cast"})
@@ -198,11 +199,12 @@ class Recorder(Numbers, DispatchMode):
             computed = [value.ref for _, value in args if value.ref is not None]
             if not computed:
                 return [Value("param", None, params) for _ in outs]
+        packed = packed_of(value for _, value in args) if role == "param" and op not in BY_INDEX else ()
         begins = self.orders.begin(op, args, effect)
         ordered = self._ordered(op, args, effect, outs, named)
         ref = self._node(op, effect, args, outs, known)
         self.noted.call(ref.node, effect.kind, named)
-        values = [Value(role, Ref(ref.node, number)) for number in range(len(outs))]
+        values = [Value(role, Ref(ref.node, number), packed=packed) for number in range(len(outs))]
         if values:
             first = Known(effect.blocked, effect.zero, effect.true)
             for value, one in zip(values, (first, *effect.beyond), strict=False):
@@ -235,7 +237,7 @@ class Recorder(Numbers, DispatchMode):
         """
         args: list[tuple[Arg, Value]] = []
         weighed = bool(self.packing.main) and held is None and takes_weights(op)
-        held = held or (self.weight_of if weighed else self.value_of)
+        held = held or (partial(self.weight_of, op=op) if weighed else self.value_of)
         given = {name: self._seen(value, args, held) for name, value in named.items()}
         call = Call(op, given, list(map(info, outs)), self._intern)
         effect = effect_of(call)

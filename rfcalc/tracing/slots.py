@@ -17,7 +17,7 @@ from rfcalc import reads
 from rfcalc.graph import Ref
 from rfcalc.tracing.replay import Watch
 from rfcalc.tracing.standing import Packing
-from rfcalc.tracing.tensors import SEQUENCES, place_of, tensors_in_args, without_storage
+from rfcalc.tracing.tensors import SEQUENCES, elements_of, place_of, tensors_in_args, without_storage
 from rfcalc.tracing.values import Slot, Value
 
 #: Real tensors that nobody needs any more are let go after this many bytes of new ones.
@@ -112,10 +112,11 @@ class Slots(ABC):
             slot = slot.parent
         return None if own is None else own.value.ref
 
-    def weight_of(self, tensor: torch.Tensor) -> Value:
+    def weight_of(self, tensor: torch.Tensor, op: str) -> Value:
         """What the tensor holds for an op that takes weights: what was unpacked before is a parameter."""
         held = self.value_of(tensor)
-        return Value("param", params=held.packed) if held.packed else held
+        names = self.packing.weights_in(held.packed, elements_of(tensor), op) if held.packed else ()
+        return Value("param", held.ref, names) if names else held
 
     def settled(self, tensor: torch.Tensor) -> Slot | None:
         """The slot of a tensor without storage, with what it holds now; None for one that this pass has not met."""

@@ -3,7 +3,9 @@
 What such a tensor stands for is seen where it is used: a layer unpacks it, in whatever way, and multiplies by what
 comes of that. The operand of the product is the weight of the network. Kernels that take the integers themselves have
 rules that say it (`rfcalc.ops.quantized`). Where a pass shows neither, a layer that says how many features it takes
-and gives has a weight of that shape, if a whole number of bits is left for each element.
+and gives has a weight of that shape, if a whole number of bits is left for each element. Bytes of a layer that says
+nothing of the kind, by no name and no features, may be anything, an adjacency or a mask: they are weights where a pass
+shows that they are packed ones.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class Packing:
 
     ``main`` are the names of those that hold the weights themselves, each with the others of its module, ``homes``
     their modules; ``kept`` are the tensors by name. ``biases`` are buffers beside them that are parameters of the
-    network, by id.
+    network, by id. ``doubtful`` are those of ``main`` of which only use can tell whether they are weights.
     """
 
     names: dict[int, str] = field(default_factory=dict)
@@ -55,6 +57,7 @@ class Packing:
     homes: dict[str, str] = field(default_factory=dict)
     kept: dict[str, torch.Tensor] = field(default_factory=dict)
     biases: dict[int, str] = field(default_factory=dict)
+    doubtful: set[str] = field(default_factory=set)
     _places: dict[Any, str] = field(default_factory=dict)
 
     def name_of(self, tensor: torch.Tensor) -> str | None:
@@ -64,6 +67,17 @@ class Packing:
         if not self._places:
             self._places.update({place_of(one): name for name, one in self.kept.items() if not one.is_meta})
         return self._places.get(place_of(tensor))
+
+    def weights_in(self, names: tuple[str, ...], elements: int, op: str) -> tuple[str, ...]:
+        """Of packed tensors that an operand with so many ``elements`` was computed from, those that are weights there.
+
+        One that is in doubt is one where a kernel takes it as it is, where it was unpacked into more elements than it
+        has numbers, or where others of its layer scaled it.
+        """
+        kernel = family_of(op) == "quantized" or op == "aten._int_mm"
+        if kernel or len(names) > 1 or not self.doubtful.intersection(names):
+            return names
+        return names if self.kept[names[0]].numel() < elements else ()
 
 
 class Stands(NamedTuple):
@@ -79,12 +93,25 @@ def packing_of(modules: Modules) -> Packing:
     for prefix, module in modules:
         held = _held(module)
         main = [key for key, tensor in held.items() if _is_narrow(key, tensor, module)]
-        if main and (any(key in module._parameters for key in main) or _looks_packed(module, held, main)):
+        if any(key in module._parameters for key in main):
             _add(found, prefix, module, held, main)
+        elif main and not _has_own_weights(module, held, main):
+            sure = _looks_packed(module, held)
+            main = main if sure else [key for key in main if held[key].element_size() == 1]
+            _add(found, prefix, module, held, main, sure)
     return found
 
 
-def _add(found: Packing, prefix: str, module: nn.Module, held: Mapping[str, torch.Tensor], main: Sequence[str]) -> None:
+def _add(
+    found: Packing,
+    prefix: str,
+    module: nn.Module,
+    held: Mapping[str, torch.Tensor],
+    main: Sequence[str],
+    sure: bool = True,
+) -> None:
+    if not main:
+        return
     keys = [key for key in held if key in main or _may_be_part(key, module)]
     full = {key: f"{prefix}.{key}" if prefix else key for key in keys}
     for key in keys:
@@ -94,6 +121,9 @@ def _add(found: Packing, prefix: str, module: nn.Module, held: Mapping[str, torc
         others = tuple(full[other] for other in keys if other != key)
         found.main[full[key]] = others
         found.homes[full[key]] = prefix
+    if not sure:
+        found.doubtful.update(full[key] for key in main)
+        return
     bias = module._buffers.get("bias")
     if bias is not None and bias.is_floating_point():
         found.biases[id(bias)] = f"{prefix}.bias" if prefix else "bias"
@@ -115,14 +145,14 @@ def _is_narrow(key: str, tensor: torch.Tensor, module: nn.Module) -> bool:
     return tensor.dtype in _NARROW and tensor.ndim > 1 and (key in module._parameters or tensor.numel() > 1)
 
 
-def _looks_packed(module: nn.Module, held: Mapping[str, torch.Tensor], main: Sequence[str]) -> bool:
-    """Whether integers that are no parameters are weights: scales are beside them, or the layer tells its features.
-
-    A layer that has weights in floating point besides has its integers for something else.
-    """
+def _has_own_weights(module: nn.Module, held: Mapping[str, torch.Tensor], main: Sequence[str]) -> bool:
+    """Whether a layer has weights in floating point: its integers are there for something else."""
     largest = max(held[key].numel() for key in main)
-    if any(x is not None and x.is_floating_point() and x.numel() >= largest for x in module._parameters.values()):
-        return False
+    return any(x is not None and x.is_floating_point() and x.numel() >= largest for x in module._parameters.values())
+
+
+def _looks_packed(module: nn.Module, held: Mapping[str, torch.Tensor]) -> bool:
+    """Whether integers that are no parameters are weights: scales are beside them, or the layer tells its features."""
     beside = any(word in key for key, tensor in held.items() for word in _COMPANIONS if tensor.is_floating_point())
     return beside or _features(module) is not None
 
@@ -177,7 +207,7 @@ def all_stands(modules: Modules, packing: Packing, shown: Mapping[str, Stands]) 
     found: dict[str, Stands | None] = {name: _with_scales(packing, name, stands) for name, stands in shown.items()}
     taken = {part for stands in found.values() if stands is not None for part in stands.parts}
     by_name = dict(modules)
-    for name in sorted(packing.main, key=lambda name: -_bits(packing.kept[name])):
+    for name in sorted(packing.main.keys() - packing.doubtful, key=lambda name: -_bits(packing.kept[name])):
         if name not in found and name not in taken:
             stands = _told(by_name.get(packing.homes[name]), packing, name)
             found[name] = stands

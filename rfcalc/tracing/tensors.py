@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,11 @@ def stored_in(tensor: torch.Tensor) -> int:
     with torch._C._DisableTorchDispatch():
         held = tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()
     return held.numel()
+
+
+def elements_of(tensor: torch.Tensor) -> int:
+    """How many elements a tensor has, those that are the same one along an axis counted once."""
+    return prod([extent for extent, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride])
 
 
 def numbers(real: torch.Tensor) -> np.ndarray | None:

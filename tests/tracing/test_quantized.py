@@ -492,6 +492,80 @@ def test_integers_beside_weights_are_no_weights() -> None:
     assert all(field.status == "exact" for field in found.layers[-1].receptive_fields.values())
 
 
+class Held(nn.Module):
+    """Bytes and numbers under names that say nothing, and what forward does with them."""
+
+    def __init__(self, run: Callable[[Any, torch.Tensor], torch.Tensor], **held: torch.Tensor) -> None:
+        super().__init__()
+        self.run = run
+        for key, tensor in held.items():
+            if isinstance(tensor, nn.Parameter):
+                self.register_parameter(key, tensor)
+            else:
+                self.register_buffer(key, tensor)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.run(self, x)
+
+
+def _bits(m: Any, x: torch.Tensor) -> torch.Tensor:
+    signs = torch.stack([(m.w >> place) & 1 for place in range(8)], -1).reshape(32, 64).to(x.dtype) * 2 - 1
+    return x @ (signs * m.alpha[:, None]).t()
+
+
+BYTES = torch.zeros(32, 64, dtype=torch.int8)
+UNNAMED: dict[str, tuple[nn.Module, torch.Tensor, int, int]] = {
+    "bits": (Held(_bits, w=BYTES[:, :8], alpha=nn.Parameter(torch.ones(32))), torch.randn(2, 64), 2080, 4096),
+    "scaled": (
+        Held(lambda m, x: nn.functional.linear(x, m.w.to(x.dtype) * m.s[:, None]), w=BYTES, s=torch.ones(32)),
+        torch.randn(2, 64),
+        2048,
+        4096,
+    ),
+    "kernel": (
+        Held(lambda m, x: torch._int_mm((10 * x).to(torch.int8), m.w.t()), w=BYTES),
+        torch.randn(32, 64),
+        2048,
+        65536,
+    ),
+    "adjacency": (
+        Held(lambda m, x: m.a.to(x.dtype) @ x, a=torch.ones(20, 20, dtype=torch.int8), other=torch.ones(3)),
+        torch.randn(2, 20, 4),
+        0,
+        3200,
+    ),
+    "places": (
+        Held(
+            lambda m, x: torch.einsum("bnd,nmd->bnm", x, m.t[m.i.long()]),
+            i=torch.zeros(6, 6, dtype=torch.uint8),
+            t=nn.Parameter(torch.randn(11, 8)),
+        ),
+        torch.randn(2, 6, 8),
+        88,
+        576,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNNAMED)
+def test_bytes_are_weights_where_a_product_shows_it(name: str) -> None:
+    """Unpacked, scaled, taken by a kernel of integers: weights; a matrix of zeros and ones, places in a table: not."""
+    model, x, params, macs = UNNAMED[name]
+    totals = rfcalc.analyze(model, x).totals
+    assert (totals.params, totals.macs, totals.status) == (params, macs, "complete")
+
+
+def test_bags_of_a_packed_table() -> None:
+    """Rows of indices are bags where torch's kernel takes them as they are."""
+    needs_engine()
+    model = nn.Sequential(nn.EmbeddingBag(100, 16, mode="sum"), nn.Linear(16, 4)).eval()
+    packing = {nn.EmbeddingBag: quantization.float_qparams_weight_only_qconfig}
+    packed = quantization.quantize_dynamic(model, packing)
+    analysis = rfcalc.analyze(packed, torch.randint(0, 100, (2, 5)))
+    assert (analysis.totals.params, analysis.totals.macs) == (100 * 16 + 68, 2 * 64)
+    assert all(layer.receptive_field.size == (5,) for layer in analysis.layers[1:])
+
+
 def test_parameters_of_a_class_of_their_own() -> None:
     """A layer asks its parameter for what belongs to it, as bitsandbytes' do; the tensors there count in bytes."""
 
