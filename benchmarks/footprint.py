@@ -1,6 +1,6 @@
 """What rfcalc says of memory, held against real runs, published activations and other tools' estimates.
 
-    python benchmarks/footprint.py witness [--only PATTERN] [--again]
+    python benchmarks/footprint.py witness [--only PATTERN] [--again | --before TIME]
     python benchmarks/footprint.py activations [--timm FOLDER]
     python benchmarks/footprint.py caches
     python benchmarks/footprint.py others
@@ -13,8 +13,9 @@ benchmark files (``--timm`` names the folder ``results`` of its repository). ``c
 models and decoding against those of transformers. ``others`` puts estimates of other tools
 beside; it needs torchinfo, accelerate and deepspeed.
 
-Each writes ``benchmarks/results/footprint_NAME.json`` and ``.md``, and keeps what is there unless ``--again``. Exits
-with 1 if a real run differs.
+Each writes ``benchmarks/results/footprint_NAME.json`` and ``.md``, and keeps what is there unless ``--again``;
+``--before 2026-11-30T21:00`` runs again what was run before that time (UTC), so that it can go on in several turns.
+Exits with 1 if a real run differs.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import platform
 import sys
 import time
 import warnings
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,7 @@ from footprint_specs import Case, cases  # noqa: E402
 import rfcalc  # noqa: E402
 from rfcalc.analyses.memory import activations as counted  # noqa: E402
 from rfcalc.api import layer_graph  # noqa: E402
+from rfcalc.errors import RfcalcError  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -80,7 +83,7 @@ def witnessed(case: Case) -> dict[str, Any]:
     asked: dict[str, Any] = {"training": True, "optimizer": "momentum", "verify": True}
     try:
         found = rfcalc.memory(spec, case.inputs(spec), **asked)
-    except rfcalc.RfcalcError as error:
+    except RfcalcError as error:
         if "Expected more than 1 value per channel" not in str(error):
             raise
         found = rfcalc.memory(spec, case.inputs(spec), batch=2, **asked)  # a norm of one number cannot be trained
@@ -97,13 +100,15 @@ def witnessed(case: Case) -> dict[str, Any]:
         "differences": [one.to_dict() for one in found.witness.checks if not one.agree],
         "notices": [notice for notice in found.notices if "real CPU tensors" in notice],
         "seconds": round(time.perf_counter() - started, 1),
+        "run": datetime.now(UTC).isoformat(timespec="minutes")[:16],
     }
 
 
 @main.command()
 @click.option("--only", default="*", metavar="PATTERN")
 @click.option("--again", is_flag=True)
-def witness(only: str, again: bool) -> None:
+@click.option("--before", default="", metavar="TIME")
+def witness(only: str, again: bool, before: str) -> None:
     """Real runs on the CPU; what was done and agreed is not done again."""
     warnings.simplefilter("ignore")
     document = _read("witness")
@@ -115,8 +120,10 @@ def witness(only: str, again: bool) -> None:
     chosen = {case.name: case for case in cases()}
     rows = {name: row for name, row in document["rows"].items() if name in chosen}
     document["rows"] = rows
-    for name, case in chosen.items():
-        if not fnmatch.fnmatchcase(name, only) or (rows.get(name, {}).get("agree") and not again):
+    for name in sorted(chosen, key=lambda one: bool(rows.get(one, {}).get("agree"))):  # what is not settled first
+        case, known = chosen[name], rows.get(name, {})
+        settled = known.get("agree") and not again and known.get("run", "") >= before
+        if settled or not fnmatch.fnmatchcase(name, only):
             continue
         try:
             rows[name] = witnessed(case)

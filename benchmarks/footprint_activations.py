@@ -213,8 +213,8 @@ def text(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     yield f"{len(known)} models and sizes of timm's files, {sum(numbers.values())} different numbers of theirs in"
     yield f"{sum(files.values())} rows, to their two decimals:"
     yield ""
-    said = {**WAYS, None: "none of these (below)"}
-    body = [(said[way], models[way], numbers[way], files[way]) for way in said]
+    said = {**WAYS, None: "none of these (below)" if numbers[None] else "none of these"}
+    body = [(said[way], models[way], numbers[way], files[way]) for way in said if numbers[way] or way is None]
     yield tabulate(body, headers=("equal to", "models and sizes", "numbers", "rows"), tablefmt="github", intfmt=",")
     yield ""
     yield from [*others, *([""] if others else [])]

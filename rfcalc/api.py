@@ -333,7 +333,7 @@ def memory(
     inputs: Any = None,
     *,
     training: bool = False,
-    optimizer: str = "adamw",
+    optimizer: str | None = None,
     dtype: Any = None,
     autocast: Any = None,
     checkpoint: str | Sequence[str] = (),

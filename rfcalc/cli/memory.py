@@ -34,10 +34,8 @@ states, and the peaks of forward, backward and step. Exits with status 1 if --ve
 @click.option("--batch", type=int, metavar="N", help="So many samples in each input.")
 @click.option(
     "--optimizer",
-    default="adamw",
-    show_default=True,
     metavar="NAME",
-    help="adamw, adam, sgd, momentum, muon, adam8bit or none, with --training.",
+    help="With --training: adamw (if not told), adam, sgd, momentum, muon, adam8bit or none.",
 )
 @click.option("--dtype", metavar="TYPE", help="Convert parameters, buffers and inputs: fp32, fp16, bf16 or fp64.")
 @click.option("--autocast", metavar="TYPE", help="Run under torch.autocast: bf16 or fp16; parameters stay as they are.")
@@ -63,7 +61,7 @@ states, and the peaks of forward, backward and step. Exits with status 1 if --ve
     default="batch",
     show_default=True,
     metavar="WHAT",
-    help="With --fit: batch, side (of images, in steps of 32) or length (of sequences).",
+    help="With --fit: batch, side (of images, in steps of 32, or of what the model takes) or length (of sequences).",
 )
 @click.option("--verify", is_flag=True, help="Run it on real tensors and count by other means.")
 @click.option(

@@ -9,13 +9,11 @@ from typing import Any
 from rfcalc.checking.subject import Subject
 from rfcalc.errors import RfcalcError, UsageError
 from rfcalc.footprint.calls import resized
-from rfcalc.footprint.results import Fit
+from rfcalc.footprint.results import LARGEST_SIZE, Fit
 from rfcalc.graph import InputInfo
 
-#: Sides are multiples of this, as most networks want them.
-_SIDE = 32
-#: No size is asked for beyond.
-_LARGEST = 1 << 24
+#: Sides are multiples of the first of these of which the network takes the next two.
+_SIDES = (32, 64, 14)
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ def size_of(subject: Subject, what: str) -> Size:
         spatial = [one for one in infos if len(one.axes) > 1]
         if spatial:
             now = max(spatial[0].shape[axis] for axis in spatial[0].axes.values())
-            return Size(what, now, _SIDE, lambda n: lambda one: _all(one, n) if len(one.axes) > 1 else {})
+            return Size(what, now, _SIDES[0], lambda n: lambda one: _all(one, n) if len(one.axes) > 1 else {})
     elif what == "length":
         rows = [(one, axis) for one in infos for axis in [_along(one)] if axis is not None]
         if rows:
@@ -94,38 +92,50 @@ def fitted(limit: int, size: Size, peak: Callable[[int], int]) -> Fit:
     ``peak`` runs a pass. Memory grows with the size, nearly as a straight line in the batch, so that the next size is
     where a line through two known ones meets the limit; what is between is halved where that does not narrow it.
     """
-    known: dict[int, int | None] = {}
+    tried: dict[int, int | None] = {}
 
-    def fits(units: int) -> bool:
-        if units not in known:
+    def taken(extent: int) -> int | None:
+        if extent not in tried:
             try:
-                known[units] = peak(units * size.unit)
+                tried[extent] = peak(extent)
             except RfcalcError:
-                if not any(value is not None for value in known.values()):
+                if not any(value is not None for value in tried.values()):
                     raise
-                known[units] = None  # the model does not take it
-        found = known[units]
-        return found is not None and found <= limit
+                tried[extent] = None  # the model does not take it
+        return tried[extent]
 
-    if not fits(1):
-        return Fit(limit, size.what, 0, None, known[1], len(known))
-    below, above = 1, _LARGEST // size.unit
-    guess = 2
+    unit = _step(size, taken)
+    start, end = -(-size.now // unit), max(2, LARGEST_SIZE // unit)
+    first = taken(start * unit)
+    grows = first is not None and first <= limit
+    below, above = (start, end) if grows else (0, start)
     while above - below > 1:
-        guess = min(max(guess, below + 1), above - 1)
-        if fits(guess):
-            below = guess
-        else:
-            above = guess
+        known = {extent // unit: value for extent, value in tried.items() if extent % unit == 0}
         line = _crossing(limit, known)
-        narrow = line is not None and below < line < above
-        guess = line if narrow and line is not None else (below + above) // 2 if len(known) > 8 else 2 * below
-        if line is not None and line == below:
-            guess = below + 1
-        elif line is not None and line == above:
-            guess = above - 1
-    following = known.get(below + 1)
-    return Fit(limit, size.what, below * size.unit, known[below], following, len(known))
+        guess = 2 * below if above == end else (below + above) // 2
+        if line is not None and below <= line <= above:
+            guess = below + 1 if line == below else above - 1 if line == above else line
+        guess = min(max(guess, below + 1), above - 1)
+        found = taken(guess * unit)
+        # what is refused is too large where sizes grow from the given one, and too small where they shrink from it
+        if grows if found is None else found > limit:
+            above = guess
+        else:
+            below = guess
+    largest = below * unit if below and taken(below * unit) is not None else 0
+    return Fit(limit, size.what, largest, tried.get(largest), tried.get(above * unit), unit, len(tried))
+
+
+def _step(size: Size, taken: Callable[[int], int | None]) -> int:
+    """By how much a size grows: sides by a number of which the model takes multiples, or by itself where it has one."""
+    if size.what != "side":
+        return size.unit
+    taken(size.now)
+    for step in _SIDES:
+        start = -(-size.now // step) * step
+        if taken(start) is not None and taken(start + step) is not None:
+            return step
+    return size.now
 
 
 def _crossing(limit: int, known: dict[int, int | None]) -> int | None:

@@ -214,6 +214,8 @@ def _hollowed(result: Any, same: Mapping[int, torch.Tensor], homes: Mapping[int,
         return result
     if id(result) in same:
         return same[id(result)]
+    if result.layout is not torch.strided:
+        raise NeedsDataError("a sparse tensor")
     home = homes.get(result.untyped_storage()._cdata)
     if home is None:
         home, place = torch.empty(result.untyped_storage().nbytes() // result.element_size(), dtype=result.dtype), 0

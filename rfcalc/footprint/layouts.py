@@ -74,6 +74,22 @@ def _seen(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.Te
     return _strided(given, view.shape, view.stride(), given.storage_offset())
 
 
+def _statistics(made: Any, given: torch.Tensor, *parameters: torch.Tensor | None) -> Any:
+    """Statistics, and gradients of parameters: of the type of the first parameter, where there is one."""
+    dtype = next((one.dtype for one in parameters if one is not None), given.dtype)
+    return [one if one is None or one.dtype == dtype else _typed(one, dtype) for one in made]
+
+
+def _typed(made: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    found: torch.Tensor = torch.ops.aten.empty_like.default(made, dtype=dtype)
+    return found
+
+
+def _layer_normed(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    first, *others = func(*args, **kwargs)
+    return (first, *_statistics(others, args[0], *args[2:4]))
+
+
 def _contiguous(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """The gradient of a layer norm's input is contiguous, also where the input was not."""
     first, *others = func(*args, **kwargs)
@@ -83,11 +99,17 @@ def _contiguous(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> An
 
 
 def _grouped(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """What comes out, and the gradient of what went in, is laid out in the memory format that strides suggest."""
+    """What comes out is laid out in the memory format that strides suggest."""
     first, *others = func(*args, **kwargs)
-    given = args[1] if func is torch.ops.aten.native_group_norm_backward.default else args[0]
+    return (_as_made(first, suggest_memory_format(args[0])), *_statistics(others, args[0], *args[1:3]))
+
+
+def _grouped_back(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """The gradient of what went in is laid out so, too, and has its type."""
+    first, *others = func(*args, **kwargs)
     if first is not None:
-        first = _as_made(first, suggest_memory_format(given))
+        first = first if first.dtype == args[1].dtype else _typed(first, args[1].dtype)
+        first = _as_made(first, suggest_memory_format(args[1]))
     return (first, *others)
 
 
@@ -98,7 +120,14 @@ def _normed(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     if given.ndim in (4, 5) and not given.is_contiguous():
         last = torch.channels_last if given.ndim == 4 else torch.channels_last_3d
         form = last if given.is_contiguous(memory_format=last) else form
-    return (_as_made(first, form), *others)
+    return (_as_made(first, form), *_statistics(others, given, *args[1:5]))
+
+
+def _normed_back(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """There is no gradient of what went in where none is asked for."""
+    first, *others = func(*args, **kwargs)
+    asked = args[9] if len(args) > 9 else kwargs["output_mask"]
+    return (first if asked[0] else None, *_statistics(others, args[1], *args[2:7]))
 
 
 def _weighed(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -140,6 +169,26 @@ def _empty(tensor: torch.Tensor) -> torch.Tensor:
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
 
 
+def _weight_normed(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Norms of numbers of 16 bits have 32."""
+    made, norms = func(*args, **kwargs)
+    half = norms.dtype in (torch.bfloat16, torch.float16)
+    return made, _typed(norms, torch.float32) if half else norms
+
+
+def _bags(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """The kernel takes room for one place more than it gives, and for as many bags as there are offsets."""
+    made, places, sizes, largest = func(*args, **kwargs)
+    count, sums = args[2].numel(), (args[4] if len(args) > 4 else kwargs.get("mode", 0)) == 0
+    if places.numel():
+        places = _roomy(places, places.numel() + 1)
+    if sizes.numel() < count:  # the last offset is where the last bag ends
+        sizes = _roomy(sizes, count)
+    if sums and func is torch.ops.aten._embedding_bag_forward_only.default:
+        largest = torch.ops.aten.new_empty.default(largest, [count])
+    return made, places, sizes, largest
+
+
 def _columns(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.Tensor:
     """The kernel takes room for as many elements as there are in the columns, and resizes it."""
     made: torch.Tensor = func(*args, **kwargs)
@@ -169,13 +218,18 @@ def _strided(given: torch.Tensor, shape: Sequence[int], strides: Sequence[int], 
 _RULES: dict[Any, Callable[[Any, Sequence[Any], Mapping[str, Any]], Any]] = {
     torch.ops.aten.view.default: _seen,
     torch.ops.aten._unsafe_view.default: _seen,
+    torch.ops.aten.native_layer_norm.default: _layer_normed,
     torch.ops.aten.native_layer_norm_backward.default: _contiguous,
     torch.ops.aten.native_group_norm.default: _grouped,
-    torch.ops.aten.native_group_norm_backward.default: _grouped,
+    torch.ops.aten.native_group_norm_backward.default: _grouped_back,
     torch.ops.aten.native_batch_norm.default: _normed,
+    torch.ops.aten.native_batch_norm_backward.default: _normed_back,
     torch.ops.aten.convolution_backward.default: _weighed,
     torch.ops.aten.convolution.default: _convolved,
     torch.ops.aten.col2im.default: _columns,
+    torch.ops.aten._weight_norm_interface.default: _weight_normed,
+    torch.ops.aten._embedding_bag.default: _bags,
+    torch.ops.aten._embedding_bag_forward_only.default: _bags,
     torch.ops.aten.mse_loss.default: _mean,
     torch.ops.aten.smooth_l1_loss.default: _mean,
     torch.ops.aten.soft_margin_loss.default: _mean,

@@ -20,18 +20,16 @@ from rfcalc.footprint.fit import at_size, fitted, one_more, size_of
 from rfcalc.footprint.hollow import Hollow, MayAskError, NeedsPlainError, has_numbers
 from rfcalc.footprint.passes import Course
 from rfcalc.footprint.results import ROLES, Cached, Decode, Fit, Held, Input, Memory, Peak, Row, Training
-from rfcalc.footprint.settings import ATTENTIONS, Setup, bytes_of, dtype_of
+from rfcalc.footprint.settings import ATTENTIONS, AUTOCASTS, Setup, bytes_of, dtype_of
 from rfcalc.footprint.watch import Block, Step
 from rfcalc.footprint.weights import in_bits
 from rfcalc.footprint.worlds import Fake, Real
 from rfcalc.graph import ELEMENT_BYTES, LayerGraph
 from rfcalc.sources import runnable, traced
-from rfcalc.sources.guest import undrawn
 from rfcalc.tracing.arguments import tensors_in
 from rfcalc.tracing.failing import first_line
 from rfcalc.tracing.fallback import free_memory, gibibytes, weight
 from rfcalc.tracing.known import NeedsDataError
-from rfcalc.uncollected import uncollected
 
 #: The largest of what is alive at the peak, and of what is saved, that are listed.
 LISTED = 200
@@ -42,7 +40,7 @@ def memory(
     inputs: Any = None,
     *,
     training: bool = False,
-    optimizer: str = "adamw",
+    optimizer: str | None = None,
     dtype: str | torch.dtype | None = None,
     autocast: str | torch.dtype | None = None,
     checkpoint: str | Sequence[str] = (),
@@ -60,19 +58,21 @@ def memory(
 
     ``model``, ``inputs`` and ``axes`` are as for `rfcalc.trace`; a saved graph has nothing to run. ``batch`` is how
     many samples each input holds. ``dtype`` is what parameters, buffers and inputs of floating-point numbers are
-    converted to, ``autocast`` the type of `torch.autocast`, under which parameters stay as they are. ``checkpoint`` are
-    patterns of modules that are run again on the way back, ``freeze`` of modules that are not trained. ``optimizer`` is
-    adamw, adam, sgd, momentum (SGD with momentum), muon, adam8bit or none. ``attention`` is which kernels it takes:
-    math, flash, or what torch chooses. ``fit`` is so many bytes, or a text like "24GiB": the largest ``fit_what``
-    (batch, side or length) whose peak is no more is found, and it is what is described then. ``decode`` follows one
-    more token of each sequence, too, with the cache that the model gives back. ``weights`` is 8bit or 4bit: what the
-    weights of linear layers would take in so many bits. ``verify`` runs it on real tensors, too, and counts by other
-    means: ``agree`` says whether all is the same.
+    converted to, ``autocast`` the type of `torch.autocast`, under which parameters stay as they are. ``checkpoint``
+    are patterns of modules that are run again on the way back, ``freeze`` of modules that are not trained.
+    ``optimizer`` is adamw (if not told), adam, sgd, momentum (SGD with momentum), muon, adam8bit or none.
+    ``attention`` is which kernels it takes: math, flash, or what torch chooses. ``fit`` is so many bytes, or a text
+    like "24GiB": the largest ``fit_what`` (batch, side or length) whose peak is no more is found, and it is what is
+    described then. ``decode`` follows one more token of each sequence, too, with the cache that the model gives
+    back. ``weights`` is 8bit or 4bit: what the weights of linear layers would take in so many bits. ``verify`` runs
+    it on real tensors, too, and counts by other means: ``agree`` says whether all is the same.
 
     Bytes are those of storages, at the end of each op, as eager torch on a CPU holds them; what a kernel takes for
     itself while it runs is not among them. Raises `UsageError`, `LoadError` or `TraceError`, in one line.
     """
-    for option, given in (("--checkpoint", checkpoint), ("--freeze", freeze)):
+    if optimizer is not None:
+        optimizers.check(optimizer)
+    for option, given in (("--checkpoint", checkpoint), ("--freeze", freeze), ("--optimizer", optimizer)):
         if given and not training:
             raise UsageError(f"{option} is about training: ask for it, too (--training)")
     if fit is None and fit_what != "batch":
@@ -82,7 +82,7 @@ def memory(
     setup, subject = prepared(
         model,
         inputs,
-        optimizer=optimizer,
+        optimizer=optimizer or "adamw",
         dtype=dtype,
         autocast=autocast,
         checkpoint=checkpoint,
@@ -145,9 +145,8 @@ def prepared(
     optimizers.check(optimizer)
     if attention not in ATTENTIONS:
         raise UsageError(f"unknown attention {attention!r}: expected {', '.join(ATTENTIONS)}")
-    wanted, casting = dtype_of(dtype, "--dtype"), dtype_of(autocast, "--autocast")
-    if casting not in (None, torch.bfloat16, torch.float16):
-        raise UsageError(f"--autocast {autocast}: expected bf16 or fp16, to which torch.autocast casts")
+    wanted = dtype_of(dtype, "--dtype")
+    casting = dtype_of(autocast, "--autocast", AUTOCASTS)
     subject = _subject(model, inputs, axes=axes, batch=batch, dtype=wanted)
     setup = Setup(
         subject.loaded,
@@ -243,42 +242,40 @@ def course_of(setup: Setup, *, training: bool, notices: list[str]) -> Course:
     """
     name = setup.loaded.name
     numbered = any(map(has_numbers, tensors_in((setup.args, dict(setup.kwargs)))))
-    with undrawn(), uncollected():
+    try:
+        return passes.followed(setup, Hollow() if numbered else Fake(), training=training)
+    except RfcalcError:
+        raise
+    except NeedsPlainError as error:
+        refused: Exception = error
         try:
-            return passes.followed(setup, Hollow() if numbered else Fake(), training=training)
-        except RfcalcError:
-            raise
-        except NeedsPlainError as error:
-            refused: Exception = error
-            try:
-                return passes.followed(setup, Hollow(), training=training)
-            except NeedsDataError as asked:  # it does ask
-                refused = asked
-            except Exception:
-                if isinstance(error, MayAskError):  # what cannot be followed on ordinary tensors may be on fake ones
-                    with suppress(Exception):
-                        return passes.followed(setup, Fake(lenient=True), training=training)
-        except Exception as error:
-            refused = error
-        room = weight(module for module in setup.loaded.model.modules())
-        if room > free_memory() / 4:  # better than nothing: as it runs where no number is known
-            with suppress(Exception):
-                found = passes.followed(setup, Fake(lenient=True), training=training)
-                notices.append(f"numbers that are given or made are not looked at: {first_line(refused)[:120]}")
-                return found
-        if room > free_memory() / 4:
-            raise TraceError(
-                f"{name} does not run without numbers ({first_line(refused)[:120]}), and its weights take"
-                f" {gibibytes(room)}, too much to run it on real ones here"
-            ) from refused
-        try:
-            found = passes.followed(setup, Real(setup.loaded.constants), training=training)
-        except RfcalcError:
-            raise
-        except Exception as error:
-            kind = "" if isinstance(error, RuntimeError | ValueError) else f"{type(error).__name__}: "
-            how = "trained" if training else "run"
-            raise TraceError(f"{name} cannot be {how}: {kind}{first_line(error)}") from error
+            return passes.followed(setup, Hollow(), training=training)
+        except NeedsDataError as asked:  # it does ask
+            refused = asked
+        except Exception:
+            if isinstance(error, MayAskError):  # what cannot be followed on ordinary tensors may be on fake ones
+                with suppress(Exception):
+                    return passes.followed(setup, Fake(lenient=True), training=training)
+    except Exception as error:
+        refused = error
+    room = weight(module for module in setup.loaded.model.modules())
+    if room > free_memory() / 4:  # better than nothing: as it runs where no number is known
+        with suppress(Exception):
+            found = passes.followed(setup, Fake(lenient=True), training=training)
+            notices.append(f"numbers that are given or made are not looked at: {first_line(refused)[:120]}")
+            return found
+        raise TraceError(
+            f"{name} does not run without numbers ({first_line(refused)[:120]}), and its weights take"
+            f" {gibibytes(room)}, too much to run it on real ones here"
+        ) from refused
+    try:
+        found = passes.followed(setup, Real(setup.loaded.constants), training=training)
+    except RfcalcError:
+        raise
+    except Exception as error:
+        kind = "" if isinstance(error, RuntimeError | ValueError) else f"{type(error).__name__}: "
+        how = "trained" if training else "run"
+        raise TraceError(f"{name} cannot be {how}: {kind}{first_line(error)}") from error
     notices.append(f"run on real CPU tensors, for it does not run without numbers: {first_line(refused)[:120]}")
     return found
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -21,11 +23,13 @@ from rfcalc.footprint.cache import CACHES, Kept, cache_in, caches_of, takes
 from rfcalc.footprint.settings import Setup
 from rfcalc.footprint.watch import Block, Step, Watch
 from rfcalc.footprint.worlds import World
+from rfcalc.sources.guest import undrawn
 from rfcalc.tracing.arguments import named, tensors_in
 from rfcalc.tracing.doubles import Double, doubled
 from rfcalc.tracing.leaks import outside
 from rfcalc.tracing.modules import ModuleStack
 from rfcalc.tracing.placing import Placing
+from rfcalc.uncollected import uncollected
 
 
 class Observer(Protocol):
@@ -70,6 +74,9 @@ def run(setup: Setup, world: World, observer: Observer, where: list[ModuleStack]
     stack = ModuleStack(model)
     where.append(stack)
     with ExitStack() as around:
+        around.enter_context(undrawn())  # so that a pass draws the same as the one that it is held against
+        around.enter_context(uncollected())
+        around.enter_context(_unlogged())
         double = around.enter_context(doubled(model, world.twin, training, world.plain))
         around.enter_context(torch.enable_grad() if training else torch.no_grad())
         _freeze(double.model, setup.freeze)
@@ -182,6 +189,21 @@ def _attention(kind: str) -> Iterator[None]:
     ways = {"math": [SDPBackend.MATH], "flash": [SDPBackend.FLASH_ATTENTION]}
     with sdpa_kernel(ways[kind]) if kind in ways else nullcontext():
         yield
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Torch logs what it raises where an op does not take a fake tensor, with all of its stack."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        return record.thread != threading.get_ident()
+
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
 
 
 # --- what if ----------------------------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from rfcalc.analyses.results import plain
 
 SCHEMA = "rfcalc-memory/1"
 
+#: No size is asked for beyond.
+LARGEST_SIZE = 1 << 24
 #: What storages are: in this order in reports.
 ROLES = ("parameter", "buffer", "input", "gradient", "optimizer", "saved", "other")
 
@@ -183,14 +185,23 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The largest extent of what was asked that fits: ``peak_bytes`` at it, and what one more takes (None: refused)."""
+    """The largest extent of what was asked that fits: ``peak_bytes`` at it, and what the next takes (None: refused).
+
+    ``step`` is by how much it grows: sides by 32 or another number of which the model takes multiples.
+    """
 
     limit: int
-    what: str  #: batch, size or length
+    what: str  #: batch, side or length
     largest: int  #: 0 where nothing fits
     peak_bytes: int | None
     next_bytes: int | None
+    step: int
     runs: int
+
+    @property
+    def endless(self) -> bool:
+        """Whether no larger one was tried: the size is of no matter for the peak."""
+        return self.largest + self.step >= LARGEST_SIZE
 
     def to_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}

@@ -20,6 +20,8 @@ DTYPES = {
     **dict.fromkeys(("bf16", "bfloat16"), torch.bfloat16),
     **dict.fromkeys(("fp64", "float64", "double"), torch.float64),
 }
+#: Those to which torch.autocast casts.
+AUTOCASTS = {name: dtype for name, dtype in DTYPES.items() if dtype in (torch.bfloat16, torch.float16)}
 ATTENTIONS = ("auto", "math", "flash")
 
 
@@ -50,14 +52,12 @@ def bytes_of(value: int | str, what: str) -> int:
     return int(Fraction(match[1]) * (1024 if match[3] else 1000) ** _POWERS[match[2]])
 
 
-def dtype_of(name: str | torch.dtype | None, what: str) -> torch.dtype | None:
-    """A floating-point type by its name. Raises `UsageError` naming the option for any other."""
-    if name is None or isinstance(name, torch.dtype):
-        found = name
-    elif name in DTYPES:
-        found = DTYPES[name]
-    else:
-        raise UsageError(f"{what} {name!r}: expected fp32, fp16, bf16 or fp64")
-    if found is not None and not found.is_floating_point:
-        raise UsageError(f"{what} {name!r}: a model computes in floating-point numbers: fp32, fp16, bf16 or fp64")
-    return found
+def dtype_of(
+    name: str | torch.dtype | None, what: str, known: Mapping[str, torch.dtype] = DTYPES
+) -> torch.dtype | None:
+    """A type of those that are known, by its name. Raises `UsageError` naming the option for any other."""
+    found = name if name is None or isinstance(name, torch.dtype) else known.get(name)
+    if name is None or found in known.values():
+        return found
+    *others, last = [one for one in ("fp32", "fp16", "bf16", "fp64") if one in known]
+    raise UsageError(f"{what} {str(name)!r}: expected {', '.join(others)} or {last}")

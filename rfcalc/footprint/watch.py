@@ -211,7 +211,8 @@ def _traffic(
     """Bytes that an op reads and writes, each tensor once; a view touches nothing."""
     if (not fresh and not changed) or op in _UNTOUCHED:
         return 0, 0
-    read = {(_storage(one)._cdata, one.storage_offset(), one.shape, one.stride()): _touched(one) for one in given}
+    parts = [part for one in given for part in _plain_parts(one)]
+    read = {(_storage(one)._cdata, one.storage_offset(), one.shape, one.stride()): _touched(one) for one in parts}
     return sum(read.values()), sum(map(_touched, fresh)) + sum(map(_touched, changed))
 
 

@@ -22,14 +22,17 @@ from rfcalc.footprint.passes import Course, run
 from rfcalc.footprint.results import Counted, Witnessed
 from rfcalc.footprint.settings import Setup
 from rfcalc.footprint.worlds import Real
-from rfcalc.sources.guest import undrawn
 from rfcalc.tracing.failing import first_line
 from rfcalc.tracing.fallback import free_memory, gibibytes, weight
 from rfcalc.tracing.modes import DispatchMode
-from rfcalc.uncollected import uncollected
 
 _CPU = torch.device("cpu")
 _SHOWN = 20  #: differences that are listed
+
+
+def _stored(tensor: torch.Tensor) -> Sequence[torch.Tensor]:
+    """What has a storage of its own: of a sparse gradient, its positions and its numbers."""
+    return (tensor._indices(), tensor._values()) if tensor.layout is torch.sparse_coo else (tensor,)
 
 
 class Counter(DispatchMode):
@@ -54,9 +57,9 @@ class Counter(DispatchMode):
         return self
 
     def saved(self, tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        self.saved_bytes.append(storage.nbytes())
-        self._meet(tensor)
+        for part in _stored(tensor):
+            self.saved_bytes.append(part.untyped_storage().nbytes())
+            self._meet(part)
         return tensor
 
     def is_own(self, tensor: torch.Tensor) -> bool:
@@ -82,7 +85,7 @@ class Counter(DispatchMode):
         result = func(*args, **(kwargs or {}))
         found = [leaf for leaf in _pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
         writes = [str(one.name) for one in func._schema.arguments if one.alias_info and one.alias_info.is_write]
-        fresh = [self._meet(tensor) for tensor in found]
+        fresh = [self._meet(part) for tensor in found for part in _stored(tensor)]
         if True in fresh or writes:
             self.seen.append((func._schema.name.partition("::")[2], self._count()))
         return result
@@ -90,7 +93,7 @@ class Counter(DispatchMode):
     # --- between the parts of a pass ----------------------------------------------------------------------------------
 
     def _bytes_of(self, tensors: Iterable[torch.Tensor | None]) -> int:
-        stores = [one.untyped_storage() for one in tensors if one is not None]
+        stores = [part.untyped_storage() for one in tensors if one is not None for part in _stored(one)]
         return sum({store.data_ptr(): store.nbytes() for store in stores}.values())
 
     def given(self, result: Any) -> None:
@@ -237,14 +240,13 @@ def _room(passes: Sequence[tuple[Setup, Course, bool]]) -> None:
 
 def real_pass(setup: Setup, observer: Any, *, training: bool, device: torch.device = _CPU) -> None:
     """A pass on real tensors that an observer looks at. Raises `TraceError` where it fails."""
-    with undrawn(), uncollected():
-        try:
-            run(setup, Real(setup.loaded.constants, device), observer, [], training=training)
-        except RfcalcError:
-            raise
-        except Exception as error:
-            name = setup.loaded.name
-            raise TraceError(f"{name} was followed, but fails on real tensors: {first_line(error)}") from error
+    try:
+        run(setup, Real(setup.loaded.constants, device), observer, [], training=training)
+    except RfcalcError:
+        raise
+    except Exception as error:
+        name = setup.loaded.name
+        raise TraceError(f"{name} was followed, but fails on real tensors: {first_line(error)}") from error
 
 
 def _sequence(what: str, course: Course, counter: Counter) -> Counted:

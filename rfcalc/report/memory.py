@@ -104,8 +104,11 @@ def _fit_facts(found: Fit) -> tuple[Fact, ...]:
     facts.append((f"largest {found.what}", text.count(found.largest) if found.largest else "none fits"))
     if found.peak_bytes is not None:
         facts.append(("its peak", size(found.peak_bytes)))
+    following = f"{found.what} {found.largest + found.step}" if found.largest else "the smallest that runs"
     if found.next_bytes is not None:
-        facts.append((f"{found.what} {found.largest + 1}", f"{size(found.next_bytes)}, too much"))
+        facts.append((following, f"{size(found.next_bytes)}, too much"))
+    elif found.largest and not found.endless:
+        facts.append((following, "the model refuses it"))
     return tuple(facts)
 
 

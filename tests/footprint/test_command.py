@@ -81,7 +81,7 @@ def test_the_table(invoke: Invoke) -> None:
     [
         (("--optimizer", "rmsprop"), 2, "unknown optimizer 'rmsprop': expected adamw, adam, sgd, momentum, muon"),
         (("--dtype", "int8"), 2, "--dtype 'int8': expected fp32, fp16, bf16 or fp64"),
-        (("--autocast", "fp64"), 2, "--autocast fp64: expected bf16 or fp16"),
+        (("--autocast", "fp64"), 2, "--autocast 'fp64': expected fp16 or bf16"),
         (("--batch", "0"), 2, "--batch 0: a batch has at least one sample"),
         (
             ("--training", "--checkpoint", "layer*"),
@@ -91,6 +91,8 @@ def test_the_table(invoke: Invoke) -> None:
         (("--training", "--freeze", "layer*"), 2, "--freeze 'layer*' matches no module"),
         (("--checkpoint", "conv"), 2, "--checkpoint is about training: ask for it, too (--training)"),
         (("--freeze", "conv"), 2, "--freeze is about training"),
+        (("--optimizer", "sgd"), 2, "--optimizer is about training: ask for it, too (--training)"),
+        (("--autocast", "int8"), 2, "--autocast 'int8': expected fp16 or bf16"),
         (("--fit-what", "side"), 2, "--fit-what side says what is to grow: say up to how much, too (--fit 24GiB)"),
         (("--fit", "1GiB", "--batch", "2"), 2, "--fit finds the largest batch: leave --batch 2 out"),
         (("--fit", "much"), 2, "--fit 'much': expected so many bytes, like 24GiB"),

@@ -59,6 +59,32 @@ def test_a_size_that_the_model_refuses_is_none_that_fits() -> None:
     assert (found.largest, found.next_bytes) == (10, None)
 
 
+@pytest.mark.parametrize(
+    ("now", "takes", "limit", "largest", "step", "following"),
+    [
+        (224, lambda side: side >= 96, 10**6, 992, 32, 1024**2),  # smaller ones are refused
+        (256, lambda side: side % 64 == 0, 500**2, 448, 64, 512**2),
+        (224, lambda side: side % 14 == 0, 500**2, 490, 14, 504**2),
+        (224, lambda side: side == 224, 10**6, 224, 224, None),  # no other size is taken
+        (224, lambda side: side >= 96, 97**2, 96, 32, 128**2),
+        (224, lambda side: side >= 96, 90**2, 0, 32, 96**2),
+        (100, lambda side: side <= 200, 10**6, 192, 32, None),
+    ],
+)
+def test_sides_that_a_model_takes(
+    now: int, takes: Callable[[int], bool], limit: int, largest: int, step: int, following: int | None
+) -> None:
+    def peak(side: int) -> int:
+        if not takes(side):
+            raise TraceError("not this one")
+        return side * side
+
+    found = fitted(limit, Size("side", now, 32, lambda n: lambda info: {}), peak)
+
+    assert (found.largest, found.step, found.next_bytes) == (largest, step, following)
+    assert found.peak_bytes == (largest * largest or None)
+
+
 def test_a_batch() -> None:
     model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
     found = rfcalc.memory(model, (4,), fit=1000)
@@ -77,6 +103,26 @@ def test_a_side() -> None:
     assert found.fit is not None
     assert found.fit.largest == 352  # 2 planes of 4 bytes and a weight: 8 * 352 * 352 + 4 is below 2 ** 20, 384 is not
     assert found.inputs[0].shape == (1, 1, 352, 352)
+
+
+class Fixed(nn.Module):
+    """A network of one size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(16, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x.flatten(1))
+
+
+def test_a_side_that_is_fixed(capfd: pytest.CaptureFixture[str]) -> None:
+    found = rfcalc.memory(Fixed(), (1, 4, 4), axes={"H": 2, "W": 3}, fit="1MiB", fit_what="side")
+
+    assert found.fit is not None
+    assert (found.fit.largest, found.fit.step, found.fit.next_bytes) == (4, 4, None)
+    assert "the model refuses it" in str(found._repr_html_())
+    assert capfd.readouterr() == ("", "")  # torch logs what it refuses
 
 
 @pytest.mark.parametrize(

@@ -80,13 +80,19 @@ OPS: dict[str, Asked] = {
         lambda x, y: torch._grouped_mm(x, y, offs=torch.tensor([2, 6], dtype=torch.int32)),
         [((6, 8), (8, 1)), ((2, 8, 6), (48, 1, 8))],
     ),
+    "a norm whose input needs no gradient": (
+        lambda grad, x, weight, mean, std: aten.native_batch_norm_backward(
+            grad, x, weight, None, None, mean, std, True, 1e-5, [False, True, True]
+        ),
+        [*2 * [((2, 4, 3), (12, 3, 1))], *3 * [((4,), (1,))]],
+    ),
     "columns with gaps": (lambda x: aten.col2im(x, (6, 6), (1, 1), (1, 1), (0, 0), (2, 2)), [((2, 2, 9), (18, 9, 1))]),
 }
 
 
 def layout(result: Any) -> list[tuple[Any, ...]]:
     return [
-        (tuple(one.shape), one.stride(), one.storage_offset(), one.untyped_storage().nbytes())
+        (tuple(one.shape), one.dtype, one.stride(), one.storage_offset(), one.untyped_storage().nbytes())
         for one in tensors_in_args((result,))
     ]
 
@@ -101,6 +107,63 @@ def test_without_numbers_as_with_them(name: str) -> None:
         found = op(*stand)
 
     assert layout(found) == layout(op(*numbers))
+
+
+HALF, FULL = torch.bfloat16, torch.float32
+#: Norms of 4 channels, by what they are given: numbers, a weight and moving statistics, each with its type or None.
+NORMS: dict[str, Callable[..., Any]] = {
+    "batch": lambda x, weight, stats: aten.native_batch_norm(x, weight, weight, stats, stats, True, 0.1, 1e-5),
+    "groups": lambda x, weight, stats: aten.native_group_norm(x, weight, weight, 2, 4, 9, 2, 1e-5),
+    "layer": lambda x, weight, stats: aten.native_layer_norm(x.mT, [4], weight, weight, 1e-5),
+    "weight": lambda x, weight, stats: aten._weight_norm_interface(x, x[:, :1, :1].clone(), 0),
+}
+#: Their ways back, from what they gave.
+BACK: dict[str, Callable[..., Any]] = {
+    "batch": lambda x, weight, stats, y, mean, std: aten.native_batch_norm_backward(
+        y, x, weight, stats, stats, mean, std, True, 1e-5, [True, True, True]
+    ),
+    "groups": lambda x, weight, stats, y, mean, std: aten.native_group_norm_backward(
+        y, x, mean, std, weight, 2, 4, 9, 2, [True, True, True]
+    ),
+    "layer": lambda x, weight, stats, y, mean, std: aten.native_layer_norm_backward(
+        y, x.mT, [4], mean, std, weight, weight, [True, *2 * [weight is not None]]
+    ),
+}
+
+
+@pytest.mark.parametrize("kinds", [(HALF, FULL, FULL), (HALF, HALF, HALF), (HALF, None, FULL), (HALF, None, None)])
+@pytest.mark.parametrize("norm", NORMS)
+def test_statistics_have_the_type_of_the_parameters(norm: str, kinds: tuple[torch.dtype | None, ...]) -> None:
+    numbers = torch.rand(2, 4, 9).to(HALF)
+    given = [numbers, *(None if kind is None else torch.ones(4, dtype=kind) for kind in kinds[1:])]
+    seen = list(NORMS[norm](*given))
+    if norm in BACK:
+        seen += BACK[norm](*given, *seen)
+
+    world = Fake(lenient=True)
+    stand = [None if one is None else world.input(one) for one in given]
+    with torch.no_grad(), world.mode():
+        found = list(NORMS[norm](*stand))
+        if norm in BACK:
+            found += BACK[norm](*stand, *found)
+
+    assert layout(found) == layout(seen)
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+@pytest.mark.parametrize("last", [False, True])
+def test_bags_of_rows(mode: str, last: bool) -> None:
+    number = ("sum", "mean", "max").index(mode)
+    given = [torch.rand(9, 6), torch.zeros(6, dtype=torch.int64), torch.tensor([0, 2, 6])]
+    for op in (aten._embedding_bag, aten._embedding_bag_forward_only):
+        world = Fake(lenient=True)
+        stand = [world.input(one) for one in given]
+        with torch.no_grad(), world.mode():
+            found = op(*stand, False, number, False, None, last)
+
+        assert [one[-1] for one in layout(found)] == [
+            one[-1] for one in layout(op(*given, False, number, False, None, last))
+        ]
 
 
 class Folded(nn.Module):
@@ -128,7 +191,20 @@ class Gated(Folded):
         return x
 
 
-@pytest.mark.parametrize("kind", [Folded, Gated])
+class Mixed(nn.Module):
+    """Norms of 32 bits of what autocast makes of 16, and one of an input that needs no gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.conv, self.norm = nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)
+        self.groups = nn.GroupNorm(2, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.groups(self.norm(self.conv(self.first(x))))
+
+
+@pytest.mark.parametrize("kind", [Folded, Gated, Mixed])
 def test_a_network_of_them(kind: type[nn.Module]) -> None:
     found = rfcalc.memory(kind(), (2, 4, 4, 4), training=True, optimizer="sgd", verify=True)
 

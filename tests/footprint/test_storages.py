@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 import rfcalc
+from rfcalc.errors import TraceError
 from rfcalc.footprint.results import Memory
 
 F = 4  #: bytes of a float32
@@ -204,3 +206,33 @@ def test_muon_keeps_one_buffer_for_a_matrix_and_adamw_two_for_all_else() -> None
 
     assert found is not None
     assert found.optimizer_bytes == (4 * 8 + 8 * 3) * F + 2 * (8 + 3) * F + 2 * F  # and two counts of steps
+
+
+def test_gradients_that_are_sparse() -> None:
+    model = nn.Embedding(5, 4, sparse=True)
+    found = rfcalc.memory(model, torch.zeros(2, 3, dtype=torch.int64), training=True, optimizer="sgd", verify=True)
+
+    assert found.training is not None
+    assert found.agree
+    assert found.training.gradients_bytes == 6 * (8 + 4 * 4)  # of 6 rows, their positions and numbers
+    with pytest.raises(TraceError, match="cannot be trained: Adam does not support sparse gradients"):
+        rfcalc.memory(model, torch.zeros(2, 3, dtype=torch.int64), training=True)
+
+
+class Draws(nn.Module):
+    """As many rows as Python's random numbers say, which differ from one pass to the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = random.randrange(1, 10**4)
+        return self.linear(x).expand(rows, 4) * (1.0 if x[0, 0].item() < 9 else 2.0)
+
+
+def test_passes_draw_the_same_numbers() -> None:
+    found = rfcalc.memory(Draws(), (1, 4), training=True, optimizer="none", verify=True)
+
+    assert found.agree
+    assert any("real" in notice for notice in found.notices)  # others were begun before, which draw, too
