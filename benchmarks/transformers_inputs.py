@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 TOKENS = 16  #: of a text; long enough for a padding mask, short enough for every model
 BATCH = 1
-GRID = (8, 8)  #: patches of an image that comes as a row of them: down and across
+GRID = (12, 12)  #: patches of an image that comes as a row of them: down and across; 2, 3, 4 or 6 merge
 FRAMES = 128  #: of a spectrum
 
 #: What a model is mainly given, the first of these names that its forward pass knows.
@@ -31,6 +31,7 @@ MAIN = (
     *("input_ids", "pixel_values", "pixel_values_videos", "input_features", "input_values", "past_values"),
     *("audio_mel", "grid_thw", "inputs", "flattened_patches", "states", "query_embeds", "noise_embeds"),
     *("action_embeds", "state", "hidden_states", "inputs_embeds", "latents"),
+    "input",
 )
 #: What may come beside the main input.
 BESIDE = ("bbox", "pixel_values", "input_features", "input_values", "pixel_values_videos", "encoder_hidden_states")
@@ -174,8 +175,9 @@ def _all_proposals(asked: Asked) -> Iterator[dict[str, Any]]:
         yield asked.natural(scene)
     for name in BESIDE:
         if name in asked.parameters and name != asked.main:
+            together = [one for one in (name, *_WITH.get(name, ())) if one in asked.parameters]
             for scene in scenes:
-                yield asked.natural(scene) | {name: asked.made(name, scene)}
+                yield asked.natural(scene) | {one: asked.made(one, scene) for one in together}
     first = asked.natural(scenes[0])
     if "use_cache" in asked.parameters:
         yield first | {"use_cache": False}  # of few layers none may have a cache that tells its length
@@ -202,7 +204,7 @@ def _scenes(asked: Asked) -> Iterator[Scene]:
         side=side,
         channels=int(find("num_channels", "in_channels", "in_chans", default=3)),
         images="rows" if rows & {*asked.needed} or "spatial_shapes" in rows else "frames" if frames else "one",
-        bins=int(bins),
+        bins=int(bins) * int(find("num_stacked_frames", default=1)),
         frames=2 * int(positions) if whisper else FRAMES,
         spectrum="FT" if whisper or bins_first else "TF",
         wave="CT" if find("audio_channels", "upsampling_ratios", "downsampling_ratios") is not None else "T",
@@ -212,7 +214,7 @@ def _scenes(asked: Asked) -> Iterator[Scene]:
     if first.images == "rows":
         yield from (replace(first, images=images) for images in ("squares", "merged", "one"))
     yield from (replace(first, wave=wave) for wave in ("T", "CT", "TF"))
-    yield from (replace(first, length=length, wave=wave) for length in (16000, 24000) for wave in ("T", "CT"))
+    yield from (replace(first, length=length, wave=wave) for length in (16000, 19200, 24000) for wave in ("T", "CT"))
     for frames in dict.fromkeys([first.frames, FRAMES, 3000, 1024]):
         for some in dict.fromkeys([first.bins, 80, 128, 160, 64, 320, 40]):
             for order in ("TF", "FT", "CTF"):
@@ -255,7 +257,7 @@ def _patch(asked: Asked) -> int:
 
 
 def _depth(asked: Asked) -> int:
-    frames = asked.find("temporal_patch_size", default=1)
+    frames = asked.find("temporal_patch_size", "patch_temporal", default=1)
     return int(frames[0] if isinstance(frames, list | tuple) else frames)
 
 
@@ -309,7 +311,7 @@ def _series(asked: Asked) -> tuple[int, ...]:
 
 def _future(asked: Asked) -> tuple[int, ...]:
     known = _series(asked)
-    return (BATCH, int(asked.find("prediction_length", default=24)), *known[2:])
+    return (BATCH, int(asked.find("prediction_length", "horizon_length", default=24)), *known[2:])
 
 
 def _times(asked: Asked, length: int) -> Tensor:
@@ -320,7 +322,10 @@ def _hidden(asked: Asked, scene: Scene) -> Tensor:
     if any("grid_thw" in key for key in asked.parameters):
         return _pixels(asked, scene)
     shape = asked.documented("hidden_states", scene)
-    return torch.rand(shape or (BATCH, TOKENS, int(asked.find("hidden_size", "d_model", "dim", default=64))))
+    width = int(asked.find("hidden_size", "d_model", "dim", default=64))
+    if scene.wave == "CT":
+        return torch.rand(BATCH, int(asked.find("channels", "audio_channels", default=1)), scene.length)
+    return torch.rand((BATCH, width, TOKENS) if scene.spectrum == "FT" else shape or (BATCH, TOKENS, width))
 
 
 def _places(asked: Asked, scene: Scene) -> Tensor:
@@ -335,6 +340,7 @@ _MAKERS: dict[str, Maker] = {
     "pixel_values_videos": _video,
     "prompt_pixel_values": _image,
     "prompt_masks": _image,
+    "input": _image,
     "input_features": _spectrum,
     "audio_mel": _spectrum,
     "input_features_mask": lambda asked, scene: torch.ones(BATCH, scene.frames, dtype=torch.long),
@@ -425,6 +431,25 @@ def _coded(asked: Asked) -> dict[str, Any]:
     return {"input_ids": _ids(BATCH, TOKENS, books + 1), "attention_mask": _ids(BATCH, TOKENS)}
 
 
+def _melody(asked: Asked) -> dict[str, Any]:
+    """A row of tokens for each book of a codec."""
+    return {"input_ids": _ids(BATCH * int(asked.find("num_codebooks")), TOKENS)}
+
+
+def _context(asked: Asked) -> dict[str, Any]:
+    """Noise for a block of tokens, and what the layers of a larger model said of those before."""
+    width, layers = int(asked.find("hidden_size")), len(asked.find("target_layer_ids"))
+    shapes = {"noise_embeds": width, "context_hidden_states": layers * width}
+    return {name: torch.rand(BATCH, TOKENS, last) for name, last in shapes.items()}
+
+
+def _udop(asked: Asked) -> dict[str, Any]:
+    boxes = torch.zeros(BATCH, TOKENS, 4)
+    side = int(asked.find("image_size"))
+    text = {name: _ids(BATCH, TOKENS) for name in ("input_ids", "attention_mask", "decoder_input_ids")}
+    return text | {"bbox": boxes, "pixel_values": torch.rand(BATCH, 3, side, side)}
+
+
 def _xmod(asked: Asked) -> dict[str, Any]:
     text = {"input_ids": _ids(BATCH, TOKENS), "attention_mask": _ids(BATCH, TOKENS)}
     return text | {"lang_ids": torch.zeros(BATCH, dtype=torch.long)}
@@ -455,6 +480,9 @@ GIVEN: dict[str, Callable[[Asked], dict[str, Any]]] = {
     "kosmos-2": _kosmos2,
     "idefics": _idefics,
     "clvp": _clvp,
+    **dict.fromkeys(("musicgen_decoder", "musicgen_melody_decoder"), _melody),
+    "muse_glimmer_assistant": _context,
+    "udop": _udop,
     "dia": _dia,
     "kyutai_speech_to_text": _coded,
     "xmod": _xmod,

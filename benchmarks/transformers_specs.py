@@ -166,6 +166,8 @@ def _put(config: Any, name: str, value: Any) -> None:
 #: Settings that some types have no value for: any number serves.
 _ANY: dict[str, Any] = {
     "vocab_size": 1024,
+    "pad_token_id": 1,
+    "mask_token_id": 32,
     "num_experts": 8,
     "n_routed_experts": 8,
     "n_shared_experts": 1,
@@ -207,10 +209,22 @@ _HYBRID = {"layer_types": ["mamba", "attention"] * 16}
 _EMU3_WORDS = {"<image>": 9, "<|extra_200|>": 8} | {
     f"<|visual token {number:06d}|>": 10 + number for number in range(64)
 }
+_PERCEPTION = {
+    "model_type": "timm_wrapper",
+    "architecture": "vit_base_patch16_224",
+    "do_pooling": False,
+    "model_args": {"embed_dim": 768},
+}
+_SAPIENS = {
+    "upsample_out_channels": [64, 64],
+    "upsample_kernel_sizes": [4, 4],
+    "conv_out_channels": [64],
+    "conv_kernel_sizes": [1],
+}
 _QWEN4 = {
     "indexer_n_heads": 4,
     "indexer_kv_heads": 1,
-    "indexer_head_dim": 128,
+    "indexer_head_dim": 256,
     "indexer_budget": 64,
     "indexer_compress_ratio": 4,
 }
@@ -244,11 +258,18 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "informer": {"prediction_length": 24},
     "instructblip": {"image_token_index": 999},
     "instructblipvideo": {"video_token_index": 999},
+    "hunyuan_vl": {"text_config": {"head_dim": 128}},
+    "hunyuan_vl_text": {"head_dim": 128},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 16},
+    "lw_detr": {"projector_scale_factors": [1.0]},
+    "moonshine_streaming": {"num_key_value_heads": 8},
+    "perception_lm": {"vision_config": _PERCEPTION},
     "pp_ocrv5_server_det": {"scale_factor_list": [1, 2, 4, 8], "kernel_list": [3, 2, 2]},
     "pp_ocrv6_medium_det": {"scale_factor_list": [1, 2, 4, 8], "kernel_list": [3, 2, 2]},
     "qwen4_exp": {"text_config": _QWEN4},
     "qwen4_exp_text": _QWEN4,
+    "reformer": {"is_decoder": True},
+    "sapiens2": {"head_config": _SAPIENS},
     "t5gemma2_encoder": {"text_config": {"dropout_rate": 0.0}},
     "time_series_transformer": {"prediction_length": 24},
     "timm_backbone": {"backbone": "resnet18"},
