@@ -70,7 +70,7 @@ def results(
     if any(out.numel() > LARGEST_CONSTANT for out in outs):
         return None
     found = tensors_in_args((on_numbers(func, args, kwargs, held),))
-    return found if len(found) == len(outs) else None
+    return [*map(_laid_out, found, outs)] if len(found) == len(outs) else None
 
 
 def with_numbers(value: Value, real: torch.Tensor, held: Sequence[Value]) -> Value:
@@ -79,12 +79,19 @@ def with_numbers(value: Value, real: torch.Tensor, held: Sequence[Value]) -> Val
     return buffers.mixed(plain, held)
 
 
-def copied(value: Value) -> Value:
-    """The value of a copy in another place: what is written there changes no input, and nothing of the user's."""
+def copied(value: Value, like: torch.Tensor | None = None) -> Value:
+    """The value of a copy in another place: what is written there changes no input, and nothing of the user's.
+
+    ``like`` is the copy, which may be laid out in another way.
+    """
     if value.real is None or not (value.given or value.ordered or value.borrowed):
         return value
-    anew = value.anew and Anew(value.anew.names, None if value.anew.tensor is None else value.anew.tensor.clone())
-    return replace(value, real=value.real.clone(), borrowed=False, anew=anew)
+
+    def copy(real: torch.Tensor) -> torch.Tensor:
+        return real.clone() if like is None else _laid_out(real.clone(), like)
+
+    anew = value.anew and Anew(value.anew.names, None if value.anew.tensor is None else copy(value.anew.tensor))
+    return replace(value, real=copy(value.real), borrowed=False, anew=anew)
 
 
 def unnumbered(value: Value) -> Value:
@@ -93,8 +100,11 @@ def unnumbered(value: Value) -> Value:
 
 
 def _laid_out(real: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """The numbers in the layout that the tensor without storage has: it follows that of what it was made like."""
-    if real.stride() == like.stride():
+    """The numbers in the layout that the tensor without storage has, by which torch decides what is a view of it.
+
+    A kernel without storage may choose another one than that of the CPU, and what is made like a tensor follows it.
+    """
+    if torch.strided not in (real.layout, like.layout) or real.stride() == like.stride():
         return real
     return torch.empty_strided(like.shape, like.stride(), dtype=real.dtype).copy_(real)
 
@@ -239,7 +249,7 @@ class Numbers(Slots):
             and not (lent and schema.writes)
         ):
             real = [*computed(func, args, kwargs, [value.real for value in held])]
-            if schema.like:
+            if not schema.views:
                 real = [_laid_out(number, out) for number, out in zip(real, outs, strict=True) if number is not None]
         written = tensors_in_args(schema.written(args, kwargs))
         leant = buffers.anew_of(func, args, kwargs, held, real, bool(written))

@@ -358,7 +358,7 @@ class Recorder(Numbers, DispatchMode):
         if not written and all(id(out) in self._slots for out in outs) and not schema.fresh:
             return  # ``contiguous`` and the like gave back their argument
         if schema.name == "aten.clone":  # the same in another place; whether that is needed depends on the device
-            self.bind(result, copied(self.value_of(named["self"])))
+            self.bind(result, copied(self.value_of(named["self"]), result))
             return
         beside = [tensor for tensor in written if not any(tensor is out for out in outs)]
         reals = None

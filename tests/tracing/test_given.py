@@ -120,6 +120,19 @@ def test_numbers_that_nobody_asks_for_decide_nothing() -> None:
     assert not a.notices
 
 
+def test_numbers_are_laid_out_as_the_pass_has_them() -> None:
+    """Interleaved masks: torch copies what is transposed before it is reshaped, and the numbers follow."""
+
+    def forward(lin: Any, x: Any, mask: Any) -> Any:
+        three = torch.stack((mask, mask, mask), dim=1).permute(0, 2, 1).reshape(1, 12)
+        same = torch.zeros_like(three.reshape(3, 4).t()).t().contiguous().view(12)
+        return lin(x) if three.all() and not same.any() else x
+
+    found = analyzed(forward, torch.ones(1, 4, dtype=torch.long))
+    assert not any("real" in notice for notice in found.notices)
+    assert found.totals.macs == 4 * 64
+
+
 def test_numbers_with_a_fraction_are_data() -> None:
     a = analyzed(lambda lin, x, n: lin(x[:, : int(n)]), torch.tensor(3.0), torch.ones(1, 4, 8))
     assert any("real CPU tensors" in notice for notice in a.notices)
