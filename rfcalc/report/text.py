@@ -201,7 +201,7 @@ def attributes(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {attribute(value)}" for name, value in values.items())
 
 
-_FOLDERS = re.compile(r"^(?:[^\s(\"']*[/\\])(?=[^/\\]+\.(?:py|json|pt2|pt|onnx|keras)(?:$|:))")
+_FOLDERS = re.compile(r"^(?:[^\s(\"']*[/\\])(?=[^/\\]+\.(?:py|json|pt2|pt|onnx|tflite|keras)(?:$|:))")
 
 
 def titled(model: str) -> str:

@@ -133,6 +133,16 @@ FORMS = (
         runs_code=True,
     ),
     Form(
+        "tflite",
+        "tflite",
+        ("model.tflite",),
+        "a network in TensorFlow Lite's format",
+        suffixes=(".tflite",),
+        needs=("tflite",),
+        extra="tflite",
+        runs_code=True,
+    ),
+    Form(
         "torchvision",
         "libraries.torchvision",
         ("torchvision:NAME",),

@@ -20,7 +20,6 @@ _ADVICE = dict.fromkeys(
     "",
 ) | {
     ".pb": "save the Keras model that it was made from: model.save('model.keras')",
-    ".tflite": "save the Keras model that it was made from: model.save('model.keras')",
 }
 
 _LONGEST = 1000  #: characters of a text that is taken for the path of a file

@@ -127,7 +127,7 @@ class Planner:
         takes = tuple(f"{prefix}{name}" for name in takes)
         gives = tuple(f"{prefix}{value if isinstance(value, str) else value.name}" for value in outputs)
         own = {f"{prefix}{name}" for name in held}
-        ordered = _freeing(self._ordered(steps, {*takes, *own}), gives)
+        ordered = freeing(self._ordered(steps, {*takes, *own}), gives)
         made = {*takes, *own, *(name for step in ordered for name in step.gives)}
         outer = tuple(dict.fromkeys(n for n in (*(n for s in ordered for n in s.needs), *gives) if n not in made))
         self._depth -= 1
@@ -285,7 +285,7 @@ def _prefixed(step: Step, prefix: str) -> Step:
     return replace(step, reads=named(step.reads), gives=named(step.gives))
 
 
-def _freeing(steps: Sequence[Step], gives: Collection[str]) -> list[Step]:
+def freeing(steps: Sequence[Step], gives: Collection[str]) -> list[Step]:
     """The steps, each with the values that no later one needs."""
     seen = set(gives)
     found: list[Step] = []

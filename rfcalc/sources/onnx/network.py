@@ -16,7 +16,18 @@ from rfcalc.sources.onnx.files import LARGEST, File
 from rfcalc.sources.onnx.graph import Body, Planner, Step
 from rfcalc.sources.onnx.rules import Op
 from rfcalc.sources.onnx.scopes import root_class
-from rfcalc.sources.onnx.weights import Role, Use, Uses, free_key, key_of, on_meta, role_of
+from rfcalc.sources.onnx.weights import (
+    ONNX,
+    Role,
+    Source,
+    Tables,
+    Use,
+    Uses,
+    free_key,
+    key_of,
+    on_meta,
+    role_of,
+)
 from rfcalc.sources.parts import part
 
 #: Where the value of a tensor of the file is found: a module and a key in it, its numbers, or why there are none.
@@ -46,32 +57,33 @@ def network_of(file: File, *, real: bool = False) -> Network:
     body = planner.plan()
     made = part(root_class(file.model.graph.node) or "Network", Network)
     assert isinstance(made, Network)
-    made.take_over(file, body, planner.tensors, real)
+    made.take_over(file, body, planner.tensors, real, ONNX)
     return made
 
 
 class Network(nn.Module):
     """Its forward takes the graph's inputs in order, or by name."""
 
-    def take_over(self, file: File, body: Body, tensors: Mapping[str, Any], real: bool) -> None:
-        """Make the modules and hold the tensors of the file."""
+    def take_over(self, file: Source, body: Body, tensors: Mapping[str, Any], real: bool, tables: Tables) -> None:
+        """Make the modules and hold the tensors of the file. ``tables`` say what they are to the ops of its format."""
         self._found: dict[str, Found] = {}
         parts = modules_of(self, classes_of([(step.place, step.op.type) for step in body.steps]))
-        uses = Uses(body)
+        uses = Uses(body, tables)
         for name, tensor in tensors.items():
-            self._hold(file, name, tensor, uses.of(name), parts, real)
+            self._hold(file, name, tensor, uses.of(name), parts, real, tables)
         self._plan = Plan(file.spec, body, self.__dict__.pop("_found"))
 
     def _hold(
         self,
-        file: File,
+        file: Source,
         name: str,
         tensor: Any,
         uses: Sequence[Use],
         parts: Mapping[str, nn.Module],
         real: bool,
+        tables: Tables,
     ) -> None:
-        role = role_of(tensor, uses, file)
+        role = role_of(tensor, uses, file, tables)
         use = uses[0] if uses else None
         home = use.step.place.names[-1] if use is not None and use.step.place and use.step.place.names else ""
         home = home if home in parts else ""
@@ -91,7 +103,7 @@ class Network(nn.Module):
             held = on_meta(tensor, file.spec) if numbers is None else numbers.tensor()
         module = parts[home]
         registry: dict[str, Any] = module._parameters if role is Role.PARAMETER else module._buffers
-        key = free_key(key_of(name, home, use), {**module._parameters, **module._buffers, **module._modules})
+        key = free_key(key_of(name, home, use, tables), {**module._parameters, **module._buffers, **module._modules})
         registry[key] = nn.Parameter(held, held.is_floating_point()) if role is Role.PARAMETER else held
         self._found[name] = (home, key)
 

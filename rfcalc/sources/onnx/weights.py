@@ -7,17 +7,29 @@ zero points, limits, sizes), running statistics, and a mask: numbers of -88 or l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from rfcalc.sources.onnx.dtypes import TORCH, is_float
-from rfcalc.sources.onnx.files import LARGEST, File, shape_of
+from rfcalc.sources.onnx.dtypes import TORCH, Numbers, is_float
+from rfcalc.sources.onnx.files import LARGEST, shape_of
 from rfcalc.sources.onnx.graph import BLOCKS, Body, Step
+
+
+class Source(Protocol):
+    """A file with tensors, whichever its format."""
+
+    spec: str
+
+    def numbers(self, tensor: Any) -> Numbers | None:
+        """The numbers of a tensor, None for those that are not there."""
+
+    def place(self, tensor: Any) -> str:
+        """The name of the other file in which the numbers are, "" without one."""
 
 
 class Role(Enum):
@@ -107,10 +119,39 @@ _KEYS = {
 }
 
 
+@dataclass(frozen=True)
+class Tables:
+    """What the inputs of the ops of a format are, by op type and the place of the input."""
+
+    settings: Mapping[str, Collection[int]]  #: say how something is done
+    statistics: Mapping[str, Collection[int]]
+    whole_weights: Mapping[str, Collection[int]]  #: weights even where they are whole numbers
+    weighing: Mapping[str, Collection[int]]  #: weights even where they are a single number
+    aliases: Collection[str]  #: op types that hand on their first input
+    adding: Collection[str]  #: op types whose inputs may be masks
+    keys: Mapping[str, Sequence[str]]  #: what the inputs are called in torch
+    #: Whether the whole numbers of a tensor stand for others.
+    scaled: Callable[[Any], bool] = lambda tensor: False
+    #: Whether a tensor is a state that is kept from call to call.
+    kept: Callable[[Any], bool] = lambda tensor: False
+
+
+ONNX = Tables(
+    _SETTINGS,
+    _STATISTICS,
+    _WHOLE_WEIGHTS,
+    _WEIGHING,
+    _ALIASES,
+    frozenset({"Add", "Where", "Slice", "Gather", "Attention", "MultiHeadAttention", "Min", "Expand"}),
+    _KEYS,
+)
+
+
 class Uses:
     """Who reads each tensor, through what only hands it on, in a graph and those inside it."""
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: Body, tables: Tables = ONNX) -> None:
+        self._aliases = tables.aliases
         self._uses: dict[str, list[Use]] = {}
         for step in _all_steps(body):
             for at, name in enumerate(step.reads):
@@ -124,7 +165,7 @@ class Uses:
             step = use.step
             if step.body is not None and use.at < len(step.body.takes):
                 handed = step.body.takes[use.at]
-            elif step.op.type in _ALIASES and use.at == 0:
+            elif step.op.type in self._aliases and use.at == 0:
                 handed = step.gives[0]
             else:
                 found.append(use)
@@ -144,41 +185,44 @@ def _all_steps(body: Body) -> Iterator[Step]:
                 yield from _all_steps(value)
 
 
-def role_of(tensor: Any, uses: Sequence[Use], file: File) -> Role:
+def role_of(tensor: Any, uses: Sequence[Use], file: Source, tables: Tables = ONNX) -> Role:
     """What a tensor is to those who read it."""
+
+    def all_in(places: Mapping[str, Collection[int]]) -> bool:
+        return bool(uses) and all(use.at in places.get(use.step.op.type, ()) for use in uses)
+
+    def any_in(places: Mapping[str, Collection[int]]) -> bool:
+        return any(use.at in places.get(use.step.op.type, ()) for use in uses)
+
     shape = shape_of(tensor, file.spec)
     count = prod(shape)
     if count == 0 or tensor.data_type == 9:
         return Role.CONSTANT
-    if not is_float(tensor.data_type):
-        weighs = count > 1 and any(use.at in _WHOLE_WEIGHTS.get(use.step.op.type, ()) for use in uses)
-        return Role.PARAMETER if weighs else Role.CONSTANT
-    if uses and all(use.at in _STATISTICS.get(use.step.op.type, ()) for use in uses):
+    if not is_float(tensor.data_type) and not tables.scaled(tensor) and not tables.kept(tensor):
+        return Role.PARAMETER if count > 1 and any_in(tables.whole_weights) else Role.CONSTANT
+    if tables.kept(tensor) or all_in(tables.statistics):
         return Role.STATISTIC
-    if uses and all(use.at in _SETTINGS.get(use.step.op.type, ()) for use in uses):
+    if all_in(tables.settings):
         return Role.CONSTANT
-    if count == 1 and not any(use.at in _WEIGHING.get(use.step.op.type, ()) for use in uses):
+    if count == 1 and not any_in(tables.weighing):
         return Role.CONSTANT
-    if len(shape) > 1 and count <= LARGEST and uses and all(_adds(use) for use in uses) and _is_mask(file, tensor):
+    adds = bool(uses) and all(use.step.op.type in tables.adding for use in uses)
+    if len(shape) > 1 and count <= LARGEST and adds and _is_mask(file, tensor):
         return Role.CONSTANT
     return Role.PARAMETER
 
 
-def _adds(use: Use) -> bool:
-    return use.step.op.type in ("Add", "Where", "Slice", "Gather", "Attention", "MultiHeadAttention", "Min", "Expand")
-
-
-def _is_mask(file: File, tensor: Any) -> bool:
+def _is_mask(file: Source, tensor: Any) -> bool:
     held = file.numbers(tensor)
     return held is not None and bool((held.tensor() <= BLOCKS).any())
 
 
-def key_of(name: str, module: str, use: Use | None) -> str:
+def key_of(name: str, module: str, use: Use | None, tables: Tables = ONNX) -> str:
     """What a parameter is called in its module: as in the file, or by what it is to the op that reads it."""
     if module and name.startswith(f"{module}.") and "." not in name[len(module) + 1 :]:
         return name[len(module) + 1 :]
     if use is not None:
-        names = _KEYS.get(use.step.op.type, ())
+        names = tables.keys.get(use.step.op.type, ())
         known = names[use.at] if use.at < len(names) else ""
         if known:
             return known

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from typing import Any, TypeAlias
 
@@ -76,10 +77,10 @@ def op_types(domain: str = "") -> list[str]:
     return sorted(name for home, name in _RULES if home == domain)
 
 
+@cache
 def _load() -> None:
-    if not _RULES:
-        for family in _FAMILIES:
-            import_module(f"{__name__}.{family}")
+    for family in _FAMILIES:
+        import_module(f"{__name__}.{family}")
 
 
 # --- what rules share -------------------------------------------------------------------------------------------------
