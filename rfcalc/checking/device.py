@@ -6,8 +6,8 @@ import platform
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -134,13 +134,14 @@ def peak(device: torch.device, arithmetic: str) -> float | None:
     return None
 
 
-class _Honest:
-    """The settings of the process while any thread is in an `honest` block: the first sets, the last puts back.
+class _Shared:
+    """Settings of the process while any thread is in such a block: the first sets, the last puts back.
 
     They are torch's for all threads. Blocks that overlap would otherwise take each other's settings for the user's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Callable[[], Sequence[AbstractContextManager[Any]]]) -> None:
+        self._settings = settings
         self._lock = threading.Lock()
         self._inside = 0
         self._held = ExitStack()
@@ -157,28 +158,38 @@ class _Honest:
             if not self._inside:
                 self._held.close()
 
-    @staticmethod
-    def _set() -> ExitStack:
-        from torch.nn.attention import SDPBackend, sdpa_kernel
-
+    def _set(self) -> ExitStack:
         with ExitStack() as stack:
-            stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
-            stack.enter_context(torch.backends.nnpack.flags(enabled=False))
-            stack.enter_context(_attribute(torch.backends.cudnn, "enabled", False))
-            stack.enter_context(_fastpath())
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            for setting in self._settings():
+                stack.enter_context(setting)
             return stack.pop_all()
 
 
-_honest = _Honest()
+def _direct() -> Sequence[AbstractContextManager[Any]]:
+    """Without algorithms that transform tiles of numbers (Winograd, FFT), and without ops hidden in others."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    cudnn = _attribute(torch.backends.cudnn, "enabled", False)
+    return torch.backends.nnpack.flags(enabled=False), cudnn, _fastpath(), sdpa_kernel(SDPBackend.MATH)
+
+
+_sums = _Shared(_direct)
+_blocks = _Shared(lambda: (torch.backends.mkldnn.flags(enabled=False),))
 
 
 @contextmanager
 def honest() -> Iterator[None]:
     """Turn off what smears NaN over tiles or hides ops from the dispatcher; all settings are as before afterwards."""
+    with zeros_kept(), _blocks:
+        yield
+
+
+@contextmanager
+def zeros_kept() -> Iterator[None]:
+    """As `honest`, but with the CPU's blocked kernels: they read more than they use, and 0 times a number is 0."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="TF32 acceleration on top of oneDNN")
-        with _honest:
+        with _sums:
             yield
 
 

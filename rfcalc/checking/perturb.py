@@ -17,7 +17,7 @@ import torch
 
 from rfcalc.checking.alignment import same_op
 from rfcalc.checking.device import free_memory
-from rfcalc.checking.poison import Doubt, reduce_to
+from rfcalc.checking.poison import Doubt, over, reduce_to
 from rfcalc.checking.subject import Subject
 from rfcalc.checking.twins import Inputs, Twins
 from rfcalc.checking.witness import run
@@ -87,10 +87,10 @@ class _Changed:
 
 def _changed(before: torch.Tensor, after: torch.Tensor, doubt: Doubt, least: float) -> np.ndarray:
     """Where the output changed, as any over the axes on which the region does not depend."""
-    if before.is_floating_point():
+    if before.is_floating_point() and before.numel():
         size = (after - before).abs_()
         axes = [axis for axis, extent in enumerate(doubt.region.first.shape) if extent == 1]
-        largest = size.amax(dim=axes, keepdim=True) if axes else size
+        largest = over(size, axes, torch.amax)
         if not bool(largest.isnan().any()):  # no infinities, and no NaN of the model's own
             return np.asarray((largest >= least).cpu().numpy())
     return np.asarray(reduce_to(_differs(before, after, least).unsqueeze(0), doubt.region, every=False)[0])

@@ -7,7 +7,7 @@ between a region may have holes (dilation, strides), so nothing is asked there.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,9 +57,21 @@ def region_of(along: AxisRegions, record: Node, output: int) -> Region:
 def reduce_to(mask: torch.Tensor, region: Region, *, every: bool) -> np.ndarray:
     """A mask with copies along its first axis as any (or all) over the axes on which the region does not depend."""
     axes = [axis + 1 for axis, extent in enumerate(region.first.shape) if extent == 1 and mask.shape[axis + 1] != 1]
-    if axes:
-        mask = mask.all(dim=axes, keepdim=True) if every else mask.any(dim=axes, keepdim=True)
-    return np.asarray(mask.cpu().numpy())
+    if not mask.numel():  # of nothing there is no largest
+        found = mask.all(dim=axes, keepdim=True) if every else mask.any(dim=axes, keepdim=True)
+    else:
+        found = over(mask.view(torch.uint8), axes, torch.amin if every else torch.amax).view(torch.bool)
+    return np.asarray(found.cpu().numpy())
+
+
+def over(values: torch.Tensor, axes: Sequence[int], reduce: Callable[..., torch.Tensor]) -> torch.Tensor:
+    """A tensor reduced over some axes, one after the other, which is many times faster than all at once.
+
+    So is amax of bytes than any of truth values: torch has vector kernels for the former.
+    """
+    for axis in axes:
+        values = reduce(values, dim=axis, keepdim=True)
+    return values
 
 
 @dataclass

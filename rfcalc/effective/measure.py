@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from rfcalc.checking.twins import Inputs, Twins
 from rfcalc.effective import shape
 from rfcalc.effective.images import USUAL, Images
 from rfcalc.effective.passes import gradient_of
-from rfcalc.effective.results import EffectiveField, Settings
+from rfcalc.effective.results import EffectiveField, Outside, Settings
 from rfcalc.effective.unit import Target, find
 from rfcalc.effective.weights import read, subject_of, with_weights
 from rfcalc.errors import RfcalcError, TraceError, UsageError
@@ -110,15 +111,33 @@ class Tally:
 
     def __init__(self, target: Target, mode: str) -> None:
         self._axes, self._kept = tuple(target.source.axes.values()), _KEPT[mode]
+        self._region = target.field.region or ()
+        self._floor = _SMALLEST if target.field.masked else 0.0
         self._sum = np.zeros([target.source.shape[axis] for axis in self._axes])
         self.largest = np.zeros_like(self._sum)
         self._count = 0
 
-    def add(self, gradient: torch.Tensor) -> None:
-        """The gradient of one image."""
+    def _by_pixel(self, gradient: torch.Tensor) -> np.ndarray:
+        """Channels last."""
         found = gradient.cpu().double().numpy()  # in this order: MPS has no float64
         order = [*self._axes, *(axis for axis in range(found.ndim) if axis not in self._axes)]
-        by_pixel = found.transpose(order).reshape(*self._sum.shape, -1)
+        return np.asarray(found.transpose(order).reshape(*self._sum.shape, -1))
+
+    def _outside(self, largest: np.ndarray) -> Outside:
+        return shape.outside(largest, self._region, self._floor)
+
+    def beyond(self, gradient: torch.Tensor) -> bool:
+        """Whether the gradient of one image touches what lies outside the field."""
+        return self._outside(np.abs(self._by_pixel(gradient)).max(axis=-1)).touched > 0
+
+    @property
+    def outside(self) -> Outside:
+        """What lies outside the field, of all images."""
+        return self._outside(self.largest)
+
+    def add(self, gradient: torch.Tensor) -> None:
+        """The gradient of one image."""
+        by_pixel = self._by_pixel(gradient)
         self.largest = np.maximum(self.largest, np.abs(by_pixel).max(axis=-1))
         self._sum += self._kept(by_pixel).sum(axis=-1)
         self._count += 1
@@ -132,11 +151,13 @@ class Tally:
 def _measured(subject: Subject, twins: Twins, target: Target, values: Images, mode: str, seed: int) -> Tally:
     """One forward and one backward pass for each image."""
     tally = Tally(target, mode)
-    inputs = Inputs(subject, twins.device, seed)
+    taken = partial(gradient_of, subject, twins, Inputs(subject, twins.device, seed), target, relu=mode == "relu")
     for number, image in enumerate(values):
         told(f"the gradient of {target.layer.name} by image", number + 1, len(values))
         try:
-            found = gradient_of(subject, twins, inputs, target, image, relu=mode == "relu", seed=seed + number)
+            found = taken(image, seed=seed + number)
+            if tally.beyond(found):  # by kernels in blocks: it counts if the plainest have it, too
+                found = taken(image, seed=seed + number, plain=True)
         except RfcalcError:
             raise
         except Exception as error:
@@ -169,7 +190,7 @@ def _result(subject: Subject, target: Target, tally: Tally, used: Settings) -> E
         field=target.field,
         areas=areas,
         gaussian=shape.gaussian(tally.map),
-        outside=shape.outside(tally.largest, region, _SMALLEST if target.field.masked else 0.0),
+        outside=tally.outside,
         settings=used,
         notices=tuple(notices),
     )

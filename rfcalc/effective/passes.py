@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from rfcalc.checking.alignment import same_op
 from rfcalc.checking.subject import Subject, map_tensors
 from rfcalc.checking.twins import Inputs, Twins
 from rfcalc.checking.witness import Witness, bind_tensors, takes_gradients
+from rfcalc.effective.narrow import Narrow
 from rfcalc.effective.unit import Target
 from rfcalc.errors import TraceError, UsageError
 from rfcalc.graph import Node
@@ -25,21 +27,27 @@ from rfcalc.tracing.modules import ModuleStack
 _BOOKKEEPING = frozenset({"aten.detach", "aten.clone"})
 
 
+class _CaughtError(BaseException):
+    """Ends a pass behind the unit. No `Exception`, which models catch."""
+
+
 class Catcher(TorchFunctionMode):
     """Finds the tensor of one node in a real pass, and where on the way back a gradient has to enter for it.
 
     The node is seen below torch's differentiation, so its tensor knows where it comes from only when the op is over.
-    That is looked up when the next function begins, before it can write into the tensor.
+    That is looked up when the next function begins, before it can write into the tensor, and the pass ends there.
     """
 
     def __init__(self, records: Sequence[Node], target: int) -> None:
         super().__init__()
         self.edge: GradientEdge | None = None
+        self.made: torch.Tensor | None = None  #: of the node, which what the model runs afterwards may write into
         self.values: torch.Tensor | None = None  #: of the node, None while it has not run
         self.other: tuple[Node, str] | None = None  #: where the pass went another way than the traced one
         self._records, self._target = records, target
         self._next = 0
         self._held: torch.Tensor | None = None
+        self._ended = False
 
     def observe(self, _: int, op: str, outs: Sequence[torch.Tensor]) -> None:
         """The next op of the pass with its results."""
@@ -49,8 +57,8 @@ class Catcher(TorchFunctionMode):
         if same_op(record.op, op):
             self._next += 1
             if record.id == self._target:
-                self._held = outs[0]
                 self.values = outs[0].detach().clone()  # here, where the pass does not take it for an op of the model's
+                self._held = outs[0]
         elif op not in _BOOKKEEPING:
             self.other = record, op
 
@@ -58,12 +66,15 @@ class Catcher(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         self.settle()
+        if self.edge is not None and not self._ended:
+            self._ended = True
+            raise _CaughtError
         return func(*args, **(kwargs or {}))
 
     def settle(self) -> None:
         """Look up where the tensor of the node comes from, if the function that made it was the last one."""
         if self._held is not None and self._held.grad_fn is not None:
-            self.edge = get_gradient_edge(self._held)
+            self.edge, self.made = get_gradient_edge(self._held), self._held
         self._held = None
 
 
@@ -76,24 +87,43 @@ def gradient_of(
     *,
     relu: bool,
     seed: int = 0,
+    plain: bool = False,
 ) -> torch.Tensor:
     """The gradient of a unit, the sum of its channels, with respect to its input where that is ``image``.
 
     ``relu`` leaves out the channels in which the unit is not positive; ``seed`` is that of what drops out in training.
+    ``plain`` takes the simplest kernels for all of it, at twice the time and more.
     Nothing of the model is written: the pass runs on twins of its tensors. Raises `TraceError` where the pass cannot
     be followed to the unit.
     """
     leaf = image.to(twins.device).requires_grad_()
     caught = Catcher(subject.records, target.node.id)
-    with devices.honest(), saved_tensors_hooks(_copied, lambda kept: kept):
+    with devices.honest() if plain else devices.zeros_kept(), saved_tensors_hooks(_copied, lambda kept: kept):
         _forward(subject, twins, inputs, {target.number: leaf}, caught, seed)
         values = _values(subject, target.node, caught)
         found = None
         if caught.edge is not None:
             start = torch.zeros_like(values)
             start[target.unit] = (values[target.unit] > 0).to(start.dtype) if relu else 1
-            (found,) = torch.autograd.grad([caught.edge], [leaf], [start], allow_unused=True)
+            found = _back(caught, start, leaf, nullcontext() if plain else Narrow())  # type: ignore[no-untyped-call]
     return torch.zeros_like(image, device=twins.device) if found is None else found
+
+
+def _back(
+    caught: Catcher, start: torch.Tensor, leaf: torch.Tensor, mode: AbstractContextManager[Any]
+) -> torch.Tensor | None:
+    """What comes to the leaf of a gradient that enters at the node; None where nothing of it does."""
+    made, edge = caught.made, caught.edge
+    assert made is not None
+    assert edge is not None
+    outputs: list[Any] = [edge]
+    starts: list[torch.Tensor] | None = [start]
+    if made.grad_fn is edge.node and made.output_nr == edge.output_nr:
+        with torch.enable_grad():  # torch imports its compiler where it is given a gradient to begin with
+            outputs, starts = [(made * start).sum()], None
+    with mode:
+        (found,) = torch.autograd.grad(outputs, [leaf], starts, allow_unused=True)
+    return found
 
 
 def _copied(tensor: torch.Tensor) -> torch.Tensor:
@@ -125,7 +155,7 @@ def _forward(
             return tensor
 
         args, kwargs = map_tensors(inputs.arguments(changed), declare, double.of)
-        with caught, witness, CompositeMode(witness, takes_gradients(subject)):
+        with suppress(_CaughtError), caught, witness, CompositeMode(witness, takes_gradients(subject)):
             double.model(*args, **kwargs)
         caught.settle()
 
