@@ -131,6 +131,12 @@ def _blind(net: Net, kind: Kind, arguments: Sequence[torch.Tensor], values: Sequ
     return bool(zeros) or (kind.invariant and any(len(x.unique()) < x.numel() for x in arguments))
 
 
+def _cancels(made: torch.Tensor) -> bool:
+    """Whether an identity leaves nothing of what an op reads, but for rounding: the mean of what was normalised."""
+    size = made.abs()
+    return bool(((size > 0) & (size < 1e-12)).any())
+
+
 def _try(rng: Random, net: Net, kind: Kind, values: list[torch.Tensor]) -> bool:
     """Add one op of the kind, if it fits tensors that are there (the last one first of all)."""
     last = len(values) - 1
@@ -149,6 +155,8 @@ def _try(rng: Random, net: Net, kind: Kind, values: list[torch.Tensor]) -> bool:
     except (RuntimeError, ValueError, IndexError):
         return False  # the op refuses these settings
     if not 2 <= made.ndim <= 5 or not 0 < made.numel() <= LARGEST or max(made.shape) > LONGEST:
+        return False
+    if net.finite and _cancels(made):
         return False
     net.add(layer, uses, kind)
     values.append(made)
