@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import operator
 import sys
 import types
 import weakref
@@ -36,6 +37,7 @@ class Outside:
         self._before: list[tuple[Any, Any]] = []
         self._met: set[int] = set()
         self._caches: list[Any] = []
+        self._kinds: dict[type, bool] = {}
         kinds = {kind for module in modules for kind in type(module).__mro__}
         homes: dict[str, None] = {}
         for kind in kinds:
@@ -60,12 +62,22 @@ class Outside:
             content = dict(vars(owner))
             inside = content.values()
         self._before.append((owner, content))
+        if not any(map(self._leads_on, set(map(type, inside)))):
+            return
         for value in inside:
             kind = type(value)
             if kind is functools._lru_cache_wrapper:
                 self._caches.append(value)
-            elif depth < _DEEPEST and (kind in _CONTAINERS or _has_attributes(kind)):
+            elif depth < _DEEPEST and self._leads_on(kind):
                 self._keep(value, depth + 1)
+
+    def _leads_on(self, kind: type) -> bool:
+        """Whether objects of a class may hold tensors of a pass; most of what modules hold is functions and classes."""
+        leads = self._kinds.get(kind)
+        if leads is None:
+            leads = kind in _CONTAINERS or kind is functools._lru_cache_wrapper or _has_attributes(kind)
+            self._kinds[kind] = leads
+        return leads
 
     def undo(self, ours: Ours) -> None:
         """Put back what holds a tensor of the pass now."""
@@ -73,6 +85,8 @@ class Outside:
             if isinstance(owner, dict):
                 _undo_keys(owner, before, ours, owner.__setitem__, owner.pop)
             elif isinstance(owner, list | set):
+                if _same(owner, before):
+                    continue
                 known = {id(item) for item in before}
                 if any(id(item) not in known and _holds(item, ours) for item in list(owner)):
                     owner.clear()
@@ -102,7 +116,15 @@ def _has_attributes(kind: Any) -> bool:
     return hasattr(kind, "__dict__") and kind.__dictoffset__ != 0 and not kind.__module__.startswith("torch")
 
 
+def _same(now: Iterable[Any], before: Iterable[Any]) -> bool:
+    """Whether two containers hold the same objects in the same order, as nearly all do."""
+    one, other = list(now), list(before)
+    return len(one) == len(other) and all(map(operator.is_, one, other))
+
+
 def _undo_keys(now: Any, before: dict[Any, Any], ours: Ours, put: Any, take: Any) -> None:
+    if _same(now.values(), before.values()):
+        return
     for key, value in list(now.items()):
         old = before.get(key, _ABSENT)
         if value is not old and _holds(value, ours):
