@@ -1,5 +1,6 @@
 """What holds for every test: the same random numbers in every run, nothing of the user's, and which tests are quick."""
 
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,13 @@ def _seeded():
     import torch
 
     torch.manual_seed(0)
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays to the end, and the collector need not go through it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 # --- which tests run, and where ---------------------------------------------------------------------------------------

@@ -149,6 +149,10 @@ def _holds(value: Any, ours: Ours, depth: int = 0) -> bool:
     return False
 
 
+def _gone(alive: Sequence[weakref.ref[torch.Tensor]]) -> bool:
+    return all(reference() is None for reference in alive)
+
+
 # --- elsewhere --------------------------------------------------------------------------------------------------------
 
 
@@ -157,9 +161,11 @@ def release(alive: Sequence[weakref.ref[torch.Tensor]]) -> tuple[str, ...]:
 
     For what `Outside` did not know of: caches of other modules, and of objects that are no part of the model.
     """
-    if torch._C._len_torch_dispatch_stack() or all(reference() is None for reference in alive):
+    if torch._C._len_torch_dispatch_stack() or _gone(alive):
         return ()  # a pass around this one holds what it has met
-    gc.collect()  # a double whose modules lead to each other
+    gc.collect(0)  # a double whose modules lead to each other; it is younger than the last collection
+    if not _gone(alive):
+        gc.collect()
     left = [tensor for tensor in [reference() for reference in alive] if tensor is not None]
     stuck: dict[str, None] = {}
     for holder in gc.get_referrers(*left) if left else ():
