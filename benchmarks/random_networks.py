@@ -3,7 +3,8 @@
     python benchmarks/random_networks.py --count 10000 --seed 0 --jobs 2
 
 Network k is drawn from seed ``--seed`` + k, so that ``--seed K --count 1`` shows one of them again. Writes
-``benchmarks/results/random_networks.json`` and prints a summary; exits with 1 if a field differs. How networks are
+``benchmarks/results/random_networks.json`` as it goes and prints a summary; exits with 1 if a field differs. What the
+file holds of the same first seed is gone on with after ``--resume``. How networks are
 drawn and compared stands in ``tests/randomnets``.
 """
 
@@ -121,6 +122,18 @@ def report(total: Tally, seed: int, seconds: float) -> dict[str, Any]:
     }
 
 
+def before(path: Path, seed: int) -> tuple[Tally, float]:
+    """What a result that was begun says, and how long it took; nothing where it began with another seed."""
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if found.get("first_seed") != seed:
+        return Tally(), 0.0
+    fields = found["fields_compared"]
+    total = Tally(found["networks"], Counter(found["ops_by_kind"]), Counter(found["axes"]))
+    total.finite, total.nodes = found["networks_judged_by_finite_changes"], found["nodes_traced"]
+    total.exact, total.upper_bound, total.differences = fields["exact"], fields["upper_bound"], found["differences"]
+    return total, found["seconds"]
+
+
 def write(path: Path, found: dict[str, Any]) -> None:
     """Write a result, all of it or nothing."""
     part = path.with_name(f".{path.name}.part")
@@ -135,9 +148,12 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--minutes", type=float, help="stop after this long")
     parser.add_argument("--output", type=Path, default=RESULTS, help="where the result goes")
+    parser.add_argument("--resume", action="store_true", help="go on with what the output holds")
     options = parser.parse_args()
-    start, total = time.monotonic(), Tally()
-    for tally in run(range(options.seed, options.seed + options.count), options.jobs, options.minutes):
+    total, spent = before(options.output, options.seed) if options.resume else (Tally(), 0.0)
+    start = time.monotonic() - spent
+    seeds = range(options.seed + total.networks, options.seed + options.count)
+    for tally in run(seeds, options.jobs, options.minutes):
         total.add(tally)
         found = report(total, options.seed, time.monotonic() - start)
         write(options.output, found)  # a run that is ended has shown what it has shown
