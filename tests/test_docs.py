@@ -34,7 +34,6 @@ import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -86,23 +85,46 @@ def commands(block: Block) -> Iterator[tuple[str, str]]:
         yield command, output
 
 
+STATUS = '; echo "exit status: $?"'
+
+
 def execute(command: str) -> str:
-    """What a command prints. A plain ``rfcalc`` or ``python FILE`` runs in this process, which has torch already."""
-    words = list(shlex.shlex(command, posix=True, punctuation_chars=True))
-    plain = not any(set(word) <= set("();<>|&") for word in words)
-    given = shlex.split(command)
-    if plain and given[0] == "rfcalc":
-        done = CliRunner().invoke(cli, given[1:], prog_name="rfcalc")
-        return done.output + (f"exit status {done.exit_code}\n" if done.exit_code else "")
-    if plain and given[0] == "python":
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            runpy.run_path(given[1], run_name="__main__")
-        return printed.getvalue()
-    shell = subprocess.run(
-        ["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
+    """What a command prints. ``rfcalc`` and ``python FILE`` run in this process, which has torch already.
+
+    ``NAME=VALUE`` before it, ``| FILTER`` and ``; echo "exit status: $?"`` after it are done as a shell does them.
+    """
+    asked = command.removesuffix(STATUS)
+    own, *filters = asked.split(" | ")
+    given, variables = shlex.split(own), {}
+    while "=" in given[0]:
+        name, _, variables[name] = given.pop(0).partition("=")
+    words = list(shlex.shlex(own, posix=True, punctuation_chars=True))
+    if given[0] != "rfcalc" or any(set(word) <= set("();<>|&") for word in words):
+        if given[0] == "python" and own == command:
+            return python_file(given[1])
+        return shell(command)
+    done = CliRunner().invoke(cli, given[1:], prog_name="rfcalc", env=variables)
+    printed = done.stdout if filters else done.output
+    for item in filters:
+        printed = shell(item, printed)
+    if asked != command:
+        return f"{printed}exit status: {done.exit_code}\n"
+    return printed + (f"exit status {done.exit_code}\n" if done.exit_code and not filters else "")
+
+
+def python_file(path: str) -> str:
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        runpy.run_path(path, run_name="__main__")
+    return printed.getvalue()
+
+
+def shell(command: str, given: str | None = None) -> str:
+    """What a command of the shell's prints on what it is given."""
+    done = subprocess.run(
+        ["bash", "-c", command], input=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
     )
-    return shell.stdout + (f"exit status {shell.returncode}\n" if shell.returncode else "")
+    return done.stdout + (f"exit status {done.returncode}\n" if done.returncode else "")
 
 
 def same(expected: str, got: str) -> bool:
@@ -207,8 +229,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     for name in ("COLUMNS", "NO_COLOR", "FORCE_COLOR", "PYTEST_ADDOPTS"):
         monkeypatch.delenv(name, raising=False)
-    if not entry_points(group="pytest11", name="rfcalc"):  # a checkout that is not installed
-        monkeypatch.setenv("PYTEST_PLUGINS", "rfcalc.pytest_plugin")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # of all that is installed, which takes longest
+    monkeypatch.setenv("PYTEST_PLUGINS", "rfcalc.pytest_plugin")
     monkeypatch.chdir(here)
     return here
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests import forking
-from tests.baseline.test_plugin import LOADED
+from tests.baseline.test_plugin import ALONE, LOADED
 
 yaml = pytest.importorskip("yaml")
 
@@ -45,6 +45,7 @@ class Project:
             **{name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "PYTEST_"))},
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
+            **ALONE,
             "HOME": str(programs),
             "PRE_COMMIT_HOME": str(programs / "pre-commit"),
             "GIT_CONFIG_NOSYSTEM": "1",

@@ -19,10 +19,11 @@ from tests.baseline.test_commands import save
 
 ROOT = Path(__file__).parent.parent.parent
 
-#: The plugin is loaded by its entry point where rfcalc is installed, and by name in a bare checkout. That of hypothesis
-#: takes longer than a session, and is left out.
-LOADED = ["-p", "no:hypothesispytest"]
-LOADED += [] if entry_points(group="pytest11", name="rfcalc") else ["-p", "rfcalc.pytest_plugin"]
+#: The plugin by its name; those of all that is installed, which take longer than a session, are left out (`ALONE`).
+LOADED = ["-p", "rfcalc.pytest_plugin"]
+ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+
+Session = subprocess.CompletedProcess[str]
 
 TESTS = """\
 import pytest
@@ -41,11 +42,13 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def session(folder: Path, *args: str, python: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+def session(folder: Path, *args: str, python: Sequence[str] = (), by_entry_point: bool = False) -> Session:
     """A session of pytest in a folder, by a ``python`` that has torch already."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "PYTEST_ADDOPTS": ""}
+    environment |= {} if by_entry_point else ALONE
+    loaded = ["-p", "no:hypothesispytest"] if by_entry_point else LOADED
     return subprocess.run(
-        [*(python or forking.python()), "-m", "pytest", "-q", *LOADED, *args],
+        [*(python or forking.python()), "-m", "pytest", "-q", *loaded, *args],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -168,11 +171,11 @@ def test_workers_of_xdist_lose_nothing(project: Path) -> None:
     )
     lockfile.update(project / "rfcalc.lock.json", lambda lock: replace(lock, models=Lock().models))
 
-    assert session(project, "--rfcalc-update", "-n", "3").returncode == 0
+    assert session(project, "--rfcalc-update", "-p", "xdist", "-n", "3").returncode == 0
 
     found = lockfile.read(project / "rfcalc.lock.json").models
     assert sorted(found) == sorted(f"net{number}" for number in range(24))
-    assert session(project, "-n", "3").returncode == 0
+    assert session(project, "-p", "xdist", "-n", "3").returncode == 0
 
 
 def test_nothing_is_imported_when_it_is_not_used(project: Path) -> None:
@@ -185,6 +188,7 @@ def test_nothing_is_imported_when_it_is_not_used(project: Path) -> None:
         "    assert not {'torch', 'numpy', 'networkx', 'click'} & set(sys.modules)\n",
     )
 
-    done = session(project, python=[sys.executable])
+    installed = bool(entry_points(group="pytest11", name="rfcalc"))
+    done = session(project, python=[sys.executable], by_entry_point=installed)
 
     assert done.returncode == 0, done.stdout
