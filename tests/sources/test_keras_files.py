@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import warnings
 import zipfile
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 
 import rfcalc
 from rfcalc.errors import LoadError, UsageError
+from tests import forking
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras")
@@ -234,7 +234,7 @@ def test_what_is_built_without_weights_can_be_verified(tmp_path: Path) -> None:
 
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     here = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
-    command = [sys.executable, "-W", "ignore", "-m", "rfcalc", *words]
+    command = forking.python("-m", "rfcalc", *words)
     return subprocess.run(command, capture_output=True, text=True, env={**here, **environment}, check=False)
 
 
