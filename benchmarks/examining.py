@@ -38,7 +38,7 @@ from rfcalc.errors import RfcalcError
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-LARGEST = 80_000_000_000  #: bytes of weights of a model that torch runs on the CPU, which as zeros take no memory
+LARGEST = 12_000_000_000  #: bytes of weights of a model that torch runs on the CPU, which as zeros take no memory
 TRIED = 4  #: ways that are tried on the CPU with each build
 
 

@@ -31,7 +31,6 @@ MAIN = (
     *("input_ids", "pixel_values", "pixel_values_videos", "input_features", "input_values", "past_values"),
     *("audio_mel", "grid_thw", "inputs", "flattened_patches", "states", "query_embeds", "noise_embeds"),
     *("action_embeds", "state", "hidden_states", "inputs_embeds", "latents"),
-    "input",
 )
 #: What may come beside the main input.
 BESIDE = ("bbox", "pixel_values", "input_features", "input_values", "pixel_values_videos", "encoder_hidden_states")
@@ -340,7 +339,6 @@ _MAKERS: dict[str, Maker] = {
     "pixel_values_videos": _video,
     "prompt_pixel_values": _image,
     "prompt_masks": _image,
-    "input": _image,
     "input_features": _spectrum,
     "audio_mel": _spectrum,
     "input_features_mask": lambda asked, scene: torch.ones(BATCH, scene.frames, dtype=torch.long),

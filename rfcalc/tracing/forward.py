@@ -185,7 +185,8 @@ class _Run:
         threads = one_thread() if meta else nullcontext()
         plain = None if meta else self._filling(weights)
         mode = torch.enable_grad() if self.gradients else torch.no_grad()
-        with threads, mode, doubled(self.model, exchange, self.training, plain) as double:
+        plainly = torch.jit.optimized_execution(False)  # torch's fuser knows no device without storage
+        with threads, mode, plainly, doubled(self.model, exchange, self.training, plain) as double:
             self.stack.follow(double)
             for name, tensor in recorder.frozen.items():
                 recorder.bind(tensor, Value("param", params=(name,)))

@@ -66,7 +66,6 @@ class Recorder(Numbers, DispatchMode):
         DispatchMode.__init__(self)  # type: ignore[no-untyped-call]
         self.tape = Tape()
         self.noted = operands.fresh()  #: what goes into ops beside the data, where somebody asks
-        self.function: Any = None  #: torch's function under way that the model called
         self.higher: Callable[..., Any] | None = None  #: follows an op that has functions among its arguments
         self._stack = stack
         self._drawn = OwnNumbers(seed)
