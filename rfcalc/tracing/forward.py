@@ -185,7 +185,8 @@ class _Run:
         threads = one_thread() if meta else nullcontext()
         plain = None if meta else self._filling(weights)
         mode = torch.enable_grad() if self.gradients else torch.no_grad()
-        plainly = torch.jit.optimized_execution(False)  # torch's fuser knows no device without storage
+        # torch's fuser knows no device without storage
+        plainly = torch.jit.optimized_execution(False)  # type: ignore[attr-defined]
         with threads, mode, plainly, doubled(self.model, exchange, self.training, plain) as double:
             self.stack.follow(double)
             for name, tensor in recorder.frozen.items():
