@@ -201,7 +201,7 @@ def assert_exact(field: Intervals, sets: np.ndarray, shape: Shape, axis: int) ->
     np.testing.assert_array_equal(np.broadcast_to(np.where(nothing, 0, field.hi), last.shape), last)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 @given(sequences(list(DRAWERS.values())))
 def test_sequences_of_steps_are_exact_for_every_element(drawn):
     shape, steps, masks = drawn

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 import rfcalc
+from tests.checking.slim import slim
 
 
 def double_conv(given, wanted):
@@ -50,13 +51,16 @@ class CausalTCN(nn.Module):
 def torchvision_models():
     models = pytest.importorskip("torchvision").models
     small = {"hidden_dim": 16, "mlp_dim": 32}
+    blocks = models.convnext.CNBlockConfig
     return {
         "swin": lambda: models.SwinTransformer([4, 4], 16, [2, 2], [2, 4], [4, 4]),
         "vit": lambda: models.VisionTransformer(32, 8, 2, 2, **small),
-        "convnext_tiny": models.convnext_tiny,
+        "convnext": lambda: models.ConvNeXt([blocks(16, 32, 2), blocks(32, None, 1)]),
         "maxvit": lambda: models.MaxVit((64, 64), 8, 4, [8, 16], [1, 1], 8, 0.0),
-        "fcn_resnet50": lambda: models.segmentation.fcn_resnet50(weights_backbone=None),
-        "deeplabv3_mobilenet_v3_large": lambda: models.segmentation.deeplabv3_mobilenet_v3_large(weights_backbone=None),
+        "fcn_resnet50": lambda: slim(models.segmentation.fcn_resnet50(weights_backbone=None)),
+        "deeplabv3_mobilenet_v3_large": lambda: slim(
+            models.segmentation.deeplabv3_mobilenet_v3_large(weights_backbone=None)
+        ),
     }
 
 
@@ -81,9 +85,7 @@ def test_a_causal_tcn_sees_only_the_past():
     assert (field.size, field.start) == ((15,), (-14,))
 
 
-@pytest.mark.parametrize(
-    "name", ["swin", "vit", "convnext_tiny", "maxvit", "fcn_resnet50", "deeplabv3_mobilenet_v3_large"]
-)
+@pytest.mark.parametrize("name", ["swin", "vit", "convnext", "maxvit", "fcn_resnet50", "deeplabv3_mobilenet_v3_large"])
 def test_torchvision_networks(name):
     size = {"swin": 32, "vit": 32}.get(name, 64)
 
@@ -93,7 +95,7 @@ def test_torchvision_networks(name):
 def test_a_3d_resnet():
     models = pytest.importorskip("torchvision").models
 
-    assert_exact(models.video.r3d_18().eval(), (1, 3, 4, 24, 24))
+    assert_exact(slim(models.video.r3d_18()).eval(), (1, 3, 4, 24, 24))
 
 
 def test_border_units_of_swin_do_not_see_the_opposite_border():

@@ -177,7 +177,7 @@ def test_small_models(name: str) -> None:
     assert replayed == all_traced
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(
     instructions(*ALL),
     st.booleans(),
