@@ -27,6 +27,8 @@ QUICK = {
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: threads of torch's besides would be in the way
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+gc.set_threshold(20_000, 20, 20)  # what tests make is mostly gone by itself
+
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
@@ -55,7 +57,6 @@ def pytest_collection_finish() -> None:
     """What has been imported stays to the end, and the collector need not go through it again and again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 # --- which tests run, and where ---------------------------------------------------------------------------------------
