@@ -65,7 +65,7 @@ def _timm(name: str, size: int = 224) -> Callable[[], Made]:
 
 
 class _Only(nn.Module):
-    """A language model that gives its last hidden states alone."""
+    """A language model that gives its last hidden states alone, and has no pooler, which exporters would leave out."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -79,7 +79,10 @@ def _text(kind: str, length: int = 16, **config: Any) -> Callable[[], Made]:
     def make() -> Made:
         library = import_module("transformers")
         settings = getattr(library, f"{kind}Config")(attn_implementation="eager", **config)
-        return _Only(getattr(library, f"{kind}Model")(settings)), (torch.zeros(1, length, dtype=torch.int64),)
+        model = getattr(library, f"{kind}Model")(settings)
+        if getattr(model, "pooler", None) is not None:
+            model.pooler = None
+        return _Only(model), (torch.zeros(1, length, dtype=torch.int64),)
 
     return make
 
@@ -125,9 +128,10 @@ def _initializers(path: Path) -> int:
     """The elements of the weights in a file, each initializer once."""
     graph = onnx.load(path, load_external_data=False).graph
     users: dict[str, list[tuple[str, int]]] = {}
-    for node in graph.node:
+    for node in reversed(graph.node):
         for at, name in enumerate(node.input):
-            users.setdefault(name, []).append((node.op_type, at))
+            handed = users.get(node.output[0], []) if node.op_type == "Identity" else [(node.op_type, at)]
+            users.setdefault(name, []).extend(handed)
     total = 0
     for tensor in graph.initializer:
         used = users.get(tensor.name, [])

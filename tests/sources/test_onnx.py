@@ -452,3 +452,14 @@ def test_weights_are_not_read(tmp_path: Path) -> None:
 
     assert len(without_numbers(path.read_bytes())) < 400
     assert rfcalc.analyze(str(path)).totals.params == 512 * 512
+
+
+def test_ones_that_stand_where_a_norm_has_no_scale_are_no_parameters(tmp_path: Path) -> None:
+    """torch's exporter writes a GroupNorm so; a norm's own weights are initializers, even where they are ones."""
+    held = {"scale": ones(8), "shift": np.zeros(8, np.float32)}
+    written = [node("Constant", [], [n], value=onnx.numpy_helper.from_array(v)) for n, v in held.items()]
+    norm = [node("Conv", ["x", "w"], ["a"], "conv"), node("InstanceNormalization", ["a", "scale", "shift"], ["out"])]
+    weights = {"w": ones(8, 3, 3, 3)}
+
+    assert conv_of(weights, [*written, *norm], tmp_path / "a.onnx").params == 216
+    assert conv_of({**weights, **held}, norm, tmp_path / "b.onnx").params == 216 + 16

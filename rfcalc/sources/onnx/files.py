@@ -56,6 +56,10 @@ class File:
     def _no(self, why: str) -> str:
         return f"{self.spec} is no ONNX model: {why}; save it again, or {ELSE}"
 
+    def is_initializer(self, name: str) -> bool:
+        """Whether the file has the tensor beside its nodes, where weights are, and not in one of them."""
+        return any(tensor.name == name for tensor in self.model.graph.initializer)
+
     def numbers(self, tensor: Any) -> Numbers | None:
         """The numbers of a tensor; None for those in another file that is not there.
 

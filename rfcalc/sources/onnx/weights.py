@@ -28,6 +28,9 @@ class Source(Protocol):
     def numbers(self, tensor: Any) -> Numbers | None:
         """The numbers of a tensor, None for those that are not there."""
 
+    def is_initializer(self, name: str) -> bool:
+        """Whether the file has the tensor beside its nodes, where weights are, and not in one of them."""
+
     def place(self, tensor: Any) -> str:
         """The name of the other file in which the numbers are, "" without one."""
 
@@ -206,10 +209,27 @@ def role_of(tensor: Any, uses: Sequence[Use], file: Source, tables: Tables = ONN
         return Role.CONSTANT
     if count == 1 and not any_in(tables.weighing):
         return Role.CONSTANT
+    if uses and all(_normalises(use) for use in uses) and _is_one_number(file, tensor, count):
+        return Role.CONSTANT
     adds = bool(uses) and all(use.step.op.type in tables.adding for use in uses)
     if len(shape) > 1 and count <= LARGEST and adds and _is_mask(file, tensor):
         return Role.CONSTANT
     return Role.PARAMETER
+
+
+def _normalises(use: Use) -> bool:
+    """Whether it is read as the scale or the shift of a norm over each sample's channels."""
+    return use.step.op.type == "InstanceNormalization" and use.at in (1, 2)
+
+
+def _is_one_number(file: Source, tensor: Any, count: int) -> bool:
+    """Whether it only holds what exporters put where a norm has no scale and no shift of its own: 1 or 0 in each group.
+
+    torch's GroupNorm becomes this op, with its weights in ops of their own after it. A network that was never trained
+    has such weights in truth: as an initializer, and not as equal numbers that a node of the graph writes down.
+    """
+    held = file.numbers(tensor) if count <= LARGEST and (count == 1 or not file.is_initializer(tensor.name)) else None
+    return held is not None and held.tensor().unique().tolist() in ([0.0], [1.0])
 
 
 def _is_mask(file: Source, tensor: Any) -> bool:

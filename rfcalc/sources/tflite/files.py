@@ -123,6 +123,10 @@ class File:
             file.seek(offset)
             return Numbers(tensor.data_type, tensor.dims, file.read(length))
 
+    def is_initializer(self, name: str) -> bool:
+        """Whether the tensor lies beside the ops: all do."""
+        return True
+
     def place(self, tensor: Tensor) -> str:
         """The name of another file with the numbers: there is none."""
         return ""
