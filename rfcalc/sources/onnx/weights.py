@@ -229,7 +229,7 @@ def _is_one_number(file: Source, tensor: Any, count: int) -> bool:
     has such weights in truth: as an initializer, and not as equal numbers that a node of the graph writes down.
     """
     held = file.numbers(tensor) if count <= LARGEST and (count == 1 or not file.is_initializer(tensor.name)) else None
-    return held is not None and held.tensor().unique().tolist() in ([0.0], [1.0])
+    return held is not None and set(held.tensor().flatten().tolist()) in ({0.0}, {1.0})
 
 
 def _is_mask(file: Source, tensor: Any) -> bool:
