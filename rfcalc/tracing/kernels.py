@@ -16,7 +16,7 @@ from rfcalc.tracing import shapes
 from rfcalc.tracing.known import NeedsDataError
 from rfcalc.tracing.packed import linear_width, tensors_of
 from rfcalc.tracing.schema import Schema
-from rfcalc.tracing.shapes import empty
+from rfcalc.tracing.storageless import empty
 
 #: Ops that make quantised tensors: torch's for the meta device give others.
 QUANTIZES = frozenset(f"aten.quantize_per_{what}" for what in ("tensor", "channel", "tensor_dynamic"))

@@ -21,6 +21,7 @@ from rfcalc.tracing import buffers, checks, shapes, trial
 from rfcalc.tracing.buffers import computed, on_tensors
 from rfcalc.tracing.schema import Schema, schema_of
 from rfcalc.tracing.slots import Slots
+from rfcalc.tracing.storageless import broadcast_size
 from rfcalc.tracing.tensors import numbers, place_of, replaced, tensors_in_args, without_storage
 from rfcalc.tracing.values import LARGEST_CONSTANT, Anew, Holds, Slot, Value, packed_of
 
@@ -217,7 +218,7 @@ class Numbers(Slots):
         if kwargs or schema.name not in shapes.ARITHMETIC:
             return None
         reals = [value.real for value in held if value.real is not None]
-        if len(reals) < len(held) or not reals or shapes.broadcast_size(reals) > LARGEST_CONSTANT:
+        if len(reals) < len(held) or not reals or broadcast_size(reals) > LARGEST_CONSTANT:
             return None
         self._unrepeatable()  # its numbers follow from those of its arguments
         real = func(*replaced(args, iter(reals)))

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from rfcalc.tracing import shapes
 from rfcalc.tracing.recorder import Recorder
+from rfcalc.tracing.storageless import empty
 
 _RNNS = {getattr(torch._VF, name): f"torch.{name}" for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")}
 _PACK, _PAD = torch._VF._pack_padded_sequence, torch._VF._pad_packed_sequence
@@ -55,7 +55,7 @@ def _pack(recorder: Recorder, x: torch.Tensor, lengths: torch.Tensor, batch_firs
 
     def run() -> torch.Tensor:
         if recorder.meta:
-            return shapes.empty((rows, *x.shape[2:]), x.dtype)
+            return empty((rows, *x.shape[2:]), x.dtype)
         packed: torch.Tensor = _PACK(x, torch.tensor(numbers, dtype=torch.int64), batch_first)[0]
         return packed
 
@@ -76,10 +76,10 @@ def _pad(
 
     def run() -> torch.Tensor:
         if recorder.meta:
-            first = shapes.empty((shown.shape[0], shown.shape[1], *data.shape[1:]), data.dtype)
+            first = empty((shown.shape[0], shown.shape[1], *data.shape[1:]), data.dtype)
             if not batch_first:
                 return first
-            turned = shapes.empty((shown.shape[1], shown.shape[0], *data.shape[1:]), data.dtype)
+            turned = empty((shown.shape[1], shown.shape[0], *data.shape[1:]), data.dtype)
             with torch._C._DisableTorchDispatch():
                 return turned.transpose(0, 1)
         padded: torch.Tensor = _PAD(data, torch.tensor(numbers, dtype=torch.int64), batch_first, value, total)[0]
@@ -101,8 +101,8 @@ def _recurrent(recorder: Recorder, func: Any, args: Sequence[Any]) -> Any:
             return func(args[0], torch.tensor(sizes, dtype=torch.int64), *args[2:])
         states = tuple(named["hx"]) if isinstance(named["hx"], list | tuple) else (named["hx"],)
         wide = (2 if named["bidirectional"] else 1) * states[0].shape[2]
-        last = [shapes.empty(state.shape, state.dtype) for state in states]
-        return shapes.empty((args[0].shape[0], wide), args[0].dtype), *last
+        last = [empty(state.shape, state.dtype) for state in states]
+        return empty((args[0].shape[0], wide), args[0].dtype), *last
 
     if not recorder.depends([args[0], *named["params"]]):
         return func(*args)

@@ -10,47 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import zip_longest
-from typing import Any, TypeAlias
+from functools import partial
+from itertools import pairwise
+from typing import Any
 
 import torch
 
+from rfcalc.tracing import extents
 from rfcalc.tracing.schema import Schema
-
-Shape: TypeAlias = Sequence[int]
-
-
-def empty(shape: Shape, dtype: torch.dtype) -> torch.Tensor:
-    """A contiguous tensor without storage, which no mode gets to see being made."""
-    with torch._C._DisableTorchDispatch():
-        return torch.empty(shape, dtype=dtype, device="meta")
-
-
-def like(x: torch.Tensor) -> torch.Tensor | None:
-    """A tensor with the shape and dtype of ``x`` and its axes in the same order; None where elements share a place."""
-    if x.is_contiguous():
-        return empty(x.shape, x.dtype)
-    strides = _packed(x)
-    if strides is None:
-        return None
-    with torch._C._DisableTorchDispatch():
-        return torch.empty_strided(x.shape, strides, dtype=x.dtype, device="meta")
-
-
-def broadcast_size(tensors: Sequence[torch.Tensor]) -> int:
-    """The elements that tensors have when each is repeated to the shape of all."""
-    return math.prod(map(max, zip_longest(*(tensor.shape[::-1] for tensor in tensors), fillvalue=1)))
-
-
-def _packed(x: torch.Tensor) -> list[int] | None:
-    """The strides of a dense tensor whose axes lie in the order of those of ``x``; None where that is not certain."""
-    strides, filled, before = [1] * x.ndim, 1, 0
-    for stride, axis in sorted((stride, axis) for axis, stride in enumerate(x.stride()) if x.shape[axis] > 1):
-        if stride == before:
-            return None
-        strides[axis], filled, before = filled, filled * x.shape[axis], stride
-    return strides if filled == x.numel() else None
-
+from rfcalc.tracing.storageless import empty, like
 
 # --- ops of the dispatcher --------------------------------------------------------------------------------------------
 
@@ -66,6 +34,8 @@ def result(schema: Schema, args: Sequence[Any], kwargs: Mapping[str, Any]) -> An
         return None
     if shortcut is _itself:
         return _itself(args)
+    if shortcut is _chosen:
+        return _chosen(args)
     x = args[0]
     if isinstance(x, torch.Tensor):
         plain = x.dtype.is_floating_point and (schema.name in _ANY_LAYOUT or x.is_contiguous())
@@ -115,11 +85,19 @@ def _fits(x: torch.Tensor, other: Any) -> bool:
     """Whether the other operand of arithmetic is a number, or a tensor that is repeated over ``x`` at most."""
     if not isinstance(other, torch.Tensor):
         return type(other) in (int, float)
-    if other.dtype != x.dtype or other.ndim > x.ndim or not other.is_contiguous():
+    if other.dtype != x.dtype or other.ndim > x.ndim:
         return False
-    if not x.is_contiguous() and other.numel() > max(other.shape, default=1):
+    if not x.is_contiguous() and (other.numel() > max(other.shape, default=1) or not other.is_contiguous()):
         return False  # two orders of axes: torch decides which one the result has
+    if not other.is_contiguous() and not _in_order(other):
+        return False
     return all(mine in (1, whole) for mine, whole in zip(reversed(other.shape), reversed(x.shape), strict=False))
+
+
+def _in_order(x: torch.Tensor) -> bool:
+    """Whether the axes lie in memory from the outermost to the innermost, wherever elements do not share a place."""
+    strides = [stride for stride, extent in zip(x.stride(), x.shape, strict=True) if extent > 1 and stride]
+    return all(outer > inner for outer, inner in pairwise(strides))
 
 
 def _binary(args: Sequence[Any]) -> torch.Tensor | None:
@@ -132,19 +110,42 @@ def _binary(args: Sequence[Any]) -> torch.Tensor | None:
     return like(other) if isinstance(other, torch.Tensor) and _fits(other, x) else None
 
 
+def _compared(args: Sequence[Any]) -> torch.Tensor | None:
+    made = _binary(args)
+    return None if made is None else like(made, torch.bool)
+
+
+def _power(args: Sequence[Any]) -> torch.Tensor | None:
+    """A tensor to a power, or a number to those of a tensor."""
+    if len(args) == 2 and type(args[0]) in (int, float) and isinstance(args[1], torch.Tensor):
+        return like(args[1]) if args[1].dtype.is_floating_point else None
+    return _binary(args) if isinstance(args[0], torch.Tensor) else None
+
+
+def _clamped(args: Sequence[Any]) -> torch.Tensor | None:
+    """Between numbers, of which one may be None."""
+    numbers = [bound for bound in args[1:] if bound is not None]
+    return like(args[0]) if numbers and all(type(bound) in (int, float) for bound in numbers) else None
+
+
+def _chosen(args: Sequence[Any]) -> torch.Tensor | None:
+    """``where`` of contiguous tensors of one dtype, one of which has the shape of the result."""
+    if len(args) != 3 or not all(isinstance(item, torch.Tensor) and item.is_contiguous() for item in args):
+        return None
+    mask, x, other = args
+    if mask.dtype != torch.bool or x.dtype != other.dtype or not x.dtype.is_floating_point:
+        return None
+    wide = max(args, key=lambda item: (item.ndim, item.numel()))
+    fits = all(
+        mine in (1, whole)
+        for item in args
+        for mine, whole in zip(reversed(item.shape), reversed(wide.shape), strict=False)
+    )
+    return empty(wide.shape, x.dtype) if fits and wide.is_meta else None
+
+
 def _softmax(args: Sequence[Any]) -> torch.Tensor | None:
     return like(args[0]) if len(args) < 3 or args[2] in (False, None) else None
-
-
-def _mean(args: Sequence[Any]) -> torch.Tensor | None:
-    x, axes, keep = args[0], args[1] if len(args) > 1 else None, bool(args[2]) if len(args) > 2 else False
-    if not axes or any(not -x.ndim <= axis < x.ndim for axis in axes):
-        return None
-    gone = {axis % x.ndim for axis in axes}
-    if len(gone) < len(axes):
-        return None
-    extents = (1 if axis in gone else extent for axis, extent in enumerate(x.shape) if keep or axis not in gone)
-    return empty(tuple(extents), x.dtype)
 
 
 def _cat(args: Sequence[Any]) -> torch.Tensor | None:
@@ -167,71 +168,6 @@ def _cat(args: Sequence[Any]) -> torch.Tensor | None:
                 f" {other} but got {part.shape[other]} for tensor number {number} in the list"
             )
     return empty((*around[0], sum(part.shape[axis] for part in parts), *around[1]), first.dtype)
-
-
-def _each(value: Any, count: int) -> Sequence[int] | None:
-    """A setting of a convolution or of pooling for every axis."""
-    if len(value) == count:
-        return value  # type: ignore[no-any-return]
-    return tuple(value) * count if len(value) == 1 else None
-
-
-def _slid(extents: Shape, kernel: Shape, stride: Any, padding: Any, dilation: Any) -> tuple[int, ...] | None:
-    """How many positions a window has along each axis; None where it has none, or a setting is odd."""
-    steps, pads, spreads = (_each(value, len(extents)) for value in (stride, padding, dilation))
-    if steps is None or pads is None or spreads is None:
-        return None
-    out = []
-    for extent, size, step, pad, spread in zip(extents, kernel, steps, pads, spreads, strict=True):
-        room = extent + 2 * pad - spread * (size - 1) - 1
-        if room < 0 or step < 1 or pad < 0 or spread < 1 or size < 1:
-            return None
-        out.append(room // step + 1)
-    return tuple(out)
-
-
-def _convolution(args: Sequence[Any]) -> torch.Tensor | None:
-    x, weight, bias, stride, padding, dilation, transposed, _, groups = args
-    if transposed or weight.ndim < 3 or x.ndim != weight.ndim or not weight.is_contiguous() or not weight.is_meta:
-        return None
-    if weight.dtype != x.dtype or groups < 1 or weight.shape[1] * groups != x.shape[1] or weight.shape[0] % groups:
-        return None
-    if bias is not None and (tuple(bias.shape) != (weight.shape[0],) or bias.dtype != x.dtype):
-        return None
-    out = _slid(x.shape[2:], weight.shape[2:], stride, padding, dilation)
-    if out is None or x.shape[0] < 1 or x.shape[1] < 1:
-        return None
-    return empty((x.shape[0], weight.shape[0], *out), x.dtype)
-
-
-def _wide(padding: int, kernel: int) -> bool:
-    """Whether there is more padding than torch lets a pooling window have."""
-    return 2 * padding > kernel
-
-
-def _pooled(args: Sequence[Any]) -> tuple[int, ...] | None:
-    """The extents of a pooled image: without ceil_mode, and with padding that torch accepts."""
-    x, kernel = args[0], _each(args[1], 2)
-    stride = args[2] if len(args) > 2 and args[2] else args[1]
-    padding = args[3] if len(args) > 3 else (0, 0)
-    halves = _each(padding, 2)
-    if x.ndim != 4 or kernel is None or halves is None or any(map(_wide, halves, kernel)):
-        return None
-    return _slid(x.shape[2:], kernel, stride, padding, (1, 1))
-
-
-def _max_pool(args: Sequence[Any]) -> tuple[torch.Tensor, torch.Tensor] | None:
-    plain = (len(args) < 5 or all(spread == 1 for spread in args[4])) and (len(args) < 6 or not args[5])
-    out = _pooled(args) if plain else None
-    if out is None:
-        return None
-    shape = (*args[0].shape[:2], *out)
-    return empty(shape, args[0].dtype), empty(shape, torch.int64)
-
-
-def _avg_pool(args: Sequence[Any]) -> torch.Tensor | None:
-    out = None if len(args) > 4 and args[4] else _pooled(args)
-    return None if out is None else empty((*args[0].shape[:2], *out), args[0].dtype)
 
 
 def _product(args: Sequence[Any]) -> torch.Tensor | None:
@@ -290,19 +226,23 @@ def _masked_fill(args: Sequence[Any]) -> torch.Tensor | None:
     return like(x) if fits else None
 
 
-def _bilinear(args: Sequence[Any]) -> torch.Tensor | None:
-    x, size = args[0], args[1]
-    if x.ndim != 4 or size is None or len(size) != 2 or min(*size, *x.shape) < 1:
-        return None
-    return empty((*x.shape[:2], *size), x.dtype)
-
-
+_FUNCTIONS = (
+    *("exp", "log", "log1p", "sqrt", "rsqrt", "reciprocal", "abs", "neg", "sin", "cos", "erf", "floor", "round"),
+    *("mish", "softplus", "threshold", "hardshrink"),
+)
+_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 _ACTIVATIONS = ("relu", "gelu", "silu", "sigmoid", "tanh", "hardtanh", "hardswish", "hardsigmoid", "leaky_relu", "elu")
 _ARITHMETIC = ("add", "sub", "mul", "div")
 
 _OPS: dict[str, Callable[..., Any]] = {
     **{f"aten.{name}": _unary for name in _ACTIVATIONS},
+    **{f"aten.{name}": _unary for name in _FUNCTIONS},
     **{f"aten.{name}_": _itself for name in (*_ACTIVATIONS, "fill", "zero")},
+    **{f"aten.{name}": _compared for name in _COMPARISONS},
+    "aten.rsub": _binary,
+    "aten.pow": _power,
+    **{f"aten.{name}": _clamped for name in ("clamp", "clamp_min", "clamp_max")},
+    "aten.where": _chosen,
     **{f"aten.{name}": _binary for name in _ARITHMETIC},
     **{f"aten.{name}_": _in_place for name in _ARITHMETIC},
     "aten.clone": _clone,
@@ -311,23 +251,34 @@ _OPS: dict[str, Callable[..., Any]] = {
     "aten.index": _indexed,
     "aten._softmax": _softmax,
     "aten._safe_softmax": _softmax,
-    "aten.mean": _mean,
+    "aten._log_softmax": _softmax,
+    **{f"aten.{name}": extents.reduced for name in ("mean", "sum", "amax", "amin")},
+    **{f"aten.{name}": extents.norm for name in ("norm", "linalg_vector_norm")},
     "aten.cat": _cat,
-    "aten.convolution": _convolution,
-    "aten.max_pool2d_with_indices": _max_pool,
-    "aten.avg_pool2d": _avg_pool,
+    "aten.stack": extents.stacked,
+    "aten.repeat": extents.repeated,
+    "aten.gather": extents.gathered,
+    "aten.pixel_shuffle": extents.shuffled,
+    **{f"aten.{kind}_pad{rank}d": extents.padded for kind in ("reflection", "replication") for rank in (1, 2, 3)},
+    "aten.convolution": extents.convolution,
+    **{f"aten.max_pool{rank}d_with_indices": partial(extents.max_pool, rank) for rank in (2, 3)},
+    **{f"aten.avg_pool{rank}d": partial(extents.avg_pool, rank) for rank in (2, 3)},
+    **{f"aten._adaptive_avg_pool{rank}d": extents.adaptive for rank in (2, 3)},
+    **{f"aten.adaptive_max_pool{rank}d": extents.adaptive_max for rank in (2, 3)},
+    **{f"aten.upsample_nearest{rank}d": extents.adaptive for rank in (1, 2, 3)},
+    **{f"aten.upsample_{kind}": extents.adaptive for kind in ("linear1d", "bilinear2d", "bicubic2d", "trilinear3d")},
     "aten.mm": _product,
     "aten.bmm": _product,
     "aten._grouped_mm": _grouped_mm,
     "aten.addmm": _addmm,
     "aten.roll": _roll,
     "aten.masked_fill": _masked_fill,
-    "aten.upsample_bilinear2d": _bilinear,
 }
 
 #: Those that take arguments of any layout: products and zeros are contiguous, the others follow their first argument.
 _ANY_LAYOUT = frozenset(
-    {f"aten.{name}{end}" for name in (*_ACTIVATIONS, *_ARITHMETIC) for end in ("", "_")}
+    {f"aten.{name}{end}" for name in (*_ACTIVATIONS, *_FUNCTIONS, *_ARITHMETIC) for end in ("", "_")}
+    | {f"aten.{name}" for name in (*_COMPARISONS, "rsub", "pow", "clamp", "clamp_min", "clamp_max")}
     | {"aten.mm", "aten.bmm", "aten.addmm", "aten._grouped_mm", "aten.new_zeros"}
 )
 

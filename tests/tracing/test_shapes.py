@@ -147,6 +147,8 @@ A = torch.randn(2, 3, 4, 5)
 LAST = A.contiguous(memory_format=torch.channels_last)
 MASK = torch.rand(4, 5) > 0.5
 CONV = ([1, 1], [1, 1], [1, 1], False, [0, 0], 1)
+ONE = A[:, :1].contiguous()  #: one channel: of both layouts at once
+SETTINGS = {"threshold": (0, 0)}
 KEEP = {"memory_format": torch.preserve_format}
 
 #: Calls that have a shortcut: overload, arguments, keywords.
@@ -154,6 +156,8 @@ CALLS = [
     *((f"{name}.Tensor", (A, other), {}) for name in ("add", "sub", "mul", "div") for other in (
         A + 1, torch.ones(3, 1, 1), torch.ones(5), torch.ones(()), 2, 0.5)),
     *((f"{name}.Tensor", (torch.ones(3, 1, 1), A), {}) for name in ("add", "mul")),
+    *(("div.Tensor", pair, {}) for other in (A[:, :1].expand(2, 3, 4, 5), torch.ones(3, 1, 1).expand(3, 4, 5),
+        torch.ones(2, 3, 4, 10)[..., ::2]) for pair in ((A, other), (other, A))),
     *((f"{name}.Tensor", (x, torch.ones(3, 1, 1)), {}) for name in ("add", "mul") for x in (
         LAST, A.permute(0, 3, 1, 2)[:, 1:4], torch.randn(2, 4, 3, 5).transpose(1, 2))),
     *((f"{name}.Tensor", (A, torch.ones(5)), {}) for name in ("add_", "sub_", "mul_", "div_")),
@@ -198,6 +202,46 @@ CALLS = [
     ("roll.default", (A, [1, -2], [2, 3]), {}),
     ("masked_fill.Scalar", (A, MASK, -1.0), {}), ("masked_fill.Scalar", (A, MASK[:1], 0), {}),
     ("upsample_bilinear2d.default", (A, [7, 9], False), {}), ("upsample_bilinear2d.default", (A, [2, 2], True), {}),
+    *((f"upsample_nearest{rank}d.default", (x, [7] * rank), {}) for rank, x in ((1, A[0]), (2, A), (3, A[None]))),
+    ("upsample_linear1d.default", (A[0], [7], False), {}), ("upsample_bicubic2d.default", (A, [7, 2], False), {}),
+    ("upsample_trilinear3d.default", (A[None], [5, 6, 7], False), {}),
+    ("upsample_nearest2d.default", (ONE, [2, 3]), {}),
+    *((f"_adaptive_avg_pool{rank}d.default", (x, [2] * rank), {}) for rank, x in ((2, A), (3, A[None]), (2, ONE))),
+    *((f"adaptive_max_pool{rank}d.default", (x, [2] * rank), {}) for rank, x in ((2, A), (3, A[None]))),
+    ("max_pool3d_with_indices.default", (A[None], [2, 2, 3], [1, 2, 2], [1, 0, 1]), {}),
+    ("avg_pool3d.default", (A[None], [2, 2, 2]), {}),
+    *(("convolution.default", (A, torch.randn(3, 4, *kernel), bias, *rest, groups), {})
+      for kernel, groups, rest in (
+          ((2, 2), 1, ([2, 2], [0, 0], [1, 1], True, [0, 0])), ((3, 4), 1, ([2, 1], [1, 2], [1, 2], True, [1, 1])),
+          ((3, 3), 1, ([2], [1], [1], True, [1])))
+      for bias in (None, torch.ones(4))),
+    ("convolution.default", (A, torch.randn(3, 2, 3, 3), torch.ones(6), [1], [0], [1], True, [0], 3), {}),
+    ("convolution.default", (A[0], torch.randn(4, 2, 4), None, [2], [1], [1], True, [0], 1), {}),
+    *((f"{name}.default", (x, *SETTINGS.get(name, ())), {}) for name in (
+        "exp", "log", "log1p", "sqrt", "rsqrt", "reciprocal", "abs", "neg", "sin", "cos", "erf", "floor", "round",
+        "mish", "softplus", "threshold", "hardshrink") for x in (A, LAST, A.transpose(1, 3), A.half())),
+    *((f"{name}.{kind}", (x, other), {}) for name in ("eq", "ne", "lt", "le", "gt", "ge") for kind, x, other in (
+        ("Scalar", A, 0), ("Scalar", LAST, 0.5), ("Tensor", A, torch.ones(5)), ("Tensor", torch.ones(5), A))),
+    ("rsub.Scalar", (A, 1), {}), ("rsub.Tensor", (A, torch.ones(5)), {}),
+    *(("pow.Tensor_Scalar", (x, power), {}) for power in (2, 3, 0.5, -1, 0) for x in (A, LAST, A.half())),
+    ("pow.Scalar", (2, A), {}), ("pow.Scalar", (0.5, A.transpose(1, 2)), {}), ("pow.Tensor_Tensor", (A, A), {}),
+    ("clamp.default", (A, 0, 1), {}), ("clamp.default", (LAST, None, 0.5), {}), ("clamp_min.default", (A, 0), {}),
+    ("clamp_max.default", (A.transpose(1, 2), 0.5), {}),
+    *(("where.self", (MASK, *pair), {}) for pair in ((A, A), (A, torch.ones(())), (torch.ones(5), A))),
+    ("where.self", (A > 0, torch.ones(5), torch.zeros(4, 1)), {}),
+    ("_log_softmax.default", (A, 1, False), {}),
+    *((f"{name}", (A, axes, keep), {}) for name in ("sum.dim_IntList", "amax.default", "amin.default")
+      for axes in ([2, 3], [-1]) for keep in (True, False)),
+    ("mean.default", (A,), {}), ("sum.default", (A,), {}), ("amax.default", (A,), {}), ("amin.default", (A,), {}),
+    *((f"{name}", (A, 2, axes, keep), {}) for name in ("linalg_vector_norm.default", "norm.ScalarOpt_dim")
+      for axes in ([1], [2, 3]) for keep in (True, False)),
+    *(("stack.default", ([A, A + 1], axis), {}) for axis in (0, 2, -1)), ("stack.default", ([A[0, 0, 0]],), {}),
+    ("repeat.default", (A, [1, 2, 1, 1]), {}), ("repeat.default", (A, [2, 1, 1, 3, 1]), {}),
+    ("gather.default", (A, 1, torch.ones(2, 1, 4, 5).long()), {}),
+    ("gather.default", (A, -1, torch.ones(1, 3, 2, 9).long()), {}),
+    ("pixel_shuffle.default", (torch.ones(2, 12, 4, 5), 2), {}),
+    *((f"{kind}_pad{rank}d.default", (x, [1, 2] * rank), {}) for kind in ("reflection", "replication")
+      for rank, x in ((1, A[0]), (2, A), (3, torch.ones(2, 3, 4, 4, 5)))),
 ]  # fmt: skip
 
 
@@ -248,6 +292,7 @@ def test_every_shortcut_is_tested():
         ("mul.Tensor", (A, torch.ones(5, dtype=torch.int64)), {}),
         ("mul.Tensor", (A.permute(0, 2, 3, 1), torch.ones(4, 5, 3)), {}),
         ("mul.Tensor", (A, torch.ones(5, 4).t()), {}),
+        ("mul.Tensor", (A, torch.ones(2, 3, 5, 4).mT), {}),
         ("mul.Tensor", (A, 1j), {}),
         ("mul.Tensor", (torch.ones(3, dtype=torch.int64), 0.5), {}),
         ("mul.Tensor", (torch.ones(1, 3, 1).expand(2, 3, 4), 2), {}),
@@ -263,7 +308,21 @@ def test_every_shortcut_is_tested():
         ("cat.default", ([A, A.double()], 1), {}),
         ("cat.default", ([A, LAST], 1), {}),
         ("cat.default", ([A[0, 0, 0], torch.zeros(0)], 0), {}),
-        ("convolution.default", (A, torch.randn(3, 6, 3, 3), None, [1, 1], [1, 1], [1, 1], True, [0, 0], 1), {}),
+        ("convolution.default", (A, torch.randn(4, 6, 3, 3), None, [1, 1], [1, 1], [1, 1], True, [0, 0], 1), {}),
+        ("convolution.default", (A, torch.randn(3, 6, 3, 3), None, [1, 1], [1, 1], [1, 1], True, [1, 1], 1), {}),
+        ("convolution.default", (A, torch.randn(3, 6, 1, 1), None, [1, 1], [9, 9], [1, 1], True, [0, 0], 1), {}),
+        ("convolution.default", (A, torch.randn(3, 6, 3, 3), torch.ones(3), [1], [1], [1], True, [0], 1), {}),
+        ("where.self", (MASK, A, A.double()), {}),
+        ("where.self", (MASK, A[:, :1].contiguous(), torch.ones(3, 1, 1)), {}),
+        ("pow.Scalar", (2, torch.ones(3, dtype=torch.int64)), {}),
+        ("clamp.Tensor", (A, torch.ones(5), None), {}),
+        ("amax.default", (A, [1, 1]), {}),
+        ("repeat.default", (A, [2, 1]), {}),
+        ("stack.default", ([A, ONE],), {}),
+        ("gather.default", (A, 1, torch.ones(3, 1, 4, 5).long()), {}),
+        ("reflection_pad2d.default", (A, [5, 0, 0, 0]), {}),
+        ("upsample_nearest2d.default", (A[0], [7, 7]), {}),
+        ("max_pool3d_with_indices.default", (A, [2]), {}),
         ("convolution.default", (LAST, torch.randn(6, 3, 3, 3), None, *CONV), {}),
         ("convolution.default", (A, torch.randn(6, 2, 3, 3), None, *CONV), {}),
         ("convolution.default", (A, torch.randn(6, 3, 3, 3).double(), None, *CONV), {}),
@@ -279,7 +338,7 @@ def test_every_shortcut_is_tested():
         ("roll.default", (A, [1]), {}),
         ("masked_fill.Scalar", (A, torch.ones(2, 1, 3, 4, 5) > 0, 0), {}),
         ("upsample_bilinear2d.vec", (A, None, False, [2.0, 2.0]), {}),
-        ("cos.default", (A,), {}),
+        ("tan.default", (A,), {}),
     ],
 )
 def test_what_is_not_certain_is_left_to_torch(name, args, kwargs):
