@@ -331,7 +331,7 @@ def _training(setup: Setup, course: Course) -> Training:
     ranges = phases(course)
     peaks = {phase: _peak(course, ranges[phase], course.steps, course) for phase in ranges if len(ranges[phase])}
     if "step" not in peaks:
-        peaks["step"] = _resting(course)
+        peaks["step"] = _resting(course, "step")
     highest = max(peaks.values(), key=lambda peak: peak.nbytes)
     return Training(
         saved_bytes=sum(block.nbytes for block in course.kept),
@@ -360,7 +360,7 @@ def _peak(course: Course, numbers: Iterable[int], steps: Sequence[Step], trained
     """The op after which most is alive. ``trained`` has the states that lie beside until they are stepped."""
     numbers = list(numbers)
     if not numbers:
-        return _resting(course)
+        return _resting(course, "forward")
     number = max(numbers, key=lambda at: steps[at].alive)
     step = steps[number]
     alive = course.alive_after(number)
@@ -370,10 +370,9 @@ def _peak(course: Course, numbers: Iterable[int], steps: Sequence[Step], trained
     return _peak_of(alive, beside, step.op, step.scope, step.phase)
 
 
-def _resting(course: Course) -> Peak:
-    """What is alive when nothing runs: after the way back, with the optimizer's states."""
-    alive = [block for block in course.blocks if block.died is None]
-    return _peak_of(alive, course.known_states, "", "", "step")
+def _resting(course: Course, phase: str) -> Peak:
+    """What is alive when nothing runs: when the pass is over, or the way back, with the optimizer's states."""
+    return _peak_of(course.resting, course.known_states, "", "", phase)
 
 
 def _peak_of(alive: Sequence[Block], beside: int, op: str, layer: str, phase: str) -> Peak:

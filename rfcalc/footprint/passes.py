@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import functools
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -71,7 +72,7 @@ def run(setup: Setup, world: World, observer: Observer, where: list[ModuleStack]
     inference is held to the end.
     """
     model = setup.loaded.model
-    stack = ModuleStack(model)
+    stack = ModuleStack(model, parts=False)
     where.append(stack)
     with ExitStack() as around:
         around.enter_context(undrawn())  # so that a pass draws the same as the one that it is held against
@@ -247,6 +248,7 @@ class Course:
     steps: list[Step] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
     kept: list[Block] = field(default_factory=list)
+    resting: list[Block] = field(default_factory=list)  #: what lives when the pass, or the way back, is over
     saved_sizes: list[int] = field(default_factory=list)  #: of the storage of each tensor that autograd saves
     gradients: int = 0
     states: int = 0
@@ -285,6 +287,7 @@ class Follower(Watch):  # type: ignore[no-untyped-call]
 
     def forward_over(self, loss: torch.Tensor | None) -> None:
         final = None if loss is None else self.block_of(loss)
+        self.course.resting = self.alive()
         self.course.kept = [
             block
             for block in self.alive()
@@ -296,6 +299,7 @@ class Follower(Watch):  # type: ignore[no-untyped-call]
         for one in trained:
             self._mark_of(one, one.grad, "gradient")
         self.course.gradients = sum(block.nbytes for block in self.alive() if block.role == "gradient")
+        self.course.resting = self.alive()
         self.course.known_states = self.course.states = optimizers.known_states(self._optimizer, trained)
         self.phase, self.answers = "step", 1.0
 
@@ -311,8 +315,21 @@ class Follower(Watch):  # type: ignore[no-untyped-call]
         self.course.steady = len(self.steps)
 
 
+#: What torch imports when checkpoint is called for the first time.
+_IMPORTED = "torch._dynamo"
+
+
 def followed(setup: Setup, world: World, *, training: bool) -> Course:
-    """The course of a pass."""
+    """The course of a pass; of one in which torch imported its compiler on the way, the course of another.
+
+    That import leaves a cycle with all frames that led to it, and so with tensors that they hold, once in a process.
+    """
+    known = _IMPORTED in sys.modules
+    course = _followed(setup, world, training=training)
+    return course if known or _IMPORTED not in sys.modules else _followed(setup, world, training=training)
+
+
+def _followed(setup: Setup, world: World, *, training: bool) -> Course:
     where: list[ModuleStack] = []
     watch = Follower(lambda: where[0].current.name if where else "", setup.optimizer)
     run(setup, world, watch, where, training=training)

@@ -69,9 +69,14 @@ Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 
 
 class ModuleStack:
-    """The stack of module calls that are under way, and where the last one failed."""
+    """The stack of module calls that are under way, and where the last one failed.
 
-    def __init__(self, model: nn.Module) -> None:
+    With ``parts`` it knows in which call of checkpoint, or of a scan, an op is, for which it holds on to the last one
+    that it saw, and so to the tensors that were given to it. Without, no tensor lives longer than the model's code lets
+    it.
+    """
+
+    def __init__(self, model: nn.Module, *, parts: bool = True) -> None:
         self.tree = tree(model)
         self.modules = distinct(self.tree)
         self._places = places(model) if len(self.modules) < len(self.tree) else {}
@@ -79,13 +84,14 @@ class ModuleStack:
         self._root = Scope("", class_of(model).__name__, is_leaf(model), 0)
         self._stack: list[Entry] = []
         self.spot = NOWHERE  #: where the model's code called torch, or a module, last
-        self._failed: tuple[Scope, Any] | None = None
+        self._failed: tuple[Scope, Shapes] | None = None
         self._calls: list[tuple[Scope, Any, int, Shapes, int]] = []  #: what is known when they begin
         self._returned: list[Shapes] = []
         self._handed_on: dict[int, Ref] = {}  #: by call, what it gave back that was given to it
         self.recorder: Callable[[], Slots | None] = lambda: None  #: who knows what tensors are, while that is there
         self._met: dict[Any, Shapes] = {}  #: equal shapes are kept once
         self.keeping = Keeping()
+        self._marked = _MARKED if parts else {}
         self._part: FrameType | None = None  #: the call of checkpoint that was seen last, and how many were before it
         self._parts = 0
         self._within = 0  #: the checkpointed part that the last look found itself in, below the module call under way
@@ -110,9 +116,11 @@ class ModuleStack:
     @property
     def failure(self) -> tuple[Scope, Shapes]:
         """The innermost call that an exception came out of, and the shapes of the tensors that it was given."""
-        top = self._stack[-1] if self._stack else Entry(self._root, ())
-        scope, args = self._failed or top[:2]
-        return scope, self._shapes(args)
+        return self._failed or self._given(self._stack[-1] if self._stack else Entry(self._root, ()))
+
+    def _given(self, entry: Entry) -> tuple[Scope, Shapes]:
+        """A call, and the shapes of what was given to it; not the tensors, which it would hold."""
+        return entry.scope, self._shapes(entry.given)
 
     @property
     def calls(self) -> tuple[ModuleCall, ...]:
@@ -214,7 +222,7 @@ class ModuleStack:
         entry = self._stack.pop()
         while entry.frame is not None:  # made during the pass, and left without another call
             if error is not None and self._failed is None and _came_through(error, entry.frame):
-                self._failed = entry[:2]
+                self._failed = self._given(entry)
             entry = self._stack.pop()
         came_back = (output,) if isinstance(output, torch.Tensor) else tensors_in_args((output,))
         self._returned[entry.scope.call - 1] = self._shapes(came_back)
@@ -224,7 +232,7 @@ class ModuleStack:
             if ref is not None:
                 self._handed_on[entry.scope.call] = ref
         if error is not None and self._failed is None:
-            self._failed = entry[:2]
+            self._failed = self._given(entry)
 
     # --- modules made during the pass ---------------------------------------------------------------------------------
 
@@ -244,7 +252,7 @@ class ModuleStack:
                 break
             if code is _TORCHS_CODE:
                 fresh.append(frame)
-            elif code.co_name in _MARKED and code.co_filename.endswith(_MARKED[code.co_name]):
+            elif code.co_name in self._marked and code.co_filename.endswith(self._marked[code.co_name]):
                 if code.co_name == "checkpoint":
                     part = frame
                 else:

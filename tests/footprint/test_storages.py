@@ -208,6 +208,22 @@ def test_muon_keeps_one_buffer_for_a_matrix_and_adamw_two_for_all_else() -> None
     assert found.optimizer_bytes == (4 * 8 + 8 * 3) * F + 2 * (8 + 3) * F + 2 * F  # and two counts of steps
 
 
+@pytest.mark.parametrize(("optimizer", "states"), [("none", 0), ("adam8bit", 2 * 12 * F)])
+def test_a_step_that_is_known_by_formula_holds_what_rests(optimizer: str, states: int) -> None:
+    model = nn.Linear(3, 4, bias=False)
+    found = rfcalc.memory(model, (2, 3), training=True, optimizer=optimizer).training
+
+    assert found is not None
+    assert found.phases["step"] == 2 * 12 * F + 2 * 3 * F + states  # weights and their gradients, and the input
+
+
+def test_a_model_without_an_op_holds_its_input() -> None:
+    found = rfcalc.memory(nn.Identity(), (2, 3), verify=True)
+
+    assert found.agree
+    assert (found.peak_bytes, found.peak.at, found.peak.phase) == (2 * 3 * F, "", "forward")
+
+
 def test_gradients_that_are_sparse() -> None:
     model = nn.Embedding(5, 4, sparse=True)
     found = rfcalc.memory(model, torch.zeros(2, 3, dtype=torch.int64), training=True, optimizer="sgd", verify=True)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 import rfcalc
-from rfcalc.footprint import watch
+from rfcalc.footprint import passes, watch
+from rfcalc.footprint.measure import course_of, prepared
+from rfcalc.footprint.witness import Counter
+from rfcalc.uncollected import uncollected
 
 
 class Block(nn.Module):
@@ -157,3 +163,57 @@ def test_a_model_that_asks_what_its_tensors_are(kind: type[nn.Module]) -> None:
     assert found.agree
     assert found.peak_bytes == 2 * 3 * 4 * 4 + 1  # what is given, what comes of it, and a mask of one sample
     assert any("real CPU tensors" in notice for notice in found.notices) is (kind is AskingLate)
+
+
+class Again(nn.Module):
+    """Two parts that are run once more on the way back; what comes of the last is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.LayerNorm(8)) for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = checkpoint(self.first, x, use_reentrant=False, preserve_rng_state=False)
+        x = checkpoint(self.second, x, use_reentrant=False, preserve_rng_state=False)
+        return x.sum(-1)
+
+
+def test_nothing_lives_longer_than_in_a_plain_pass() -> None:
+    """The double of a model, and who follows its modules, hold no tensor: the same without them."""
+    model, counter = Again().train(), Counter()
+    rfcalc.memory(model, (3, 8), training=True, optimizer="none")  # torch imports what it needs
+    for name, one in model.named_parameters():
+        counter.declare(one, "parameter", name)
+    x = torch.rand(3, 8)
+    counter.declare(x, "input", "x")
+    with uncollected(), counter.within():
+        with saved_tensors_hooks(counter.saved, lambda kept: kept):
+            loss = model(x).sum()
+        counter.forward_over(loss)
+        loss.backward()
+        del loss
+
+    setup, _ = prepared(model, (3, 8), optimizer="none")
+    course = course_of(setup, training=True, notices=[])
+    assert [(step.op, step.alive) for step in course.steps] == counter.seen
+    assert sum(one.nbytes for one in course.kept) == counter.kept
+
+
+def test_a_pass_in_which_torch_imported_its_compiler_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = []
+
+    class Imports(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if "an_import" not in sys.modules:
+                monkeypatch.setitem(sys.modules, "an_import", sys)
+                frames.append(sys._getframe())
+                x = x * 2
+            return (x + 1).sum()
+
+    monkeypatch.setattr(passes, "_IMPORTED", "an_import")
+    setup, _ = prepared(Imports(), (3, 8), optimizer="none")
+    monkeypatch.delitem(sys.modules, "an_import")
+    course = course_of(setup, training=False, notices=[])
+
+    assert [step.op for step in course.steps] == ["add", "sum"]
+    assert len(frames) == 2
