@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch._prims_common import suggest_memory_format
 
+from rfcalc.footprint import iterated
 from rfcalc.tracing.modes import DispatchMode
 from rfcalc.tracing.tensors import tensors_in_args
 
@@ -37,26 +38,51 @@ def _is_pointwise(func: Any) -> bool:
     if not hasattr(func, "_schema"):
         return False  # an op of higher order
     told = any(one.name == "memory_format" for one in func._schema.arguments)
-    return torch.Tag.pointwise in func.tags and not func._schema.is_mutable and not told
+    name = func._schema.name.partition("::")[2]
+    return torch.Tag.pointwise in func.tags and not func._schema.is_mutable and not told and name not in _OTHERWISE
 
 
 @cache
 def _operands(func: Any) -> frozenset[int]:
-    """Which arguments are tensors."""
-    return frozenset(at for at, one in enumerate(func._schema.arguments) if isinstance(one.type, torch.TensorType))
+    """Which arguments are tensors, or numbers that the kernel makes tensors of."""
+    wrapped = "scalar" in func._schema.overload_name.lower()
+    return frozenset(
+        at for at, one in enumerate(func._schema.arguments) if isinstance(one.type, torch.TensorType) or wrapped
+    )
+
+
+#: Ops whose kernels are no iteration over their operands: copies, and what is made of other ops.
+_OTHERWISE = frozenset(
+    ("clone", "conj_physical", "positive", "mvlgamma", "ldexp", "isfinite", "masked_fill", "pow", "copy", "lift_fresh")
+)
+#: Ops that put numbers of their own beside what they are given.
+_BESIDE = frozenset(("aten::hardtanh", "aten::nan_to_num", "aten::deg2rad", "aten::rad2deg"))
 
 
 def _pointwise(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """What is made of contiguous tensors of one shape is contiguous, its axes of one element included."""
+    """Laid out as torch's iteration over all operands has it."""
     made = func(*args, **kwargs)
-    if not isinstance(made, torch.Tensor) or 1 not in made.shape:
+    if not isinstance(made, torch.Tensor):
         return made
     given = tensors_in_args((*args, *kwargs.values()))
-    if any(one.shape != made.shape or not one.is_contiguous() for one in given):
+    if not given or torch.broadcast_shapes(*(one.shape for one in given)) != made.shape:  # type: ignore[no-untyped-call]
         return made
-    if any(isinstance(value, int | float | complex) and at in _operands(func) for at, value in enumerate(args)):
-        return made  # a number in place of a tensor is one without axes
-    return _as_made(made, torch.contiguous_format)
+    if func is torch.ops.aten.threshold_backward.default:
+        given = given[::-1]  # the kernel has them the other way round
+    number = func._schema.name in _BESIDE or any(
+        isinstance(value, int | float | complex) and at in _operands(func) for at, value in enumerate(args)
+    )
+    found = iterated.strides(made.shape, [_cast(one, made) for one in given], number=number)
+    return made if made.stride() == found else _strided(made, made.shape, found, 0)
+
+
+def _cast(given: torch.Tensor, made: torch.Tensor) -> torch.Tensor:
+    """An operand in the type of the result: a copy of it, where it has another, lies densely."""
+    plain = given.dtype == made.dtype or torch.bool in (given.dtype, made.dtype)
+    if plain or not given.ndim or iterated.is_dense(given):
+        return given
+    with torch._C._DisableTorchDispatch():
+        return torch.empty_like(torch.empty_strided(given.shape, given.stride(), dtype=given.dtype, device="meta"))
 
 
 def _as_made(made: torch.Tensor, form: torch.memory_format) -> torch.Tensor:
