@@ -123,7 +123,7 @@ BACK: dict[str, Callable[..., Any]] = {
         y, x, weight, stats, stats, mean, std, True, 1e-5, [True, True, True]
     ),
     "groups": lambda x, weight, stats, y, mean, std: aten.native_group_norm_backward(
-        y, x, mean, std, weight, 2, 4, 9, 2, [True, True, True]
+        y, x, mean, std, weight, 2, 4, 9, 2, [True, *2 * [weight is not None]]
     ),
     "layer": lambda x, weight, stats, y, mean, std: aten.native_layer_norm_backward(
         y, x.mT, [4], mean, std, weight, weight, [True, *2 * [weight is not None]]
