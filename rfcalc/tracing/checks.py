@@ -9,6 +9,7 @@ taken. What a function raises and catches itself is no check.
 from __future__ import annotations
 
 import dis
+from bisect import bisect_right
 from functools import lru_cache
 from types import CodeType, FrameType
 
@@ -24,29 +25,66 @@ _WITH = "WITH_EXCEPT_START"
 
 
 def answer(caller: FrameType | None) -> bool | None:
-    """The truth value with which the model goes on, where it is asked for by a check; None where it is none."""
+    """The truth value with which the model goes on, where it is asked for by a check; None where it is none.
+
+    A function that does no more with ``bool(x)`` than to return it asks for whoever called it.
+    """
     while caller is not None and caller.f_globals.get("__name__", "").startswith(_OURS):
         caller = caller.f_back
-    return None if caller is None else _passing(caller.f_code, caller.f_lasti)
+    called = "bool"
+    while caller is not None:
+        listing, places = _listed(caller.f_code)
+        place = _after(listing, bisect_right([*places], caller.f_lasti) - 1, called)  # it may be behind a cache of it
+        if place == len(listing) or listing[place].opname != "RETURN_VALUE":
+            return _passing(caller.f_code, place)
+        called, caller = caller.f_code.co_name, caller.f_back
+    return None
 
 
 @lru_cache(4096)
-def _passing(code: CodeType, at: int) -> bool | None:
-    """The answer to the question at that instruction which does not lead to an exception alone."""
-    listing = list(dis.get_instructions(code))
-    places = {item.offset: place for place, item in enumerate(listing)}
-    place, negated = places.get(at), False
-    if place is None:
+def _listed(code: CodeType) -> tuple[list[dis.Instruction], dict[int, int]]:
+    """The instructions of a function, and the places among them by their offsets."""
+    listing = [item for item in dis.get_instructions(code) if item.opname != "CACHE"]
+    return listing, {item.offset: place for place, item in enumerate(listing)}
+
+
+def _after(listing: list[dis.Instruction], place: int, called: str) -> int:
+    """Where the answer is used: right there, or after a call of the function of that name; the end for another call."""
+    if place < len(listing) and listing[place].opname == "PRECALL":  # Python 3.11 calls in two steps
+        place += 1
+    if place == len(listing) or not listing[place].opname.startswith("CALL"):
+        return place if called == "bool" else len(listing)
+    return place + 1 if _callee(listing, place) == called else len(listing)
+
+
+def _callee(listing: list[dis.Instruction], place: int) -> str | None:
+    """The name of what is called there, found by what was put on the stack before."""
+    if listing[place].opname != "CALL" or listing[place].arg is None:
         return None
-    if listing[place].opname == "TO_BOOL":  # Python 3.13 asks by an instruction of its own
+    place, missing = place - (listing[place - 1].opname == "PRECALL"), listing[place].arg + 2
+    while place and missing > 0:
+        place -= 1
+        if "JUMP" in listing[place].opname:
+            return None
+        missing -= dis.stack_effect(listing[place].opcode, listing[place].arg, jump=False)
+    item = listing[place]
+    if item.opname == "PUSH_NULL":  # in Python 3.11 before the function, where it is no global one
+        item = listing[place + 1]
+    return item.argval if isinstance(item.argval, str) else None
+
+
+@lru_cache(4096)
+def _passing(code: CodeType, place: int) -> bool | None:
+    """The answer to the question at that place which does not lead to an exception alone."""
+    listing, places = _listed(code)
+    negated = False
+    while place < len(listing) and listing[place].opname in ("UNARY_NOT", "TO_BOOL"):
+        negated ^= listing[place].opname == "UNARY_NOT"  # Python 3.13 asks by an instruction of its own
         place += 1
-    while place < len(listing) and listing[place].opname in ("UNARY_NOT", "CACHE", "TO_BOOL"):
-        negated ^= listing[place].opname == "UNARY_NOT"
-        place += 1
-    if place == len(listing) or "JUMP" not in listing[place].opname or "_IF_" not in listing[place].opname:
+    if place == len(listing) or not listing[place].opname.endswith(("_IF_TRUE", "_IF_FALSE")):
         return None
     jump = listing[place]
-    if not jump.opname.endswith(("IF_TRUE", "IF_FALSE")):
+    if "JUMP" not in jump.opname:
         return None
     on_jump = jump.opname.endswith("IF_TRUE") ^ negated
     jumps = _only_raises(code, listing, places, places.get(jump.argval, -1))

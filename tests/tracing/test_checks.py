@@ -5,6 +5,7 @@ So does what takes no number to answer: whether a tensor equals itself, or one o
 
 from __future__ import annotations
 
+import operator
 import sys
 import warnings
 from collections.abc import Callable
@@ -79,7 +80,26 @@ def each(q: Any) -> None:
             raise ValueError
 
 
-CHECKS = {raising: False, negated: True, asserted: True, within: False, each: False}
+def _all_of(q: Any, name: str) -> bool:
+    if name is None:
+        return True
+    return bool(q)
+
+
+def helped(q: Any) -> None:
+    if not _all_of(
+        q,
+        "name",
+    ):
+        raise ValueError
+
+
+def converted(q: Any) -> None:
+    if bool(q):
+        raise ValueError
+
+
+CHECKS = {raising: False, helped: True, converted: False, negated: True, asserted: True, within: False, each: False}
 
 
 def returning(q: Any) -> int:
@@ -113,7 +133,22 @@ def taken(q: Any) -> bool:
     return bool(q)
 
 
-QUESTIONS = (returning, caught, both, worked, taken)
+def mapped(q: Any) -> None:
+    if not any(map(bool, [q])):
+        raise ValueError
+
+
+def other(q: Any) -> None:
+    if operator.not_(q):
+        raise ValueError
+
+
+def through(q: Any) -> None:
+    if operator.not_(_all_of(q, "")):
+        raise ValueError
+
+
+QUESTIONS = (mapped, other, through, returning, caught, both, worked, taken)
 
 
 @pytest.mark.parametrize("value", [False, True])
