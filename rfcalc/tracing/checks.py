@@ -59,9 +59,10 @@ def _after(listing: list[dis.Instruction], place: int, called: str) -> int:
 
 def _callee(listing: list[dis.Instruction], place: int) -> str | None:
     """The name of what is called there, found by what was put on the stack before."""
-    if listing[place].opname != "CALL" or listing[place].arg is None:
+    count = listing[place].arg
+    if listing[place].opname != "CALL" or count is None:
         return None
-    place, missing = place - (listing[place - 1].opname == "PRECALL"), listing[place].arg + 2
+    place, missing = place - (listing[place - 1].opname == "PRECALL"), count + 2
     while place and missing > 0:
         place -= 1
         if "JUMP" in listing[place].opname:
