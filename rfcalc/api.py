@@ -58,9 +58,9 @@ def layer_graph(
 ) -> LayerGraph:
     """What `trace` gives, as the records that the rest of rfcalc reads; arguments and errors are the same."""
     from rfcalc.sources import resolve
-    from rfcalc.sources.guest import hosting
+    from rfcalc.sources.user_code import restoring
 
-    with hosting(model):
+    with restoring(model):
         return resolve(model, inputs, axes=axes, training=training, dtype=_dtype(dtype))
 
 
@@ -182,9 +182,9 @@ def compare(
 def few_bytes(model: Any, inputs: Any, axes: Any = None) -> dict[str, int | None]:
     """What tables of models say of memory: peak, bytes moved, and of training what is saved and the peak."""
     from rfcalc import footprint
-    from rfcalc.sources.guest import hosting
+    from rfcalc.sources.user_code import restoring
 
-    with hosting(model):
+    with restoring(model):
         return footprint.few(model, inputs, axes=axes)
 
 
@@ -226,9 +226,9 @@ def verify(
     ``device`` is auto, cuda, cuda:N, cpu or mps; ``probes`` rows are poisoned along each axis of each input.
     """
     from rfcalc import checking
-    from rfcalc.sources.guest import hosting
+    from rfcalc.sources.user_code import restoring
 
-    with hosting(model):
+    with restoring(model):
         return checking.verify(
             model,
             inputs,
@@ -263,9 +263,9 @@ def erf(
     ``images`` is a number of random images, a tensor of images, or files; ``weights`` a state dict or a file with one.
     """
     from rfcalc.effective import measure
-    from rfcalc.sources.guest import hosting
+    from rfcalc.sources.user_code import restoring
 
-    with hosting(model):
+    with restoring(model):
         return measure.erf(
             model,
             inputs,
@@ -309,7 +309,7 @@ def stream(
 
     Raises `rfcalc.errors.UsageError` for names and numbers that make no sense, and what `trace` raises.
     """
-    from rfcalc.sources.guest import hosting
+    from rfcalc.sources.user_code import restoring
     from rfcalc.streaming import measure
 
     settings: dict[str, Any] = {
@@ -324,7 +324,7 @@ def stream(
         return measure.stream(layer_graph(model, inputs, axes=axes, training=training), **settings)
     from rfcalc.streaming import trial
 
-    with hosting(model):
+    with restoring(model):
         return trial.verified(model, inputs, axes=axes, training=training, seed=seed, **settings)
 
 
@@ -354,9 +354,9 @@ def memory(
     tensors too and counts by other means: ``agree`` says whether every number is the same.
     """
     from rfcalc import footprint
-    from rfcalc.sources.guest import hosting
+    from rfcalc.sources.user_code import restoring
 
-    with hosting(model):
+    with restoring(model):
         return footprint.memory(
             model,
             inputs,
@@ -392,12 +392,12 @@ def memory_growth(
     cannot change.
     """
     from rfcalc.footprint import growth as grown
-    from rfcalc.sources.guest import hosting
+    from rfcalc.sources.user_code import restoring
 
     numeric = [name for name in ("batch", "weights", "fit", "verify") if asked.get(name)]
     if numeric:
         raise UsageError(f"{' and '.join(numeric)} with symbols: these are about numbers; leave one of both out")
-    with hosting(model):
+    with restoring(model):
         return grown.memory_growth(model, inputs, symbols=symbols, axes=axes, **asked)
 
 
@@ -447,10 +447,10 @@ def tile(
     ``tile`` is the length of a tile in pixels, one for all axes or one for each, ``memory`` a limit in bytes that
     chooses it, ``image`` the size of the image. ``plan.run(model, x)`` runs the tiles, ``plan.slices()`` gives them.
     """
-    from rfcalc.sources.guest import hosting
+    from rfcalc.sources.user_code import restoring
     from rfcalc.tiling import making
 
-    with hosting(model):
+    with restoring(model):
         return making.tile(
             model,
             inputs,

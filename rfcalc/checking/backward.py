@@ -11,9 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rfcalc.analyses.costs.backward import backward
 from rfcalc.checking import device as devices
 from rfcalc.checking.counts import as_printed
+from rfcalc.checking.first_pass import FirstPass
 from rfcalc.checking.results import Check, Difference
 from rfcalc.checking.subject import Subject, map_tensors
-from rfcalc.checking.survey import Survey
 from rfcalc.tracing.arguments import tensors_in
 from rfcalc.tracing.numbers import Drawing
 
@@ -46,11 +46,11 @@ class Excess(TorchDispatchMode):
         return int(2 * weight.numel() * positions[0] * positions[2:].numel())
 
 
-def check_backward(survey: Survey) -> Check:
+def check_backward(first_pass: FirstPass) -> Check:
     """The multiply-adds of one backward pass, as a total; the known fault of torch's counter is taken out and named."""
-    expected, unknown = _expected(survey.subject)
+    expected, unknown = _expected(first_pass.subject)
     try:
-        seen, excess = _measured(survey)
+        seen, excess = _measured(first_pass)
     except Exception as error:
         text = (str(error).splitlines() or [""])[0]
         note = f"the backward pass could not be run: {type(error).__name__}: {text}"
@@ -82,14 +82,14 @@ def _expected(subject: Subject) -> tuple[int, list[str]]:
     return total, sorted(unknown)
 
 
-def _measured(survey: Survey) -> tuple[int, int]:
+def _measured(first_pass: FirstPass) -> tuple[int, int]:
     """Multiply-adds that torch counts for the backward pass, and how many of them are its counter's fault."""
-    twins = survey.twins
-    args, kwargs = survey.inputs.arguments()
+    standins = first_pass.standins
+    args, kwargs = first_pass.inputs.arguments()
     from torch.utils.flop_counter import FlopCounterMode  # with triton, 80 MB that few commands need
 
     counter, excess = FlopCounterMode(display=False), Excess()
-    with torch.enable_grad(), devices.honest(), twins.installed() as (double, _), Drawing():
+    with torch.enable_grad(), devices.honest(), standins.installed() as (double, _), Drawing():
         args, kwargs = map_tensors((args, kwargs), lambda tensor: tensor, double.of)
         outputs = [tensor for tensor in tensors_in(double.model(*args, **kwargs)) if tensor.requires_grad]
         loss = torch.stack([tensor.sum().double() for tensor in outputs]).sum()

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import torch
 
 from rfcalc.checking.alignment import same_op
+from rfcalc.checking.standins import Inputs, StandIns
 from rfcalc.checking.subject import Subject
-from rfcalc.checking.twins import Inputs, Twins
 from rfcalc.checking.witness import run
 from rfcalc.graph import Node
 
@@ -93,7 +93,7 @@ def _place(out: torch.Tensor, shape: tuple[int, ...]) -> Place | None:
     return None
 
 
-def find_stacking(subject: Subject, twins: Twins, inputs: Inputs, ops: Sequence[str | None]) -> Stacking | None:
+def find_stacking(subject: Subject, standins: StandIns, inputs: Inputs, ops: Sequence[str | None]) -> Stacking | None:
     """How a stack of inputs runs, given the ops of a single pass; None where copies have to run one by one."""
     if not any(inputs.floating(number) for number in range(len(inputs.values))):
         return None
@@ -105,7 +105,7 @@ def find_stacking(subject: Subject, twins: Twins, inputs: Inputs, ops: Sequence[
             value[value.shape[0] // 2 :] = math.nan
     finder = _Finder(subject.records, ops)
     try:
-        run(subject, twins, inputs, finder, changed=stack)
+        run(subject, standins, inputs, finder, changed=stack)
     except Exception:  # the model has its batch built in, or two copies do not fit into memory
         return None
     if finder.mixed or any(op is not None for op in ops[finder.seen :]):

@@ -10,20 +10,20 @@ from typing import Any
 from rfcalc.analyses import cost
 from rfcalc.checking.alignment import is_copy, same_op
 from rfcalc.checking.device import honest
+from rfcalc.checking.first_pass import FirstPass
 from rfcalc.checking.results import Check, Difference
-from rfcalc.checking.survey import Survey
 from rfcalc.checking.witness import plain_run
 from rfcalc.graph import Node
 from rfcalc.ops import SPARSE
 from rfcalc.tracing.higher import UNCOUNTED
 
 
-def check_shapes(survey: Survey) -> Check:
+def check_shapes(first_pass: FirstPass) -> Check:
     """The shape of every output of every op, and that the same ops ran in the same order."""
-    records = survey.subject.records
+    records = first_pass.subject.records
     differences: list[Difference] = []
     compared = agree = 0
-    for record, op, shapes in zip_longest(records, survey.ops, survey.shapes):
+    for record, op, shapes in zip_longest(records, first_pass.ops, first_pass.shapes):
         if record is not None and op is None and is_copy(record):
             continue  # this device does not need it
         compared += 1
@@ -31,7 +31,7 @@ def check_shapes(survey: Survey) -> Check:
             layer = record.name if record is not None else f"(after {records[-1].name})"
             wanted = record.op if record is not None else "nothing more"
             differences.append(Difference(layer, wanted, op or "nothing more"))
-            if any(survey.inputs.sparse(number) for number in range(len(survey.inputs.values))):
+            if any(first_pass.inputs.sparse(number) for number in range(len(first_pass.inputs.values))):
                 note = f"from {layer} on kernels for sparse tensors ran: nothing after it could be compared"
                 return Check("shapes", compared - 1, agree, (), (note,))
             note = f"from {layer} on other ops ran than were traced: nothing after it could be compared"
@@ -52,13 +52,13 @@ def _one(shapes: list[list[int]]) -> Any:
 # --- multiply-adds ----------------------------------------------------------------------------------------------------
 
 
-def check_macs(survey: Survey) -> Check:
+def check_macs(first_pass: FirstPass) -> Check:
     """Multiply-adds of every op against torch's formulas for what ran, and the total against FlopCounterMode."""
     differences: list[Difference] = []
     notes: list[str] = []
     compared = ours_uncounted = unprinted = 0
-    for record in survey.subject.records[: survey.matched]:
-        seen = survey.flops[record.id] // 2 if record.id in survey.counted else None
+    for record in first_pass.subject.records[: first_pass.matched]:
+        seen = first_pass.flops[record.id] // 2 if record.id in first_pass.counted else None
         if seen is not None:
             printed = seen
             seen = in_reals(record, printed)
@@ -71,7 +71,7 @@ def check_macs(survey: Survey) -> Check:
             continue  # what the totals leave out
         if seen is None and ours:
             ours_uncounted += ours
-            seen = survey.second.get(record.id)
+            seen = first_pass.second.get(record.id)
             witness = f"the same work as an op that torch counts: {seen:,}" if seen is not None else "no second witness"
             notes.append(f"uncounted by torch: {record.name} ({record.op}), {ours:,} here; {witness}")
             if seen is None:
@@ -83,15 +83,15 @@ def check_macs(survey: Survey) -> Check:
             differences.append(Difference(record.name, ours, seen or 0))
     if unprinted:
         notes.append(f"FlopCounterMode prints {unprinted:,} fewer: {COMPLEX}")
-    sparse = any(record.op.endswith(SPARSE) and record.macs for record in survey.subject.records)
+    sparse = any(record.op.endswith(SPARSE) and record.macs for record in first_pass.subject.records)
     if sparse:
         notes.append("the total is not compared: torch's counter takes products with sparse tensors for dense ones")
-    total = None if sparse else _total(survey)
-    if total is not None and survey.matched == len(survey.subject.records):
-        free = survey.constant_flops // 2
+    total = None if sparse else _total(first_pass)
+    if total is not None and first_pass.matched == len(first_pass.subject.records):
+        free = first_pass.constant_flops // 2
         if free:
             notes.append(f"free: {free:,} multiply-adds of constants, computed from no input and no parameter")
-        ours, total = cost.totals(survey.subject.graph).macs - ours_uncounted - unprinted, total - free
+        ours, total = cost.totals(first_pass.subject.graph).macs - ours_uncounted - unprinted, total - free
         compared += bool(ours or total)  # 0 and 0 say nothing
         if ours != total:
             differences.append(Difference("(total)", ours, total))
@@ -119,13 +119,13 @@ def as_printed(record: Node, macs: int) -> int:
     return macs * _of_four(record) // 4
 
 
-def _total(survey: Survey) -> int | None:
+def _total(first_pass: FirstPass) -> int | None:
     """The multiply-adds that FlopCounterMode prints for a pass of its own; None where it cannot follow the model."""
     from torch.utils.flop_counter import FlopCounterMode  # with triton, 80 MB that few commands need
 
     counter = FlopCounterMode(display=False)
     try:
-        plain_run(survey.twins, survey.inputs, (honest(), _counting(counter)))
+        plain_run(first_pass.standins, first_pass.inputs, (honest(), _counting(counter)))
     except Exception:  # FlopCounterMode takes ops apart that the pass itself runs whole, and fails at some
         return None
     return int(counter.get_total_flops()) // 2

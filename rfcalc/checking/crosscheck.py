@@ -9,11 +9,11 @@ from rfcalc.checking import device as devices
 from rfcalc.checking.backward import check_backward
 from rfcalc.checking.counts import check_macs, check_shapes
 from rfcalc.checking.fields import check_fields
+from rfcalc.checking.first_pass import first_pass
 from rfcalc.checking.holdings import check_params
 from rfcalc.checking.own import check_own
 from rfcalc.checking.results import Verification
 from rfcalc.checking.subject import Subject, failed, resolve
-from rfcalc.checking.survey import survey
 from rfcalc.checking.timing import measure
 from rfcalc.errors import RfcalcError, UsageError
 from rfcalc.progress import told
@@ -67,7 +67,7 @@ def _verify(
     subject: Subject, chosen: Any, notices: tuple[str, ...], probes: int, seed: int, batch: int | None, timing: bool
 ) -> Verification:
     told(f"running {subject.loaded.name} on {devices.describe(chosen)}")
-    first = survey(subject, chosen, seed)
+    first = first_pass(subject, chosen, seed)
     checks = [check_shapes(first), check_params(subject), check_macs(first)]
     if subject.training:
         checks.append(check_backward(first))
@@ -84,7 +84,7 @@ def _verify(
         seed=seed,
         probes=probes,
         training=subject.training,
-        weights="random" if first.twins.random else "the model's own",
+        weights="random" if first.standins.random else "the model's own",
         checks=tuple(checks),
         timing=measure(first) if timing else None,
         notices=(*notices, *subject.graph.meta.get("notices", ())),

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from rfcalc.errors import LoadError, UsageError
-from rfcalc.sources.guest import undrawn
+from rfcalc.sources.user_code import undrawn
 
 #: Dense peak in TFLOP/s by a part of the device's name: (float32, TF32, half). From the vendors' data sheets.
 _PEAKS: tuple[tuple[str, tuple[float, float | None, float]], ...] = (
@@ -217,7 +217,7 @@ def _fastpath() -> Iterator[None]:
 def random_state(device: torch.device) -> Iterator[None]:
     """Put the random states of Python, numpy, torch and the device back at the end of the block.
 
-    As `rfcalc.sources.guest.undrawn` does, where there is no other thread that may draw from them.
+    As `rfcalc.sources.user_code.undrawn` does, where there is no other thread that may draw from them.
     """
     home: Any = {"cuda": torch.cuda, "mps": torch.mps}.get(device.type)
     where = (device,) if device.type == "cuda" else ()

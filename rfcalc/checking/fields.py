@@ -9,12 +9,12 @@ import numpy as np
 
 from rfcalc.checking.batching import find_stacking, most_copies, single
 from rfcalc.checking.device import free_memory
+from rfcalc.checking.first_pass import FirstPass
 from rfcalc.checking.perturb import changed_by, key_of
 from rfcalc.checking.poison import Doubt, Poisoner, region_of
 from rfcalc.checking.regions import AxisRegions, along_axes, choose_rows, untold
 from rfcalc.checking.results import Check, Difference
 from rfcalc.checking.subject import Subject
-from rfcalc.checking.survey import Survey
 from rfcalc.graph import ORDERED, Node, Ref
 
 
@@ -56,16 +56,16 @@ class _Verdict:
     bounds: set[int] = field(default_factory=set)
 
 
-def check_fields(subject: Subject, survey: Survey, probes: int, seed: int, batch: int | None) -> Check:
+def check_fields(subject: Subject, first_pass: FirstPass, probes: int, seed: int, batch: int | None) -> Check:
     """Hold every region of every node against poisoned and changed inputs."""
-    records = subject.records[: survey.matched]
-    if survey.misshapen:
+    records = subject.records[: first_pass.matched]
+    if first_pass.misshapen:
         return Check("receptive_fields", 0, 0, (), ("not compared: positions cannot be matched where shapes differ",))
     rounded = next((record for record in records if _rounds_by_all(record)), None)
     if rounded is not None:
         return Check("receptive_fields", 0, 0, (), (f"not compared: {rounded.name} ({rounded.op}) {_BY_ALL}",))
     notes: list[str] = []
-    poisoner = _poisoner(subject, survey, batch, notes)
+    poisoner = _poisoner(subject, first_pass, batch, notes)
     verdict = _Verdict()
     doubts: list[Doubt] = []
     compared: set[int] = set()
@@ -77,15 +77,15 @@ def check_fields(subject: Subject, survey: Survey, probes: int, seed: int, batch
     for along in along_axes(subject.graph):
         if along.extent < 1 or along.source.name in given:
             continue
-        if survey.inputs.sparse(along.number):
+        if first_pass.inputs.sparse(along.number):
             notes.append(f"{along.source.name} {along.name}: not changed, for the input is sparse")
             continue
         rows = choose_rows(along, probes, seed)
         missed += untold(along, rows)
         found, seen = poisoner.probe(along, rows)
         doubts += [doubt for doubt in found if doubt.ident < len(records)]
-        doubts += _unable(records, along, rows, survey, used)
-        doubts += _all(records, along, rows, survey, used)
+        doubts += _unable(records, along, rows, first_pass, used)
+        doubts += _all(records, along, rows, first_pass, used)
         if poisoner.unbearable:
             notes.append(
                 f"{along.source.name} {along.name}: {poisoner.unbearable} cannot stand NaN; from there on,"
@@ -106,8 +106,8 @@ def check_fields(subject: Subject, survey: Survey, probes: int, seed: int, batch
             f"not compared, for their rows stand where values put them, until they are put back: {_listed(names)}"
         )
     doubts = [doubt for doubt in doubts if doubt.ident not in moved]
-    _decide(subject, survey, seed, doubts, verdict, notes)
-    notes += [*_buffers(subject, survey), *_summary(records, verdict, missed)]
+    _decide(subject, first_pass, seed, doubts, verdict, notes)
+    notes += [*_buffers(subject, first_pass), *_summary(records, verdict, missed)]
     differences = tuple(verdict.differences[ident] for ident in sorted(verdict.differences))
     compared |= set(verdict.differences)
     return Check("receptive_fields", len(compared), len(compared) - len(differences), differences, tuple(notes))
@@ -118,20 +118,20 @@ def _rounds_by_all(record: Node) -> bool:
     return kernel and any(part in record.op for part in _ROUNDING) and "fp16" not in record.op
 
 
-def _poisoner(subject: Subject, survey: Survey, batch: int | None, notes: list[str]) -> Poisoner:
-    ops = survey.ops[: survey.matched]
-    whole = survey.matched == len(survey.ops) == len(subject.records)
+def _poisoner(subject: Subject, first_pass: FirstPass, batch: int | None, notes: list[str]) -> Poisoner:
+    ops = first_pass.ops[: first_pass.matched]
+    whole = first_pass.matched == len(first_pass.ops) == len(subject.records)
     stacking = None
     if whole and (batch is None or batch > 1):
-        stacking = find_stacking(subject, survey.twins, survey.inputs, ops)
+        stacking = find_stacking(subject, first_pass.standins, first_pass.inputs, ops)
         if stacking is None:
             notes.append("one poisoned input at a time: the examples of a batch cannot be told apart in every op")
-    most = min(batch or 64, most_copies(subject.records, free_memory(survey.twins.device)))
-    return Poisoner(subject, survey.twins, survey.inputs, single(ops), stacking, survey.unusable, most)
+    most = min(batch or 64, most_copies(subject.records, free_memory(first_pass.standins.device)))
+    return Poisoner(subject, first_pass.standins, first_pass.inputs, single(ops), stacking, first_pass.unusable, most)
 
 
 def _unable(
-    records: Sequence[Node], along: AxisRegions, rows: Sequence[int], survey: Survey, used: Collection[Ref]
+    records: Sequence[Node], along: AxisRegions, rows: Sequence[int], first_pass: FirstPass, used: Collection[Ref]
 ) -> list[Doubt]:
     """Doubts about outputs that NaN says nothing of: integers that something reads, and what is NaN unpoisoned."""
     found = []
@@ -140,7 +140,7 @@ def _unable(
         if not record.inputs:
             continue
         for number, held in enumerate(along.by_node.get(record.id, ())):
-            told = survey.holds_nan(record, number) and (record.id, number) not in survey.unusable
+            told = first_pass.holds_nan(record, number) and (record.id, number) not in first_pass.unusable
             if held is None or told or Ref(record.id, number) not in used:
                 continue
             region = held.combined()
@@ -149,7 +149,7 @@ def _unable(
 
 
 def _all(
-    records: Sequence[Node], along: AxisRegions, rows: Sequence[int], survey: Survey, used: Collection[Ref]
+    records: Sequence[Node], along: AxisRegions, rows: Sequence[int], first_pass: FirstPass, used: Collection[Ref]
 ) -> list[Doubt]:
     """What the second method looks at whatever NaN shows: all that something reads, over a few of the rows."""
     found = []
@@ -157,7 +157,7 @@ def _all(
     chosen = [rows[at * len(rows) // (count + 1)] for at in range(1, count + 1)]
     for record in records:
         for number in range(len(record.outputs) if record.inputs else 0):
-            told = survey.holds_nan(record, number) and (record.id, number) not in survey.unusable
+            told = first_pass.holds_nan(record, number) and (record.id, number) not in first_pass.unusable
             if told and Ref(record.id, number) in used:
                 region = region_of(along, record, number)
                 found += [Doubt(record.id, number, along, row, region, plain=True) for row in dict.fromkeys(chosen)]
@@ -168,16 +168,18 @@ def _all(
 
 
 def _decide(
-    subject: Subject, survey: Survey, seed: int, doubts: Sequence[Doubt], verdict: _Verdict, notes: list[str]
+    subject: Subject, first_pass: FirstPass, seed: int, doubts: Sequence[Doubt], verdict: _Verdict, notes: list[str]
 ) -> None:
     if not doubts:
         return
     records = subject.records
-    swallowed, spread = _downstream(records, survey)
+    swallowed, spread = _downstream(records, first_pass)
     sizes = (1.0, 1.0) if any(record.masked for record in records) else (1.0, 30.0)
     open_ = [doubt for doubt in doubts if doubt.excess is None or spread[doubt.ident] or swallowed[doubt.ident]]
     changed, how, verdict.noisy = (
-        changed_by(subject, survey.twins.device, seed, survey.gain, open_, sizes) if open_ else ({}, "", set())
+        changed_by(subject, first_pass.standins.device, seed, first_pass.gain, open_, sizes)
+        if open_
+        else ({}, "", set())
     )
     if open_ and not how:
         notes.append("the second method could not run this model with changed inputs")
@@ -252,14 +254,14 @@ def _differ(record: Node, doubt: Doubt, where: np.ndarray, reads: bool, verdict:
     )
 
 
-def _downstream(records: Sequence[Node], survey: Survey) -> tuple[list[bool], list[bool]]:
+def _downstream(records: Sequence[Node], first_pass: FirstPass) -> tuple[list[bool], list[bool]]:
     """Which nodes come after (or are) an op that may swallow NaN, and one that may spread it."""
     swallowed: list[bool] = []
     spread: list[bool] = []
     for record in records:
         op = record.op.rpartition(".")[2].removesuffix("_")
         before = [ref.node for ref in record.inputs]
-        mute = bool(record.inputs) and not survey.holds_nan(record, 0)
+        mute = bool(record.inputs) and not first_pass.holds_nan(record, 0)
         swallowed.append(op in SWALLOW or mute or any(swallowed[ident] for ident in before))
         weighs = op in SPREAD or op.startswith("upsample") or record.masked or (op == "mul" and len(before) == 1)
         spread.append(weighs or any(spread[ident] for ident in before))
@@ -289,8 +291,8 @@ def _summary(records: Sequence[Node], verdict: _Verdict, missed: int) -> list[st
     return notes
 
 
-def _buffers(subject: Subject, survey: Survey) -> list[str]:
-    drawn, kept = len(survey.twins.drawn), subject.leaned_on
+def _buffers(subject: Subject, first_pass: FirstPass) -> list[str]:
+    drawn, kept = len(first_pass.standins.drawn), subject.leaned_on
     notes = [f"floating-point buffers hold other numbers than the model's: {drawn}"] if drawn else []
     return notes + ([f"numbers of buffers that decide what is read: {', '.join(kept)}"] if kept else [])
 

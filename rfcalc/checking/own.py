@@ -10,9 +10,9 @@ import math
 
 import torch
 
+from rfcalc.checking.first_pass import FirstPass
 from rfcalc.checking.results import Check, Difference
-from rfcalc.checking.survey import Survey
-from rfcalc.checking.twins import Inputs
+from rfcalc.checking.standins import Inputs
 from rfcalc.checking.witness import plain_run
 from rfcalc.sources.parts import Witnessed
 
@@ -20,25 +20,25 @@ from rfcalc.sources.parts import Witnessed
 _TOLERANCE = 1e-3
 
 
-def check_own(survey: Survey, probes: int) -> Check | None:
+def check_own(first_pass: FirstPass, probes: int) -> Check | None:
     """Outputs of the framework against those of torch; None where torch is the framework, or random numbers are drawn.
 
     The inputs are as they are, then with a row set to NaN: of each input and axis as many rows as there are ``probes``.
     """
-    subject = survey.subject
+    subject = first_pass.subject
     if not isinstance(subject.model, Witnessed) or subject.training:
         return None
     changes: list[tuple[str, dict[int, torch.Tensor]]] = [("", {})]
     for number, info in enumerate(subject.graph.inputs):
-        if survey.inputs.floating(number):
-            changes += _poisoned(survey.inputs, number, info.name, probes)
-    with survey.twins.installed() as (double, _):
+        if first_pass.inputs.floating(number):
+            changes += _poisoned(first_pass.inputs, number, info.name, probes)
+    with first_pass.standins.installed() as (double, _):
         assert isinstance(double.model, Witnessed)
-        own = double.model.own_passes([survey.inputs.arguments(changed) for _, changed in changes])
+        own = double.model.own_passes([first_pass.inputs.arguments(changed) for _, changed in changes])
     differences: list[Difference] = []
     compared = 0
     for (what, changed), theirs in zip(changes, own, strict=True):
-        ours = plain_run(survey.twins, survey.inputs, changed=changed)
+        ours = plain_run(first_pass.standins, first_pass.inputs, changed=changed)
         compared += max(len(ours), len(theirs))
         if len(ours) != len(theirs):
             differences.append(Difference(f"outputs{what}", f"{len(ours)} tensors", f"{len(theirs)} tensors"))

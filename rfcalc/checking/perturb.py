@@ -18,8 +18,8 @@ import torch
 from rfcalc.checking.alignment import same_op
 from rfcalc.checking.device import free_memory
 from rfcalc.checking.poison import Doubt, over, reduce_to
+from rfcalc.checking.standins import Inputs, StandIns
 from rfcalc.checking.subject import Subject
-from rfcalc.checking.twins import Inputs, Twins
 from rfcalc.checking.witness import run
 from rfcalc.graph import ORDERED, Node
 from rfcalc.progress import told
@@ -187,21 +187,21 @@ def _restarts(
     found: dict[Key, np.ndarray] = {}
     noisy: set[int] = set()
     wanted = {(doubt.ident, doubt.output) for doubts in rows.values() for doubt in doubts}
-    twins = Twins(subject, device, seed, gain=gain, wide=wide)
+    standins = StandIns(subject, device, seed, gain=gain, wide=wide)
     for restart, size in enumerate(sizes):
         rows = {place: left for place, doubts in rows.items() if (left := [d for d in doubts if _open(d, found)])}
         if not rows:
             break
         inputs = Inputs(subject, device, seed + restart, wide=wide)
         base = _Base(subject.records, wanted)
-        run(subject, twins, inputs, base)
+        run(subject, standins, inputs, base)
         if device.type != "cpu":  # there sums may be added up in another order each time
             again = _Repeated(base)
-            run(subject, twins, inputs, again)
+            run(subject, standins, inputs, again)
             noisy |= again.found
         for number, ((source, axis, row), doubts) in enumerate(rows.items()):
             told("changing a row of the input,", number + 1, len(rows))
             watch = {(doubt.ident, doubt.output): doubt for doubt in doubts}
             moved = inputs.moved(source, axis, row, size, seed + 1000 * (restart + 1) + number)
-            run(subject, twins, inputs, _Changed(base, watch, found), changed=moved)
+            run(subject, standins, inputs, _Changed(base, watch, found), changed=moved)
     return found, noisy

@@ -17,8 +17,8 @@ from rfcalc.checking.alignment import same_op
 from rfcalc.checking.batching import Stacking
 from rfcalc.checking.device import is_out_of_memory
 from rfcalc.checking.regions import AxisRegions, Region
+from rfcalc.checking.standins import Inputs, StandIns
 from rfcalc.checking.subject import Subject, failed
-from rfcalc.checking.twins import Inputs, Twins
 from rfcalc.checking.witness import UnbearableError, holds_nan, run
 from rfcalc.errors import TraceError
 from rfcalc.graph import Node
@@ -165,7 +165,7 @@ class Poisoner:
     """Runs poisoned passes, as many rows at once as fit into memory. ``most`` shrinks when they do not."""
 
     subject: Subject
-    twins: Twins
+    standins: StandIns
     inputs: Inputs
     single: Stacking
     stacking: Stacking | None  #: None where copies have to run one by one
@@ -204,14 +204,14 @@ class Poisoner:
         stack = self.inputs.with_rows(along.number, along.axis, rows, None if frontier is not None else math.nan)
         look = _Look(self.subject.records, along, np.array(rows), self.stacking or self.single, self.skip, frontier)
         try:
-            run(self.subject, self.twins, self.inputs, look, changed=stack)
+            run(self.subject, self.standins, self.inputs, look, changed=stack)
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             if isinstance(error, UnbearableError):
                 self.unbearable = str(error)
             elif look.seen < len(along.by_node) // 2:
-                raise failed(self.subject, self.twins.device, error) from error
+                raise failed(self.subject, self.standins.device, error) from error
             look.lost = True  # forward looked at its data and gave up on NaN
         return look
 
@@ -219,15 +219,15 @@ class Poisoner:
         if self.inputs.floating(along.number):
             return None
         frontier = Frontier(self.subject.records, along)
-        run(self.subject, self.twins, self.inputs, frontier.learn)
+        run(self.subject, self.standins, self.inputs, frontier.learn)
         return frontier
 
     def _shrink(self, size: int, error: BaseException) -> None:
-        if self.twins.device.type == "cuda":
+        if self.standins.device.type == "cuda":
             torch.cuda.empty_cache()
         if size == 1:
             raise TraceError(
                 f"{self.subject.loaded.name}: not even one poisoned input at a time fits into the memory of"
-                f" {self.twins.device}; give a smaller --input or another --device"
+                f" {self.standins.device}; give a smaller --input or another --device"
             ) from error
         self.most = size // 2

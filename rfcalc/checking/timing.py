@@ -13,9 +13,9 @@ from torch import nn
 
 from rfcalc.analyses import cost
 from rfcalc.checking import device as devices
+from rfcalc.checking.first_pass import FirstPass
 from rfcalc.checking.results import Timing
 from rfcalc.checking.subject import map_tensors
-from rfcalc.checking.survey import Survey
 from rfcalc.checking.witness import gradients
 
 _WARM_UP, _RUNS, _SECONDS = 2, 10, 10.0  #: runs before, runs at most, and after how long no further one is started
@@ -50,12 +50,12 @@ class _Clock:
         return float(last - first) * 1e3 if isinstance(first, float) else float(first.elapsed_time(last))
 
 
-def measure(survey: Survey) -> Timing:
+def measure(first_pass: FirstPass) -> Timing:
     """Median latency in total and by module, the rate of arithmetic, and the peak memory of the forward pass."""
-    subject, twins = survey.subject, survey.twins
-    clock = _Clock(twins.device)
-    args, kwargs = survey.inputs.arguments()
-    with gradients(subject), devices.random_state(twins.device), twins.installed() as (double, _):
+    subject, standins = first_pass.subject, first_pass.standins
+    clock = _Clock(standins.device)
+    args, kwargs = first_pass.inputs.arguments()
+    with gradients(subject), devices.random_state(standins.device), standins.installed() as (double, _):
         args, kwargs = map_tensors((args, kwargs), lambda tensor: tensor, double.of)
 
         def forward() -> None:
@@ -64,26 +64,26 @@ def measure(survey: Survey) -> Timing:
         for _ in range(_WARM_UP):
             forward()
         clock.finish()
-        if twins.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(twins.device)
+        if standins.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(standins.device)
         totals = _repeat(clock, forward)
-        memory = torch.cuda.max_memory_allocated(twins.device) if twins.device.type == "cuda" else None
+        memory = torch.cuda.max_memory_allocated(standins.device) if standins.device.type == "cuda" else None
         layers = _by_module(double.model, clock, forward, len(totals))
     milliseconds = statistics.median(totals)
-    arithmetic = devices.precision(_dtype(survey), twins.device)
+    arithmetic = devices.precision(_dtype(first_pass), standins.device)
     return Timing(
         milliseconds,
         len(totals),
         tuple((subject.name_of(name), ms) for name, ms in layers.items()),
         2 * cost.totals(subject.graph).macs / (milliseconds * 1e9),
-        devices.peak(twins.device, arithmetic),
+        devices.peak(standins.device, arithmetic),
         arithmetic,
         memory,
     )
 
 
-def _dtype(survey: Survey) -> torch.dtype:
-    floats = (p.dtype for p in survey.subject.model.parameters() if p.is_floating_point())
+def _dtype(first_pass: FirstPass) -> torch.dtype:
+    floats = (p.dtype for p in first_pass.subject.model.parameters() if p.is_floating_point())
     return next(floats, torch.float32)
 
 

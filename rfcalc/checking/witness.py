@@ -9,8 +9,8 @@ import torch
 
 from rfcalc.checking import device as devices
 from rfcalc.checking.alignment import Aligned, Counted, Observer
+from rfcalc.checking.standins import Inputs, StandIns
 from rfcalc.checking.subject import Subject, map_tensors
-from rfcalc.checking.twins import Inputs, Twins
 from rfcalc.graph import Ref
 from rfcalc.ops import Arg, Effect
 from rfcalc.tracing.arguments import tensors_in
@@ -110,20 +110,20 @@ def takes_gradients(subject: Subject) -> bool:
 
 def run(
     subject: Subject,
-    twins: Twins,
+    standins: StandIns,
     inputs: Inputs,
     observe: Observer,
     *,
     changed: Mapping[int, torch.Tensor] | None = None,
     counted: Counted | None = None,
 ) -> None:
-    """One forward pass of the subject on the twins; `observe` sees every node's outputs, inputs included."""
+    """One forward pass of the subject on the stand-ins; `observe` sees every node's outputs, inputs included."""
     stack = ModuleStack(subject.model)
     aligned = Aligned(subject.records, observe, counted)
     witness = Witness(stack, aligned.observe, aligned.count if counted is not None else None)
-    witness.home = twins.device
+    witness.home = standins.device
     args, kwargs = inputs.arguments(changed)
-    with gradients(subject), devices.honest(), twins.installed() as (double, names):
+    with gradients(subject), devices.honest(), standins.installed() as (double, names):
         stack.follow(double)
         bind_tensors(witness, double, names)
 
@@ -153,14 +153,18 @@ def bind_tensors(witness: Witness, double: Double, names: Mapping[int, str]) -> 
 
 
 def plain_run(
-    twins: Twins, inputs: Inputs, context: Iterable[Any] = (), *, changed: Mapping[int, torch.Tensor] | None = None
+    standins: StandIns,
+    inputs: Inputs,
+    context: Iterable[Any] = (),
+    *,
+    changed: Mapping[int, torch.Tensor] | None = None,
 ) -> list[torch.Tensor]:
     """One forward pass without observer, under more contexts, some inputs ``changed``; returns the output tensors."""
     from contextlib import ExitStack
 
     args, kwargs = inputs.arguments(changed)
-    with gradients(twins.subject), twins.installed() as (double, _), Drawing(), ExitStack() as stack:
-        stack.enter_context(Placing(twins.device))
+    with gradients(standins.subject), standins.installed() as (double, _), Drawing(), ExitStack() as stack:
+        stack.enter_context(Placing(standins.device))
         for item in context:
             stack.enter_context(item)
         args, kwargs = map_tensors((args, kwargs), lambda tensor: tensor, double.of)

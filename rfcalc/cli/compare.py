@@ -17,9 +17,9 @@ from rfcalc.cli.options import (
     debug_option,
     drawing_output_options,
     dtype_option,
-    guest,
     open_trace_options,
     strict_option,
+    user_code,
 )
 from rfcalc.cli.output import Output, complain
 from rfcalc.errors import UsageError
@@ -80,7 +80,7 @@ def command(
         raise UsageError("--decimals is about tables: leave it out of a picture")
     named = labelled(models)
     asked = request("")
-    with guest(models[0] if len(models) == 1 else "a model", asked.fresh), shown("rfcalc compare"):
+    with user_code(models[0] if len(models) == 1 else "a model", asked.fresh), shown("rfcalc compare"):
         found = api.compare(
             named,
             asked.inputs,

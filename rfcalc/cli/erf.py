@@ -13,10 +13,10 @@ from rfcalc.cli.options import (
     Request,
     debug_option,
     device_option,
-    guest,
     layer_option,
     model_options,
     output_options,
+    user_code,
 )
 from rfcalc.cli.output import Output, Target, complain
 from rfcalc.cli.parse import parse_position
@@ -81,7 +81,7 @@ def command(
     if target is not None:
         picture.need(suffix)
         output = replace(output, target=Target())
-    with guest(request.spec), shown("rfcalc erf"):
+    with user_code(request.spec), shown("rfcalc erf"):
         found = api.erf(
             request.spec,
             request.inputs,

@@ -10,9 +10,9 @@ from rfcalc.cli.options import (
     MODEL_HELP,
     Request,
     debug_option,
-    guest,
     open_model_options,
     output_options,
+    user_code,
 )
 from rfcalc.cli.output import Output, complain
 from rfcalc.cli.parse import numbers_only
@@ -81,7 +81,7 @@ def command(request: Request, symbolic: str | None, everything: bool, output: Ou
         show_growth(request, symbolic, output, chosen)
         return 0
     numbers_only(request.inputs)
-    with guest(request.spec):
+    with user_code(request.spec):
         found = api.memory(request.spec, request.inputs, training=request.training, axes=request.axes, **chosen)
     for notice in found.notices:
         complain(f"note: {notice}")
@@ -96,7 +96,7 @@ def show_growth(request: Request, symbolic: str, output: Output, chosen: dict[st
 
     if chosen.pop("fit_what") != "batch":
         raise UsageError("--fit-what is about --fit: leave it out of formulas")
-    with guest(request.spec):
+    with user_code(request.spec):
         found = api.memory_growth(
             request.spec, request.inputs, symbols=symbolic, training=request.training, axes=request.axes, **chosen
         )

@@ -51,21 +51,21 @@ class Request:
         """The model's graph."""
         from rfcalc import api
 
-        with guest(self.spec, self.fresh):
+        with user_code(self.spec, self.fresh):
             return api.layer_graph(self.spec, self.inputs, axes=self.axes, training=self.training, dtype=self.dtype)
 
     def analyze(self, of: str | int | None = None) -> Analysis:
         """The model's analysis, with fields in the inputs or in the layer ``of``."""
         from rfcalc import api
 
-        with guest(self.spec, self.fresh):
+        with user_code(self.spec, self.fresh):
             return api.analyze(self.spec, self.inputs, of=of, axes=self.axes, training=self.training, dtype=self.dtype)
 
     def with_memory(self, analysis: Analysis, *, trained: bool) -> Analysis:
         """The analysis with the bytes of its modules, of a step of training too if ``trained``."""
         from rfcalc import api
 
-        with guest(self.spec, self.fresh):
+        with user_code(self.spec, self.fresh):
             found = api.memory(self.spec, self.inputs, training=trained, axes=self.axes)
         return analysis.with_memory(found.layers)
 
@@ -76,12 +76,12 @@ class Request:
         """
         from rfcalc import plotting
 
-        with guest(self.spec, self.fresh):
+        with user_code(self.spec, self.fresh):
             return plotting.tile_plan(self.spec, self.inputs, lengths, axes=self.axes, training=self.training)
 
 
 @contextmanager
-def guest(spec: str, fresh: bool = False) -> Iterator[None]:
+def user_code(spec: str, fresh: bool = False) -> Iterator[None]:
     """While the user's code runs, what it prints goes to stderr, and it does not end the program.
 
     Graphs that are stored are used, unless everything is to be traced ``fresh``.

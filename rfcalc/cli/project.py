@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rfcalc.cli.endings import TABLES, format_of
-from rfcalc.cli.options import Request, guest, target_option
+from rfcalc.cli.options import Request, target_option, user_code
 from rfcalc.cli.output import Target, complain
 from rfcalc.cli.parse import parse_axes, parse_inputs
 from rfcalc.errors import RfcalcError, UsageError
@@ -125,7 +125,7 @@ def _footprint(item: Watched, request: Request) -> dict[str, Any]:
     wanted = [limit.key for limit in item.limits if limit.key in FOOTPRINT]
     if not wanted:
         return {}
-    with guest(request.spec, request.fresh):
+    with user_code(request.spec, request.fresh):
         return api.footprint(request.spec, request.inputs, wanted, axes=request.axes, training=request.training)
 
 

@@ -17,10 +17,10 @@ from rfcalc.cli.options import (
     debug_option,
     drawing_output_options,
     dtype_option,
-    guest,
     layer_option,
     open_model_options,
     strict_option,
+    user_code,
 )
 from rfcalc.cli.output import Output, complain
 from rfcalc.cli.parse import layer_keys, numbers_only, parse_position
@@ -249,7 +249,7 @@ def show_growth(request: Request, symbolic: str, keys: Sequence[str | int], outp
     from rfcalc import api
     from rfcalc.report.growth import growth_report
 
-    with guest(request.spec), shown("rfcalc show --symbolic"):
+    with user_code(request.spec), shown("rfcalc show --symbolic"):
         found = api.growth(request.spec, request.inputs, symbols=symbolic, axes=request.axes, training=request.training)
     chosen = {row.layer.node: row for key in keys for row in found.select(key)}
     output.emit(growth_report(found, tuple(chosen.values()) if keys else None))

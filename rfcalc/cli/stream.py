@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from rfcalc.cli.options import MODEL_HELP, Request, debug_option, guest, layer_option, model_options, output_options
+from rfcalc.cli.options import MODEL_HELP, Request, debug_option, layer_option, model_options, output_options, user_code
 from rfcalc.cli.output import Output, complain
 
 DISAGREE = 1  #: exit status
@@ -56,7 +56,7 @@ def command(request: Request, rate: str | None, output: Output, **chosen: Any) -
     from rfcalc.report.streaming import streaming_report
 
     positions = None if rate is None else units.rate(rate, "--rate")
-    with guest(request.spec, request.fresh):
+    with user_code(request.spec, request.fresh):
         found = api.stream(
             request.spec, request.inputs, rate=positions, axes=request.axes, training=request.training, **chosen
         )

@@ -12,10 +12,10 @@ from rfcalc.cli.options import (
     Request,
     debug_option,
     device_option,
-    guest,
     layer_option,
     model_options,
     output_options,
+    user_code,
 )
 from rfcalc.cli.output import Output, complain
 from rfcalc.cli.parse import parse_extents
@@ -65,7 +65,7 @@ def command(
     from rfcalc import api
     from rfcalc.report.tiling import tiling_report
 
-    with guest(request.spec):
+    with user_code(request.spec):
         found = api.tile(
             request.spec,
             request.inputs,

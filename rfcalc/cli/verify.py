@@ -9,9 +9,9 @@ from rfcalc.cli.options import (
     Request,
     debug_option,
     device_option,
-    guest,
     model_options,
     output_options,
+    user_code,
 )
 from rfcalc.cli.output import Output, complain
 from rfcalc.progress import shown
@@ -49,7 +49,7 @@ def command(
     from rfcalc import api
     from rfcalc.report.verification import verification_report
 
-    with guest(request.spec), shown("rfcalc verify"):
+    with user_code(request.spec), shown("rfcalc verify"):
         found = api.verify(
             request.spec,
             request.inputs,

@@ -12,8 +12,8 @@ import torch
 
 from rfcalc.analyses.analysis import Analysis
 from rfcalc.checking import device as devices
+from rfcalc.checking.standins import Inputs, StandIns
 from rfcalc.checking.subject import Subject, failed, map_tensors
-from rfcalc.checking.twins import Inputs, Twins
 from rfcalc.effective import shape
 from rfcalc.effective.images import USUAL, Images
 from rfcalc.effective.passes import gradient_of
@@ -80,11 +80,11 @@ def erf(
         target = find(Analysis(subject.graph), layer, at, source)
         values = Images(USUAL if inputs is None and images is None else images, _example(subject, target), seed)
         given = with_weights(subject, state)
-        twins = Twins(given, chosen, seed, anew=False)
-        tally = _measured(given, twins, target, values, gradient, seed)
+        standins = StandIns(given, chosen, seed, anew=False)
+        tally = _measured(given, standins, target, values, gradient, seed)
     if state is not None:
         origin = Path(weights).name if isinstance(weights, str | Path) else "given"
-    elif twins.random:
+    elif standins.random:
         origin = f"random, made up by rfcalc with seed {seed}"
     used = Settings(
         gradient=gradient,
@@ -148,10 +148,10 @@ class Tally:
         return np.abs(self._sum) / self._count
 
 
-def _measured(subject: Subject, twins: Twins, target: Target, values: Images, mode: str, seed: int) -> Tally:
+def _measured(subject: Subject, standins: StandIns, target: Target, values: Images, mode: str, seed: int) -> Tally:
     """One forward and one backward pass for each image."""
     tally = Tally(target, mode)
-    taken = partial(gradient_of, subject, twins, Inputs(subject, twins.device, seed), target, relu=mode == "relu")
+    taken = partial(gradient_of, subject, standins, Inputs(subject, standins.device, seed), target, relu=mode == "relu")
     for number, image in enumerate(values):
         told(f"the gradient of {target.layer.name} by image", number + 1, len(values))
         try:
@@ -161,7 +161,7 @@ def _measured(subject: Subject, twins: Twins, target: Target, values: Images, mo
         except RfcalcError:
             raise
         except Exception as error:
-            raise failed(subject, twins.device, error) from error
+            raise failed(subject, standins.device, error) from error
         if not bool(found.isfinite().all()):
             raise TraceError(
                 f"the gradient of {target.layer.name} in {subject.loaded.name} is not finite for image {number + 1} of"

@@ -13,8 +13,8 @@ from torch.overrides import TorchFunctionMode
 
 from rfcalc.checking import device as devices
 from rfcalc.checking.alignment import same_op
+from rfcalc.checking.standins import Inputs, StandIns
 from rfcalc.checking.subject import Subject, map_tensors
-from rfcalc.checking.twins import Inputs, Twins
 from rfcalc.checking.witness import Witness, bind_tensors, takes_gradients
 from rfcalc.effective.narrow import Narrow
 from rfcalc.effective.unit import Target
@@ -80,7 +80,7 @@ class Catcher(TorchFunctionMode):
 
 def gradient_of(
     subject: Subject,
-    twins: Twins,
+    standins: StandIns,
     inputs: Inputs,
     target: Target,
     image: torch.Tensor,
@@ -93,20 +93,20 @@ def gradient_of(
 
     ``relu`` leaves out the channels in which the unit is not positive; ``seed`` is that of what drops out in training.
     ``plain`` takes the simplest kernels for all of it, at twice the time and more.
-    Nothing of the model is written: the pass runs on twins of its tensors. Raises `TraceError` where the pass cannot
+    Nothing of the model is written: the pass runs on standins of its tensors. Raises `TraceError` where the pass cannot
     be followed to the unit.
     """
-    leaf = image.to(twins.device).requires_grad_()
+    leaf = image.to(standins.device).requires_grad_()
     caught = Catcher(subject.records, target.node.id)
     with devices.honest() if plain else devices.zeros_kept(), saved_tensors_hooks(_copied, lambda kept: kept):
-        _forward(subject, twins, inputs, {target.number: leaf}, caught, seed)
+        _forward(subject, standins, inputs, {target.number: leaf}, caught, seed)
         values = _values(subject, target.node, caught)
         found = None
         if caught.edge is not None:
             start = torch.zeros_like(values)
             start[target.unit] = (values[target.unit] > 0).to(start.dtype) if relu else 1
             found = _back(caught, start, leaf, nullcontext() if plain else Narrow())  # type: ignore[no-untyped-call]
-    return torch.zeros_like(image, device=twins.device) if found is None else found
+    return torch.zeros_like(image, device=standins.device) if found is None else found
 
 
 def _back(
@@ -133,7 +133,7 @@ def _copied(tensor: torch.Tensor) -> torch.Tensor:
 
 def _forward(
     subject: Subject,
-    twins: Twins,
+    standins: StandIns,
     inputs: Inputs,
     changed: Mapping[int, torch.Tensor],
     caught: Catcher,
@@ -142,10 +142,10 @@ def _forward(
     """A forward pass with gradients in which each op of the graph is shown to the catcher."""
     stack = ModuleStack(subject.model)
     witness = Witness(stack, caught.observe, seed=seed)
-    with torch.enable_grad(), twins.installed() as (double, names):
+    with torch.enable_grad(), standins.installed() as (double, names):
         stack.follow(double)
         for parameter in double.model.parameters():
-            parameter.requires_grad_(False)  # the twins': only the input's gradient is wanted
+            parameter.requires_grad_(False)  # the stand-ins': only the input's gradient is wanted
         bind_tensors(witness, double, names)
 
         def declare(tensor: torch.Tensor) -> torch.Tensor:

@@ -24,7 +24,7 @@ from rfcalc.footprint.cache import CACHES, Kept, cache_in, caches_of, takes
 from rfcalc.footprint.settings import Setup
 from rfcalc.footprint.watch import Block, Step, Watch
 from rfcalc.footprint.worlds import World
-from rfcalc.sources.guest import undrawn
+from rfcalc.sources.user_code import undrawn
 from rfcalc.tracing.arguments import named, tensors_in
 from rfcalc.tracing.doubles import Double, doubled
 from rfcalc.tracing.leaks import outside

@@ -18,8 +18,8 @@ import torch
 from rfcalc.analyses.views import views
 from rfcalc.checking import device as devices
 from rfcalc.checking.fields import SWALLOW
+from rfcalc.checking.standins import GAINS, Inputs, StandIns
 from rfcalc.checking.subject import Subject, failed, resolve
-from rfcalc.checking.twins import GAINS, Inputs, Twins
 from rfcalc.checking.witness import plain_run
 from rfcalc.errors import UsageError
 from rfcalc.graph import Ref
@@ -88,14 +88,14 @@ class Runs:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __post_init__(self) -> None:
-        self.own = self.twins = self._made(False)
-        self.other: Twins | None = None
+        self.own = self.standins = self._made(False)
+        self.other: StandIns | None = None
         self.number = [item.node for item in self.subject.graph.inputs].index(self.line.source.node)
         self.restart(0)
 
-    def _made(self, weights: bool) -> Twins:
-        """Twins of the model's weights, or random ones."""
-        return Twins(
+    def _made(self, weights: bool) -> StandIns:
+        """StandIns of the model's weights, or random ones."""
+        return StandIns(
             *(self.subject, self.device, self.seed), gain=self.gain, wide=self.wide, anew=False, weights=weights
         )
 
@@ -105,17 +105,17 @@ class Runs:
         self.generator = torch.Generator().manual_seed(self.seed + times)
         if times:
             self.inputs.values[self.number] = self._another(self.signal, times % 2 == 0)
-        self.twins = self.own
+        self.standins = self.own
         if weights and self._bears_other_weights():
             return
-        self.twins = self.own
+        self.standins = self.own
         self.base = self.run({})
 
     def _bears_other_weights(self) -> bool:
         """Whether the model gives finite numbers with random weights, too; if so, it has them from now on."""
         if self.other is None:
             self.other = self._made(True)
-        self.twins = self.other
+        self.standins = self.other
         try:
             self.base = self.run({})
         except Exception:  # a forward may ask of its weights what random ones do not hold
@@ -134,7 +134,7 @@ class Runs:
 
     def run(self, changed: Mapping[int, torch.Tensor]) -> list[torch.Tensor]:
         with devices.honest():
-            return [tensor.detach().clone() for tensor in plain_run(self.twins, self.inputs, changed=changed)]
+            return [tensor.detach().clone() for tensor in plain_run(self.standins, self.inputs, changed=changed)]
 
     @property
     def signal(self) -> torch.Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from rfcalc.checking.twins import Twins
+from rfcalc.checking.standins import StandIns
 from rfcalc.tiling.passes import Passes, Swallowed, no_numbers, other_numbers, rows_of
 from rfcalc.tiling.plan import Tile, Tiling
 
@@ -165,10 +165,10 @@ class _Look:
             return "numbers"
         rising = self._rising(side)
         for turn, scale in enumerate(_SCALES):
-            twins = self.passes.positive(self.seed + turn, scale)
+            standins = self.passes.positive(self.seed + turn, scale)
             if self._any(
-                self.passes.gradients(rising, self.number, self.kept, twins), side.axis, side.outermost
-            ) or not self._same({side.axis: [side.outermost]}, 1000.0, None, rising, twins):
+                self.passes.gradients(rising, self.number, self.kept, standins), side.axis, side.outermost
+            ) or not self._same({side.axis: [side.outermost]}, 1000.0, None, rising, standins):
                 return "positive weights"
         if any(not self._same({side.axis: [side.outermost]}, size, still, self.values) for size in _LARGE):
             return "numbers"
@@ -200,8 +200,8 @@ class _Look:
             made.append(ramp.reshape([-1 if axis == at else 1 for axis in range(value.ndim)]) + 1e-4 * noise)
         return made
 
-    def _part(self, values: Sequence[torch.Tensor], twins: Twins | None = None) -> torch.Tensor:
-        return self.passes.outputs(values, twins)[self.number][self.kept]
+    def _part(self, values: Sequence[torch.Tensor], standins: StandIns | None = None) -> torch.Tensor:
+        return self.passes.outputs(values, standins)[self.number][self.kept]
 
     def _same(
         self,
@@ -209,14 +209,14 @@ class _Look:
         size: float,
         still: torch.Tensor | None,
         values: Sequence[torch.Tensor],
-        twins: Twins | None = None,
+        standins: StandIns | None = None,
     ) -> bool:
         """Whether other numbers there change no bit of what is kept."""
         other = self.passes.changed(self.plan, values, spoiled, other_numbers(size, self.seed))
         if all(one is value for one, value in zip(other, values, strict=True)):
             return True
-        against = self._part(values, twins) if still is None else still
-        return bool(torch.equal(self._part(other, twins), against))
+        against = self._part(values, standins) if still is None else still
+        return bool(torch.equal(self._part(other, standins), against))
 
     def _any(self, steep: Sequence[torch.Tensor | None] | None, axis: str, part: range) -> bool:
         """Whether any derivative by some rows is a number other than 0."""

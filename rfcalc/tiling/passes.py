@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from rfcalc.checking import device as devices
+from rfcalc.checking.standins import Inputs, StandIns
 from rfcalc.checking.subject import Subject, failed, map_tensors
-from rfcalc.checking.twins import Inputs, Twins
 from rfcalc.errors import RfcalcError, UsageError
 from rfcalc.tiling.plan import Tile, Tiling
 from rfcalc.tiling.sizes import Sizes
@@ -23,7 +23,7 @@ from rfcalc.tracing.modes import DispatchMode
 
 
 class Passes:
-    """A double of the model on float64 twins (``wide``), and the inputs of the whole, an image of this size."""
+    """A double of the model on float64 stand-ins (``wide``), and the inputs of the whole, an image of this size."""
 
     def __init__(
         self, sizes: Sizes, image: Mapping[str, int], device: torch.device, seed: int, wide: bool = True
@@ -33,13 +33,13 @@ class Passes:
         loaded = replace(sizes.loaded, model=shaped(sizes.loaded.model, sizes.args, sizes.kwargs))
         self.subject = Subject(loaded, args, kwargs, graph, sizes.training)
         self.device, self.wide = device, wide
-        self.twins = Twins(self.subject, device, seed, wide=wide, anew=False)
+        self.standins = StandIns(self.subject, device, seed, wide=wide, anew=False)
         self._inputs = Inputs(self.subject, device, seed, wide=wide)
         self.values = self._inputs.values
         self.names = [item.name for item in graph.inputs]
 
-    def positive(self, seed: int, scale: float) -> Twins:
-        """Other twins, whose parameters are positive random numbers, so that nothing on a path is cut off or taken
+    def positive(self, seed: int, scale: float) -> StandIns:
+        """Other stand-ins, whose parameters are positive random numbers, so that nothing on a path is cut off or taken
         away again; ``scale`` is about what a layer makes of the size of its inputs."""
         generator = torch.Generator().manual_seed(seed)
 
@@ -51,13 +51,13 @@ class Passes:
                 made = made * 0.1
             return made.to(tensor.dtype)
 
-        return Twins(self.subject, self.device, seed, wide=self.wide, anew=False, weigh=drawn)
+        return StandIns(self.subject, self.device, seed, wide=self.wide, anew=False, weigh=drawn)
 
     def outputs(
-        self, values: Sequence[torch.Tensor], twins: Twins | None = None, gradients: bool = False
+        self, values: Sequence[torch.Tensor], standins: StandIns | None = None, gradients: bool = False
     ) -> list[torch.Tensor]:
         """The outputs for these inputs."""
-        chosen = twins or self.twins
+        chosen = standins or self.standins
         try:
             with (
                 torch.enable_grad() if gradients else torch.no_grad(),
@@ -81,14 +81,14 @@ class Passes:
         return tensors
 
     def gradients(
-        self, values: Sequence[torch.Tensor], number: int, kept: tuple[slice, ...], twins: Twins | None = None
+        self, values: Sequence[torch.Tensor], number: int, kept: tuple[slice, ...], standins: StandIns | None = None
     ) -> list[torch.Tensor | None] | None:
         """How a random sum over the kept part of one output moves with each element of each input; None where the
         model has no gradients."""
         leaves = [value.detach().clone().requires_grad_(value.is_floating_point()) for value in values]
         wanted = [leaf for leaf in leaves if leaf.requires_grad]
         try:
-            part = self.outputs(leaves, twins, gradients=True)[number][kept]
+            part = self.outputs(leaves, standins, gradients=True)[number][kept]
             if not part.requires_grad or not part.numel():
                 return None
             noise = torch.rand(part.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 0.5

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rfcalc.checking import poison, survey, verify
+from rfcalc.checking import first_pass, poison, verify
 from rfcalc.checking.device import honest
 from rfcalc.errors import TraceError
 
@@ -153,6 +153,6 @@ def test_too_little_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*args: Any, **kwargs: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    monkeypatch.setattr(survey, "run", run)
+    monkeypatch.setattr(first_pass, "run", run)
     with pytest.raises(TraceError, match="lenet5 does not fit into the memory of cpu"):
         verify("lenet5", device="cpu", timing=False)

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from rfcalc import reads
-from rfcalc.analyses.needs.along import table
 from rfcalc.analyses.needs.masks import Masks
 from rfcalc.analyses.needs.spans import GONE, Array, Digits, Span, dealt, flat, mended, same, union
+from rfcalc.analyses.needs.tables import table
 
 #: So many boxes of a tensor are kept apart, at most.
 MOST = 4

@@ -1,4 +1,4 @@
-"""The user's code as a guest: what it changes in the process is put back, and it does not end the program."""
+"""The user's code: what it changes in the process is put back, and it does not end the program."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Restore = Callable[[], None]
 
 
 @contextmanager
-def hosting(model: Any) -> Iterator[None]:
+def restoring(model: Any) -> Iterator[None]:
     """While code of the user's runs: loading ``model``, tracing it, checking it.
 
     Afterwards the working directory, the environment, the path of imports, the limit of recursion, the filters of
@@ -153,7 +153,7 @@ def _set_defaults(dtype: str, device: str, gradients: bool) -> None:
 
 @contextmanager
 def undrawn() -> Iterator[None]:
-    """Random numbers of Python, numpy and torch's CPU go on afterwards where they were, as in `hosting`."""
+    """Random numbers of Python, numpy and torch's CPU go on afterwards where they were, as in `restoring`."""
     restore = _numbers()
     try:
         yield

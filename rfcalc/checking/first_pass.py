@@ -11,19 +11,19 @@ import torch
 from torch.utils.flop_counter import bmm_flop, conv_flop_count, flop_registry, mm_flop
 
 from rfcalc.checking.alignment import is_copy, same_op
+from rfcalc.checking.standins import GAINS, Inputs, StandIns
 from rfcalc.checking.subject import Subject, failed
-from rfcalc.checking.twins import GAINS, Inputs, Twins
 from rfcalc.checking.witness import holds_nan, run
 from rfcalc.errors import RfcalcError
 from rfcalc.graph import Node
 
 
 @dataclass
-class Survey:
+class FirstPass:
     """What one real pass showed. Numbers of nodes are those of the graph up to ``matched``."""
 
     subject: Subject
-    twins: Twins
+    standins: StandIns
     inputs: Inputs
     gain: float
     ops: list[str | None] = field(default_factory=list)  #: by node; None for a copy that this pass does not need
@@ -125,21 +125,21 @@ def _equivalent(op: str, args: Sequence[Any], out: Any) -> int:
     return 0
 
 
-def survey(subject: Subject, device: torch.device, seed: int) -> Survey:
+def first_pass(subject: Subject, device: torch.device, seed: int) -> FirstPass:
     """Run the subject once. Weights that had to be made up are made smaller until no activation overflows.
 
     Raises `TraceError` in one line where the real forward pass fails or does not fit into memory.
     """
     for gain in GAINS:
         try:
-            twins = Twins(subject, device, seed, gain=gain)
-            found = Survey(subject, twins, Inputs(subject, device, seed), gain)
-            run(subject, twins, found.inputs, found.observe, counted=found.count)
+            standins = StandIns(subject, device, seed, gain=gain)
+            found = FirstPass(subject, standins, Inputs(subject, device, seed), gain)
+            run(subject, standins, found.inputs, found.observe, counted=found.count)
             found.end()
         except RfcalcError:
             raise
         except Exception as error:
             raise failed(subject, device, error) from error
-        if not found.unusable or not twins.random:
+        if not found.unusable or not standins.random:
             break
     return found

@@ -19,7 +19,7 @@ from rfcalc.tracing.values import drawn
 GAINS = (HE, 1.0, 0.5)
 
 
-class Twins:
+class StandIns:
     """Copies of a model's parameters, buffers and constants on a device; those without storage get random numbers.
 
     Where ``anew``, floating-point buffers hold other numbers than the model's, as a checkpoint may bring them, but for
@@ -58,7 +58,7 @@ class Twins:
 
     @contextmanager
     def installed(self) -> Iterator[tuple[Double, dict[int, str]]]:
-        """A double of the model on the twins, in the mode to check, and the parameters' names by their twins' id."""
+        """A double on the stand-ins, in the mode to check, and the parameters' names by their stand-ins' id."""
         names: dict[int, str] = {}
 
         def exchange(name: str, tensor: torch.Tensor) -> torch.Tensor:
