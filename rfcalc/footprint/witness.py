@@ -31,8 +31,12 @@ _SHOWN = 20  #: differences that are listed
 
 
 def _stored(tensor: torch.Tensor) -> Sequence[torch.Tensor]:
-    """What has a storage of its own: of a sparse gradient, its positions and its numbers."""
-    return (tensor._indices(), tensor._values()) if tensor.layout is torch.sparse_coo else (tensor,)
+    """What has a storage of its own: of a sparse tensor, its positions and its numbers."""
+    if tensor.layout is torch.sparse_coo:
+        return tensor._indices(), tensor._values()
+    if tensor.layout is torch.sparse_csr:
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    return (tensor,)
 
 
 class Counter(DispatchMode):
