@@ -12,7 +12,7 @@ from typing import Any
 
 from rfcalc.analyses.costs.parts import count_of_ids
 from rfcalc.analyses.costs.unmasked import closed
-from rfcalc.conventions import dispatched, functionals, fvcore, keras, ptflops, thop, torchinfo, torchprofile
+from rfcalc.conventions import dispatched, functionals, fvcore, keras, ptflops, thop, torchinfo, torchprofile, xla
 from rfcalc.conventions.facts import Facts
 from rfcalc.conventions.formulas import FORMULAS, Formula, tally
 from rfcalc.conventions.records import Explanation, Part, Tally, Term
@@ -36,6 +36,7 @@ CONVENTIONS: dict[str, Convention] = {
         *dispatched.FLOP_COUNTERS,
         dispatched.TORCHVISION,
         keras.CONVENTION,
+        xla.CONVENTION,
     )
 }
 

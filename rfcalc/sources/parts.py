@@ -18,6 +18,10 @@ class Part(nn.Module):
         return run()
 
 
+class Again(Part):
+    """A turn of a loop after the first."""
+
+
 class Witnessed(nn.Module):
     """A model whose own framework can run it, too."""
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from rfcalc.sources.jax.plan import Body, Step
+from rfcalc.sources.parts import Again, Part, part
 
 #: Runs a program on held values.
 Run = Callable[[Body, Sequence[Any]], list[Any]]
@@ -28,8 +29,8 @@ def _scan(step: Step, inputs: Sequence[Any], body: Run, held: Make) -> list[Any]
     along = inputs[constants + carried :]
     turns = range(length - 1, -1, -1) if step.params["reverse"] else range(length)
     rows: list[Any] = [None] * length
-    for at in turns:
-        found = body(step.bodies[0], [*same, *now, *(held(x.value[at], x.origin) for x in along)])
+    for turn, at in enumerate(turns):
+        found = _turn(turn, [*same, *now, *(held(x.value[at], x.origin) for x in along)], step.bodies[0], body)
         now, rows[at] = found[:carried], found[carried:]
     if not length:
         empty = [torch.zeros(s.shape, dtype=s.dtype) for s in step.gives_shapes[carried:]]
@@ -37,6 +38,18 @@ def _scan(step: Step, inputs: Sequence[Any], body: Run, held: Make) -> list[Any]
     columns = list(zip(*rows, strict=True))
     stacked = [held(torch.stack([item.value for item in c]), max(item.origin for item in c)) for c in columns]
     return [*now, *stacked]
+
+
+def _turn(number: int, given: Sequence[Any], program: Body, body: Run) -> list[Any]:
+    """One turn of a scan as a call of a module, so that a graph tells the first turn from the others."""
+    found: list[Any] = []
+
+    def run() -> tuple[Any, ...]:
+        found.extend(body(program, given))
+        return tuple(item.value for item in found)
+
+    part("jax.lax.scan", Again if number else Part)(run, *(item.value for item in given))
+    return found
 
 
 def _while(step: Step, inputs: Sequence[Any], body: Run, held: Make) -> list[Any]:
