@@ -59,7 +59,7 @@ def _met(site: OpSite) -> int:
         )
         for axis in range(rank)
     ]
-    return site.macs // max(prod(steps) * prod(kernel), 1) * prod(found)
+    return site.macs // max(prod(steps) * prod(map(int, kernel)), 1) * prod(found)
 
 
 def _cut(site: OpSite, rank: int) -> tuple[list[int], list[int]]:
@@ -96,12 +96,12 @@ def _reduction(site: OpSite) -> int:
 
 def _softmax(site: OpSite) -> int:
     """The largest of each row, its difference from each element, the sum of a row and the quotients."""
-    rows = site.in_size // max(site.in_shape[site.node.attrs["dim"]], 1)
+    rows = site.in_size // max(site.in_shape[int(site.node.attrs["dim"])], 1)
     return 4 * site.in_size - rows
 
 
 def _windows(site: OpSite) -> int:
-    return site.out_size * (prod(site.node.attrs["kernel"]) - 1)
+    return site.out_size * (prod(map(int, site.node.attrs["kernel"])) - 1)
 
 
 def _keys(*ops: str) -> tuple[str, ...]:
