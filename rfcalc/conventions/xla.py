@@ -46,8 +46,8 @@ def _met(site: OpSite) -> int:
     Of a transposed one those whose result is not cut off, by itself or by the op after it.
     """
     attrs = site.node.attrs
-    kernel, strides = attrs["kernel"], attrs["stride"]
-    rank, dilations = len(kernel), attrs.get("dilation", [1] * len(kernel))
+    kernel, strides = [int(n) for n in attrs["kernel"]], [int(n) for n in attrs["stride"]]
+    rank, dilations = len(kernel), [int(n) for n in attrs.get("dilation", [1] * len(kernel))]
     turned = site.node.kind == "conv_transpose"
     before, extents = _cut(site, rank) if turned else _padding(site, rank)
     steps = list((site.in_shape if turned else site.out_shape)[-rank:])
@@ -59,7 +59,7 @@ def _met(site: OpSite) -> int:
         )
         for axis in range(rank)
     ]
-    return site.macs // max(prod(steps) * prod(map(int, kernel)), 1) * prod(found)
+    return site.macs // max(prod(steps) * prod(kernel), 1) * prod(found)
 
 
 def _cut(site: OpSite, rank: int) -> tuple[list[int], list[int]]:
