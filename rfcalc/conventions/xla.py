@@ -46,8 +46,9 @@ def _met(site: OpSite) -> int:
     Of a transposed one those whose result is not cut off, by itself or by the op after it.
     """
     attrs = site.node.attrs
-    kernel, strides = [int(n) for n in attrs["kernel"]], [int(n) for n in attrs["stride"]]
-    rank, dilations = len(kernel), [int(n) for n in attrs.get("dilation", [1] * len(kernel))]
+    kernel = [int(n) for n in attrs.get("kernel", ())]
+    rank, ones = len(kernel), [1] * len(kernel)
+    strides, dilations = ([int(n) for n in attrs.get(name, ones)] for name in ("stride", "dilation"))
     turned = site.node.kind == "conv_transpose"
     before, extents = _cut(site, rank) if turned else _padding(site, rank)
     steps = list((site.in_shape if turned else site.out_shape)[-rank:])

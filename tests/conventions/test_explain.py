@@ -38,7 +38,7 @@ def test_one_row_a_tool(invoke: Invoke, resnet50: str) -> None:
     rows = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
     assert set(CONVENTIONS) <= set(rows)
     assert "4,111,512,576     +22,328,320  +22,227,968 BatchNorm; +100,352 adaptive_avg_pool2d" in rows["fvcore"]
-    assert rows["deepspeed"].endswith("4,089,184,256            0  the same")
+    assert rows["deepspeed"].endswith("4,089,184,256               0  the same")
     assert "flopcounter prints FLOPs, 2 for each multiply-add: 8,178,368,512" in result.stdout
     assert "fault: ptflops 0.7.5 counts pooling twice: the module, and the function that it calls" in result.stdout
     assert "Multiply-adds of each tool" in result.stdout
