@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ gc.set_threshold(20_000, 20, 20)  # what tests make is mostly gone by itself
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+#: A model's file that a test writes anew within a second would be met as it was compiled before; and a process that may
+#: write only small files would leave a part of what it compiles.
+sys.dont_write_bytecode = True
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 
 os.environ["RFCALC_CACHE_DIR"] = ""  # nothing of a user's cache is used or written, in processes started here neither
 

@@ -68,15 +68,9 @@ def left_to_torch(name: str) -> Counter[str]:
 # --- tracing ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "adaptive"),
-    [("resnet50", 0), ("vgg16", 1), ("densenet201", 0), ("efficientnet_b0", 0), ("mobilenet_v3_large", 0)],
-)
-def test_the_shapes_of_convolutional_networks_are_found_without_torch(name: str, adaptive: int) -> None:
-    # VGG16 of torchvision pools 7x7 to 7x7, which is no mean: a kernel in C++, once.
-    found = left_to_torch(name)
-
-    assert found == Counter({INPUT: 1, "aten._adaptive_avg_pool2d": adaptive})
+@pytest.mark.parametrize("name", ["resnet50", "vgg16", "densenet201", "efficientnet_b0", "mobilenet_v3_large"])
+def test_the_shapes_of_convolutional_networks_are_found_without_torch(name: str) -> None:
+    assert left_to_torch(name) == Counter({INPUT: 1})
 
 
 def test_attention_leaves_torch_only_products() -> None:
@@ -87,11 +81,16 @@ def test_attention_leaves_torch_only_products() -> None:
     assert found.total() <= 1 + 12 + 1
 
 
+class Sums(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.cumsum(-1)
+
+
 def test_an_op_that_has_no_shortcut_is_left_to_torch() -> None:
     with Underneath() as counter:
-        layer_graph(nn.PixelShuffle(2), (4, 6, 6))
+        layer_graph(Sums(), (4, 6, 6))
 
-    assert counter.calls["aten.pixel_shuffle"] == 1
+    assert counter.calls["aten.cumsum"] == 1
 
 
 def dispatched(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:

@@ -40,7 +40,6 @@ def test_a_file_is_as_it_was_where_there_is_no_room(tmp_path: Path) -> None:
     done = run(
         *("vgg16", "-o", str(kept)),
         real=True,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},  # or what Python compiles there is cut off as well
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)),
     )
 
