@@ -462,8 +462,11 @@ def test_light_and_dark(browser: Browser, pages: Path) -> None:
     browser.fill("#theme", "light")
     assert background(browser) > 600
 
-    browser.driver.refresh()  # the same page again: another may come before a busy browser has stored the choice
-    browser.until(lambda: background(browser) > 600, "the choice, after the page was loaded anew")
+    def again() -> bool:
+        browser.driver.refresh()  # the same page; a busy browser may not have stored the choice yet
+        return background(browser) > 600
+
+    browser.until(again, "the choice, after the page was loaded anew")
     browser.fill("#theme", "auto")
 
 
