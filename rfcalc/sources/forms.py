@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 from rfcalc.errors import LoadError
@@ -255,6 +256,17 @@ def missing(name: str, spec: str) -> LoadError:
     known = form(name)
     are = "are" if len(known.needs) > 1 else "is"
     return LoadError(f"{spec} needs {' and '.join(known.needs)}, which {are} not installed: {install(known.extra)}")
+
+
+def check_ready(name: str, spec: str) -> None:
+    """Raises `LoadError` where there is no file as the text names it, or what its form needs is not installed."""
+    if not Path(spec).exists():
+        raise LoadError(f"{spec}: there is no such file")
+    for package in form(name).needs:
+        try:
+            import_module(package)
+        except ImportError:
+            raise missing(name, spec) from None
 
 
 def help_lines(width: int = 92) -> str:

@@ -12,8 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from rfcalc.errors import LoadError
 from rfcalc.reading import check_archive, opened
+from rfcalc.sources.files.opening import in_one_line
 
 _CODE = "name the code that makes the model (file.py:attr, package.module:attr)"
 _EXPORT = "export the model: torch.export.save(torch.export.export(model, inputs), 'model.pt2')"
@@ -44,15 +44,8 @@ def is_description(name: str) -> bool:
 
 def held(path: Path, spec: str) -> Held:
     """What the file holds. Raises `LoadError` for one that cannot be read."""
-    try:
-        with opened(path) as file:
-            return _of_zip(file) if zipfile.is_zipfile(file) else _of_start(file)
-    except FileNotFoundError:
-        raise LoadError(f"{spec}: there is no such file") from None
-    except IsADirectoryError:
-        raise LoadError(f"{spec} is a directory: name a file in it") from None
-    except OSError as error:
-        raise LoadError(f"cannot read {spec}: {error.strerror or error}") from error
+    with in_one_line(spec), opened(path) as file:
+        return _of_zip(file) if zipfile.is_zipfile(file) else _of_start(file)
 
 
 _AGAIN = "copy or save it again"

@@ -16,17 +16,11 @@ def load(spec: str) -> Loaded:
 
     Raises `LoadError` for a file that is no ONNX model, or has an op that no rule follows.
     """
-    path = Path(spec)
-    if not path.exists():
-        raise LoadError(f"{spec}: there is no such file")
-    try:
-        import onnx  # noqa: F401
-    except ImportError:
-        raise forms.missing("onnx", spec) from None
+    forms.check_ready("onnx", spec)
     from rfcalc.sources.onnx.files import File
     from rfcalc.sources.onnx.network import network_of
 
-    file = File(path, spec)
+    file = File(Path(spec), spec)
     network = network_of(file)
     takes = [value for value in file.model.graph.input if value.name in network.takes]
     inputs = tuple(_expected(value, spec) for value in takes)

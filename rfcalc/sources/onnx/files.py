@@ -12,6 +12,7 @@ import numpy as np
 
 from rfcalc.errors import LoadError
 from rfcalc.reading import opened
+from rfcalc.sources.files.opening import in_one_line
 from rfcalc.sources.onnx.dtypes import PACKED, STRING, TORCH, Numbers, nbytes
 from rfcalc.sources.onnx.wire import HERE, DamagedError, without_numbers
 
@@ -31,19 +32,15 @@ class File:
         import onnx
 
         try:
-            with opened(self.path) as file:
+            with in_one_line(self.spec), opened(self.path) as file:
                 if not file.seek(0, 2):
                     raise LoadError(self._no("the file is empty"))
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                     text = without_numbers(data)
-        except FileNotFoundError:
-            raise LoadError(f"{self.spec}: there is no such file") from None
-        except IsADirectoryError:
-            raise LoadError(f"{self.spec} is a directory: name a file in it") from None
         except DamagedError as error:
             raise LoadError(self._no(str(error))) from error
-        except (OSError, ValueError) as error:
-            raise LoadError(f"cannot read {self.spec}: {getattr(error, 'strerror', None) or error}") from error
+        except ValueError as error:
+            raise LoadError(f"cannot read {self.spec}: {error}") from error
         model = onnx.ModelProto()
         try:
             model.ParseFromString(text)

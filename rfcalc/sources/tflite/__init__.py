@@ -18,17 +18,11 @@ def load(spec: str) -> Loaded:
 
     Raises `LoadError` for a file that is no TFLite model, or has an op that no rule follows.
     """
-    path = Path(spec)
-    if not path.exists():
-        raise LoadError(f"{spec}: there is no such file")
-    try:
-        import tflite  # noqa: F401
-    except ImportError:
-        raise forms.missing("tflite", spec) from None
+    forms.check_ready("tflite", spec)
     from rfcalc.sources.tflite.files import File
     from rfcalc.sources.tflite.graph import network_of
 
-    file = File(path, spec)
+    file = File(Path(spec), spec)
     network = network_of(file)
     graph = file.subgraphs[0]
     takes = [graph.tensors[at] for at in graph.takes]

@@ -12,6 +12,7 @@ from typing import Any
 
 from rfcalc.errors import LoadError
 from rfcalc.reading import opened
+from rfcalc.sources.files.opening import in_one_line
 from rfcalc.sources.onnx.dtypes import TORCH, Numbers, nbytes
 
 ELSE = "name the code that makes the model (file.py:attr), or save the Keras model that it was made from: model.keras"
@@ -81,17 +82,13 @@ class File:
 
     def _read(self) -> tuple[Subgraph, ...]:
         try:
-            with opened(self.path) as file:
+            with in_one_line(self.spec), opened(self.path) as file:
                 size = file.seek(0, 2)
                 if not size:
                     raise LoadError(self._no("the file is empty"))
                 data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except FileNotFoundError:
-            raise LoadError(f"{self.spec}: there is no such file") from None
-        except IsADirectoryError:
-            raise LoadError(f"{self.spec} is a directory: name a file in it") from None
-        except (OSError, ValueError) as error:
-            raise LoadError(f"cannot read {self.spec}: {getattr(error, 'strerror', None) or error}") from error
+        except ValueError as error:
+            raise LoadError(f"cannot read {self.spec}: {error}") from error
         if data[4:8] != _MARK:
             raise LoadError(self._no(f"it does not say {_MARK.decode()} after 4 bytes"))
         try:
