@@ -1,9 +1,10 @@
-"""The cases of onnx's own backend tests: one node each, with inputs and the right outputs."""
+"""The cases of onnx's own backend tests, with inputs and the right outputs: of one node each, and of whole networks."""
 
 from __future__ import annotations
 
 import tempfile
 import warnings
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,22 +21,89 @@ class UnusedError(Exception):
 
 
 @cache
-def cases() -> dict[str, list[Any]]:
-    """The cases of single nodes, by the type of the op; not those of functions written out, which take a minute."""
+def of_nodes(expanded: bool = False) -> list[Any]:
+    """The cases of single nodes; with ``expanded`` those of functions written out, too, which take a minute."""
     from onnx.backend.test.case import node
 
     helper = node.function_testcase_helper
-    found: dict[str, list[Any]] = {}
     try:
-        node.function_testcase_helper = lambda *args, **kwargs: ([], 0)
+        if not expanded:
+            node.function_testcase_helper = lambda *args, **kwargs: ([], 0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            every = node.collect_testcases(None)
+            return list(node.collect_testcases(None))
     finally:
         node.function_testcase_helper = helper
-    for case in every:
+
+
+@cache
+def cases() -> dict[str, list[Any]]:
+    """The cases of single nodes, by the type of the op."""
+    found: dict[str, list[Any]] = {}
+    for case in of_nodes():
         found.setdefault(case.model.graph.node[-1].op_type, []).append(case)
     return found
+
+
+def stored(kind: str) -> list[Any]:
+    """The cases whose files onnx ships: "simple", "pytorch-converted" or "pytorch-operator"."""
+    import onnx
+    from onnx.backend.test.loader import load_model_tests
+
+    found = []
+    for case in sorted(load_model_tests(kind=kind), key=lambda case: case.name):
+        if case.model is None:
+            folder = Path(case.model_dir)
+            model = onnx.load(folder / "model.onnx")
+            sets = [
+                tuple(
+                    [_read(path, info.type) for path, info in zip(_numbered(data, what), infos, strict=False)]
+                    for what, infos in (("input", model.graph.input), ("output", model.graph.output))
+                )
+                for data in sorted(folder.glob("test_data_set_*"))
+            ]
+            case = replace(case, model=model, data_sets=sets)
+        found.append(case)
+    return found
+
+
+def _numbered(folder: Path, what: str) -> list[Path]:
+    return sorted(folder.glob(f"{what}_*.pb"), key=lambda path: int(path.stem.rpartition("_")[2]))
+
+
+def _read(path: Path, kind: Any) -> Any:
+    import onnx
+    from onnx import numpy_helper
+
+    if kind.HasField("sequence_type"):
+        sequence = onnx.SequenceProto()
+        sequence.ParseFromString(path.read_bytes())
+        return numpy_helper.to_list(sequence)
+    held = onnx.TensorProto()
+    held.ParseFromString(path.read_bytes())
+    return numpy_helper.to_array(held)
+
+
+def light_files() -> dict[str, Path]:
+    """The networks of onnx's light zoo, whose weights their nodes fill with one number, by their names."""
+    import onnx
+
+    folder = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+    return {path.stem.removeprefix("light_"): path for path in sorted(folder.glob("light_*.onnx"))}
+
+
+def light(name: str) -> Any:
+    """A network of the light zoo with the input that onnx's runner makes for it, and the output that it ships."""
+    import onnx
+    from onnx.backend.test.case.test_case import TestCase
+    from onnx.backend.test.runner import Runner
+
+    path = light_files()[name]
+    model = onnx.load(path)
+    held = {tensor.name for tensor in model.graph.initializer}
+    given = [Runner.generate_dummy_data(info) for info in model.graph.input if info.name not in held]
+    out = _read(path.with_name(f"{path.stem}_output_0.pb"), model.graph.output[0].type)
+    return TestCase(f"light_{name}", name, None, None, model, [(given, [out])], "light", 1e-3, 1e-7)
 
 
 def network(model: Any) -> Network:

@@ -15,6 +15,7 @@ from rfcalc.reading import opened
 from rfcalc.sources.files.opening import in_one_line
 from rfcalc.sources.onnx.dtypes import PACKED, STRING, TORCH, Numbers, nbytes
 from rfcalc.sources.onnx.wire import HERE, DamagedError, without_numbers
+from rfcalc.sources.onnx.written import Written
 
 ELSE = "name the code that makes the model (file.py:attr), or export it with torch.export"
 #: Constants of more elements are not read.
@@ -63,6 +64,8 @@ class File:
         Raises `LoadError` for a tensor of texts, or of fewer numbers than its shape says.
         """
         shape = shape_of(tensor, self.spec)
+        if isinstance(tensor, Written):
+            return tensor.make()
         raw = self._raw(tensor)
         if raw is None:
             return None
@@ -76,7 +79,10 @@ class File:
 
     def _raw(self, tensor: Any) -> bytes | None:
         if tensor.data_location == 1:
-            return self._from_file({entry.key: entry.value for entry in tensor.external_data})
+            where = {entry.key: entry.value for entry in tensor.external_data}
+            if not where.get("location"):
+                raise LoadError(f"{self.spec} is damaged: it does not say in which file tensor {tensor.name!r} is")
+            return self._from_file(where)
         if tensor.HasField("raw_data"):
             return bytes(tensor.raw_data)
         kind = tensor.data_type
@@ -94,7 +100,7 @@ class File:
         return np.array(tensor.int32_data, dtype=np.int64).astype(f"i{size}").tobytes()
 
     def _from_file(self, where: Mapping[str, str]) -> bytes | None:
-        name = where.get("location", "")
+        name = where["location"]
         path = self.path if name == HERE else self.path.parent / name
         home = self.path.parent.resolve()
         if name != HERE and home not in path.resolve().parents:

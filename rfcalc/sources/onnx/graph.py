@@ -13,6 +13,7 @@ from rfcalc.sources.onnx.dtypes import STRING, is_float
 from rfcalc.sources.onnx.files import ELSE, File
 from rfcalc.sources.onnx.rules import Op, Rule, find, runs_graphs
 from rfcalc.sources.onnx.scopes import place_of
+from rfcalc.sources.onnx.written import filled, spread
 
 #: Ops whose results are sizes and constants: they run where they stand, in whichever module is under way.
 _SIZES = frozenset({"Shape", "Size", "Constant", "ConstantOfShape", "Range"})
@@ -108,16 +109,13 @@ class Planner:
         for tensor in getattr(graph, "initializer", ()):
             held[tensor.name] = tensor
         for sparse in getattr(graph, "sparse_initializer", ()):
-            dense = type(sparse.values)()
-            dense.name, dense.data_type = sparse.values.name, sparse.values.data_type
-            dense.dims.extend(sparse.dims)
-            dense.data_location = 1
-            held[dense.name] = dense
+            name = sparse.values.name
+            held[name] = spread(name, sparse, self._file.numbers, self._file.spec)
         names = [value if isinstance(value, str) else value.name for value in inputs]
         takes = tuple(name for name in names if name not in held)
         steps: list[Step] = []
         for number, node in enumerate(graph.node):
-            constant = _constant(node) or self._stand_in(node, held)
+            constant = self._constant(node) or self._stand_in(node, held)
             if constant is not None:
                 held[node.output[0]] = constant
             else:
@@ -147,13 +145,26 @@ class Planner:
         number, dims = self._file.numbers(value), self._file.numbers(held[node.input[0]])
         if number is None or dims is None or number.tensor().numel() != 1:
             return None
-        filled, shape = float(number.tensor().item()), dims.tensor().tolist()
-        if filled in (0.0, 1.0) or filled <= BLOCKS or prod(shape) < 2 or not isfinite(filled):
+        one, shape = float(number.tensor().item()), dims.tensor().tolist()
+        if one in (0.0, 1.0) or one <= BLOCKS or prod(shape) < 2 or not isfinite(one):
             return None
-        made = type(value)()
-        made.name, made.data_type, made.data_location = node.output[0], value.data_type, 1
-        made.dims.extend(shape)
-        return made
+        return filled(node.output[0], number, tuple(shape))
+
+    def _constant(self, node: Any) -> Any:
+        """The tensor of a node that only holds one."""
+        if node.op_type != "Constant" or _domain(node.domain) or len(node.attribute) != 1:
+            return None
+        (attribute,) = node.attribute
+        if attribute.ref_attr_name:
+            return None
+        if attribute.name == "sparse_value":
+            return spread(node.output[0], attribute.sparse_tensor, self._file.numbers, self._file.spec)
+        if attribute.name != "value":
+            return None
+        named = type(attribute.t)()
+        named.CopyFrom(attribute.t)
+        named.name = node.output[0]
+        return named
 
     def _step(self, node: Any, number: int, bound: Mapping[str, Any], versions: Mapping[str, int], prefix: str) -> Step:
         domain = _domain(node.domain)
@@ -262,20 +273,6 @@ class Planner:
 
 def _domain(name: str) -> str:
     return "" if name == "ai.onnx" else name
-
-
-def _constant(node: Any) -> Any:
-    """The tensor of a node that only holds one."""
-    if node.op_type != "Constant" or _domain(node.domain) or len(node.attribute) != 1:
-        return None
-    (attribute,) = node.attribute
-    if attribute.name != "value" or attribute.ref_attr_name:
-        return None
-    tensor = attribute.t
-    named = type(tensor)()
-    named.CopyFrom(tensor)
-    named.name = node.output[0]
-    return named
 
 
 def _prefixed(step: Step, prefix: str) -> Step:

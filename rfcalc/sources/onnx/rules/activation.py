@@ -73,10 +73,11 @@ def leaky_relu(op: Op, x: T) -> T:
 
 @rule("PRelu")
 def prelu(op: Op, x: T, slope: T) -> T:
-    """x, and slope x below 0; the slope is broadcast from the last axis."""
+    """x, and slope x below 0; the slope is broadcast from the last axis, before set 7 it was one for each channel."""
     if slope.numel() == 1:
         return functional.prelu(x, slope.reshape(1))
-    if x.ndim > 1 and slope.shape == (x.shape[1], *(1 for _ in x.shape[2:])):
+    channels = op.version < 7 and slope.ndim == 1
+    if x.ndim > 1 and (channels or slope.shape == (x.shape[1], *(1 for _ in x.shape[2:]))):
         return functional.prelu(x, slope.reshape(-1))
     return torch.where(x < 0, x * slope, x)
 
