@@ -47,7 +47,7 @@ def explain(
         text = f"{type(error).__name__}: {text}"
     where = f"{scope.name} ({scope.module})" if scope.name else scope.module
     got = f" got {_dims(received[0])}" if received else ""
-    needs = _needs(model, scope.name)
+    needs = "" if isinstance(error, TypeError) else _needs(model, scope.name)
     asked = ", ".join(f"{name} {_dims(tape.records[ref.node].outputs[0].shape)}" for name, ref in inputs)
     uneven = (
         f"; {record.scope.name or record.op}: {note}"
@@ -68,7 +68,7 @@ def _needs(model: nn.Module, name: str) -> str:
     except (AttributeError, RuntimeError):  # a scripted module refuses
         return ""
     for attribute, noun in _NEEDS:
-        count = getattr(module, attribute, None)
+        count = vars(module).get(attribute)  # what is no attribute of its own may be code of the model's
         if isinstance(count, int):
             return f", needs {count} {noun}"
     return ""

@@ -56,8 +56,8 @@ class Outside:
         if isinstance(owner, _CONTAINERS):
             if len(owner) > _LARGEST:
                 return
-            content: Any = owner.copy()
-            inside = content.values() if isinstance(content, dict) else content
+            content: Any = dict(dict.items(owner)) if isinstance(owner, dict) else _inside(owner)
+            inside = content.values() if isinstance(owner, dict) else content
         else:
             content = dict(vars(owner))
             inside = content.values()
@@ -83,17 +83,18 @@ class Outside:
         """Put back what holds a tensor of the pass now."""
         for owner, before in self._before:
             if isinstance(owner, dict):
-                _undo_keys(owner, before, ours, owner.__setitem__, owner.pop)
+                _undo_keys(dict.items(owner), before, ours, owner.__setitem__, owner.pop)
             elif isinstance(owner, list | set):
-                if _same(owner, before):
+                now = _inside(owner)
+                if _same(now, before):
                     continue
                 known = {id(item) for item in before}
-                if any(id(item) not in known and _holds(item, ours) for item in list(owner)):
+                if any(id(item) not in known and _holds(item, ours) for item in now):
                     owner.clear()
                     (owner.extend if isinstance(owner, list) else owner.update)(before)
             else:
                 put, take = functools.partial(setattr, owner), functools.partial(delattr, owner)
-                _undo_keys(vars(owner), before, ours, put, take)
+                _undo_keys(vars(owner).items(), before, ours, put, take)
         for cache in self._caches:
             if cache.cache_info().currsize and any(_holds(held, ours) for held in gc.get_referents(cache)):
                 cache.cache_clear()
@@ -116,16 +117,25 @@ def _has_attributes(kind: Any) -> bool:
     return hasattr(kind, "__dict__") and kind.__dictoffset__ != 0 and not kind.__module__.startswith("torch")
 
 
+def _inside(held: Any) -> list[Any]:
+    """What a container holds, by its table alone: a class of the user's may make something when it is asked."""
+    if isinstance(held, dict):
+        return list(dict.values(held))
+    kind = next(kind for kind in (list, set, tuple) if isinstance(held, kind))
+    return list(kind.__iter__(held))
+
+
 def _same(now: Iterable[Any], before: Iterable[Any]) -> bool:
     """Whether two containers hold the same objects in the same order, as nearly all do."""
     one, other = list(now), list(before)
     return len(one) == len(other) and all(map(operator.is_, one, other))
 
 
-def _undo_keys(now: Any, before: dict[Any, Any], ours: Ours, put: Any, take: Any) -> None:
-    if _same(now.values(), before.values()):
+def _undo_keys(items: Iterable[tuple[Any, Any]], before: dict[Any, Any], ours: Ours, put: Any, take: Any) -> None:
+    now = list(items)
+    if _same((value for _, value in now), before.values()):
         return
-    for key, value in list(now.items()):
+    for key, value in now:
         old = before.get(key, _ABSENT)
         if value is not old and _holds(value, ours):
             if old is _ABSENT:
@@ -140,10 +150,8 @@ def _holds(value: Any, ours: Ours, depth: int = 0) -> bool:
         return ours(value)
     if depth > _DEEPEST:
         return False
-    if isinstance(value, dict):
-        return any(_holds(item, ours, depth + 1) for item in list(value.values()))
-    if isinstance(value, list | tuple | set) and len(value) <= _LARGEST:
-        return any(_holds(item, ours, depth + 1) for item in list(value))
+    if isinstance(value, dict) or (isinstance(value, list | tuple | set) and len(value) <= _LARGEST):
+        return any(_holds(item, ours, depth + 1) for item in _inside(value))
     if _has_attributes(type(value)):
         return any(_holds(item, ours, depth + 1) for item in list(vars(value).values()))
     return False

@@ -217,6 +217,27 @@ def test_what_was_there_stays_there() -> None:
     assert rows == []
 
 
+class Made(OrderedDict[str, Any]):
+    """A table that makes what it is asked for, as transformers' table of activations does; none of it is counted."""
+
+    def __init__(self, **kinds: Any) -> None:
+        super().__init__(**kinds)
+        self.asked: list[str] = []
+
+    def __getitem__(self, key: str) -> Any:
+        self.asked.append(key)
+        return super().__getitem__(key)()
+
+
+MADE = Made(relu=nn.ReLU)
+
+
+def test_a_table_of_a_class_of_its_own_is_not_asked() -> None:
+    layer_graph(Net(lambda m, x: MADE["relu"](x)), (1, 1, 4, 4))
+
+    assert MADE.asked == ["relu"]
+
+
 def test_what_the_model_holds_is_as_before() -> None:
     deep: list[Any] = [{"a": ("x", [])}]
     held: dict[str, Any] = {"deep": deep, "plain": {1}, "by": defaultdict(list), "last": deque([1], maxlen=3)}

@@ -466,6 +466,24 @@ def test_other_shape_errors(layer, shape, says):
     assert says in text
 
 
+class Asked(nn.Module):
+    """One whose class computes what it is asked for, as diffusers' do, with a warning."""
+
+    def __getattr__(self, name):
+        if name == "in_channels":
+            raise RuntimeError("asked")
+        return super().__getattr__(name)
+
+    def forward(self, x, time):
+        return x + time
+
+
+def test_a_module_that_failed_is_not_asked_for_more_than_it_holds():
+    text = failure(TraceError, Asked(), (3, 8, 8))
+
+    assert "layer Asked got 1x3x8x8: TypeError: Asked.forward() missing 1 required" in text
+
+
 def test_errors_of_the_model_s_own_code_are_named():
     text = failure(TraceError, nn.Sequential(OrderedDict(inner=Net(lambda m, x: {}["key"]))), (2, 8))
 
