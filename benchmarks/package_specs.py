@@ -449,8 +449,15 @@ def _open_clip() -> Specs:
         side = config["vision_cfg"].get("image_size", 224)
         side = side if isinstance(side, int) else side[0]
         words = config["text_cfg"].get("context_length", 77)
-        made = partial(open_clip.create_model, name, load_weights=False, pretrained=None)
+        made = partial(_clip, name)
         yield name, (made, partial(_image_and_text, side, words))
+
+
+def _clip(name: str) -> nn.Module:
+    """A published configuration, on the default device, where `create_model` would move it to the CPU."""
+    import open_clip
+
+    return open_clip.create_model(name, load_weights=False, pretrained=None, device=torch.get_default_device())
 
 
 def _image_and_text(side: int, words: int) -> dict[str, Any]:
