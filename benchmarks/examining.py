@@ -23,15 +23,13 @@ from typing import Any, Protocol, TypeAlias
 
 import click
 import torch
+from examining_products import NotCompared, tensors_in  # beside this file
 from outside_models import without_formula  # beside this file
 from tabulate import tabulate
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, flop_registry
-from torch.utils.weak import WeakIdKeyDictionary
+from torch.utils.flop_counter import FlopCounterMode
 
 import rfcalc
 from rfcalc.errors import RfcalcError
@@ -191,11 +189,16 @@ class _Zeros(TorchFunctionMode):
 
 def _by_data(build: Build, inputs: dict[str, Any], witness: dict[str, Any]) -> dict[str, Any]:
     """Whether torch itself counts otherwise with other weights, as where predicted lengths decide the work."""
-    again = {on_cpu(build, inputs, witness, drawn=True).get("macs") for _ in range(3)}
-    if again == {witness["macs"]}:
+    again = {_compared_count(on_cpu(build, inputs, witness, drawn=True)) for _ in range(3)}
+    if again == {_compared_count(witness)}:
         return {}
-    counts = sorted(again | {witness["macs"]})
+    counts = sorted(again | {_compared_count(witness)})
     return {"outcome": "data", "words": f"torch counts {counts[0]:,} to {counts[-1]:,}"}
+
+
+def _compared_count(witness: dict[str, Any]) -> int:
+    """Multiply-adds that are compared, of what a pass on the CPU said."""
+    return int(witness["macs"] - witness["constants"])
 
 
 def _counted(model: nn.Module, inputs: dict[str, Any]) -> dict[str, int]:
@@ -203,53 +206,10 @@ def _counted(model: nn.Module, inputs: dict[str, Any]) -> dict[str, int]:
     torch.backends.mha.set_fastpath_enabled(False)
     counter = FlopCounterMode(display=False)
     counter.mod_tracker = _Everywhere()  # type: ignore[assignment]  # the total is enough, and hooks of modules may fail
-    constants = _Constants([*model.parameters(), *_tensors(inputs)])
+    constants = NotCompared([*model.parameters(), *tensors_in(inputs)])
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter, constants:
         model(**inputs)
     return {"macs": int(counter.get_total_flops()) // 2, "constants": constants.flops // 2}
-
-
-def _tensors(value: Any) -> list[torch.Tensor]:
-    """All tensors in nested arguments or results."""
-    return [one for one in tree_leaves(value) if isinstance(one, torch.Tensor)]
-
-
-class _Constants(TorchDispatchMode):
-    """Adds up what `FlopCounterMode` counts for ops none of whose operands comes from the given tensors.
-
-    A tensor comes from another one where an op took that, or wrote it into its memory.
-    """
-
-    def __init__(self, given: Iterable[torch.Tensor]) -> None:
-        super().__init__()
-        self.flops = 0
-        self._variable = WeakIdKeyDictionary()
-        self._storages: set[int] = set()
-        for tensor in given:
-            self._note(tensor)
-
-    def _note(self, tensor: torch.Tensor) -> None:
-        self._variable[tensor] = True
-
-    def _is_variable(self, tensor: torch.Tensor) -> bool:
-        return tensor in self._variable or _memory(tensor) in self._storages
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        taken = _tensors((args, kwargs))
-        result = func(*args, **kwargs)
-        if any(map(self._is_variable, taken)):
-            for tensor in _tensors(result):
-                self._note(tensor)
-                if func._schema.is_mutable:
-                    self._storages.add(_memory(tensor))
-        elif func._overloadpacket in flop_registry:
-            self.flops += flop_registry[func._overloadpacket](*args, **kwargs, out_val=result)
-        return result
-
-
-def _memory(tensor: torch.Tensor) -> int:
-    return tensor.untyped_storage()._cdata if tensor.layout is torch.strided else 0
 
 
 def _unmasked(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -297,6 +257,7 @@ def analysed(model: nn.Module, inputs: dict[str, Any], witness: dict[str, Any]) 
     except Exception as error:
         return {"outcome": "crash", "words": _words(error)}
     uncounted = without_formula(analysis)
+    uncounted.pop("aten.mm(sparse)", None)  # compared with what is stored
     for op in _RECURRENT if witness["on"] == "meta" else _RECURRENT - {"torch.lstm"}:
         uncounted.pop(op, None)  # torch runs them as products there; an LSTM on a CPU by a kernel without formula
     fields = [field for row in rows for field in row.receptive_fields.values()]
@@ -318,7 +279,7 @@ def _compared(said: dict[str, Any], witness: dict[str, Any]) -> dict[str, Any]:
     differences = []
     if said["params"] != witness["params"]:
         differences.append(f"{said['params']:,} parameters, the module has {witness['params']:,}")
-    counted, expected = said["macs"] - sum(said["uncounted"].values()), witness["macs"] - witness["constants"]
+    counted, expected = said["macs"] - sum(said["uncounted"].values()), _compared_count(witness)
     if counted != expected:
         differences.append(f"{counted:,} multiply-adds, torch counts {expected:,}")
     bound = said["unknown"] and said["params"] == witness["params"] and counted <= expected

@@ -117,6 +117,21 @@ def test_products_of_constants_are_told_apart(benchmark: Callable[[str], Any]) -
     assert counted == {"macs": 40 + 160 + 80, "constants": 40}
 
 
+class Squared(nn.Module):
+    """A sparse matrix by itself and by a dense one."""
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return x @ y + x @ (x @ x)
+
+
+def test_of_products_with_sparse_tensors_what_is_stored_is_compared(benchmark: Callable[[str], Any]) -> None:
+    """The counter takes 3 products of 2 x 2 by 2 x 2; of the stored elements 2, 2 and 4 pairs meet."""
+    matrix = torch.tensor([[1.0, 1.0], [0.0, 0.0]]).to_sparse()  # by itself: its first column, of 1, and its first row
+    counted = benchmark("examining")._counted(Squared(), {"x": matrix, "y": torch.ones(2, 2)})
+    assert counted["macs"] == 3 * 8
+    assert counted["macs"] - counted["constants"] == 2 + 2 + 4
+
+
 def _row(**other: Any) -> Any:
     said = {"params": 10, "macs": 90, "uncounted": {}, "unknown": {}, "notices": []}
     return said | other

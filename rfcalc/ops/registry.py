@@ -33,7 +33,8 @@ class Arg:
     ``zero`` marks those known to be exactly 0, ``true`` those of a boolean tensor that are known to be true. All
     broadcast over the tensor; None means that none is known. ``rows`` says that data may make all that is not blocked
     minus infinity, too.
-    ``stored`` is how many elements a sparse tensor stores, None for any other.
+    ``stored`` is how many elements a sparse tensor stores, None for any other; ``lines()`` how many of them stand in
+    each row, and in each column, of a sparse matrix (of places stored twice one), None where it stores blocks.
     """
 
     shape: tuple[int, ...]
@@ -51,6 +52,7 @@ class Arg:
     leant_on: bool = False  #: whether a rule took numbers for a mask that are a weight's otherwise
     finite: int = 0  #: whether some of what is blocked is not minus infinity, and how low (`_masks.Finite`)
     stored: int | None = None
+    lines: Callable[[], tuple[np.ndarray, ...] | None] | None = None
 
     @property
     def ndim(self) -> int:

@@ -49,7 +49,8 @@ def as_arg(
     anew = partial(load_anew, held) if held.anew is not None else None
     arg = Arg(what.shape, what.dtype, held.role, name, load, *known, strides, offset, held.rows, held.true, anew)
     arg.finite = held.finite
-    arg.stored = None if tensor.layout is torch.strided else stored_in(tensor)
+    if tensor.layout is not torch.strided:
+        arg.stored, arg.lines = stored_in(tensor), partial(stored_along, tensor)
     return arg
 
 
@@ -58,6 +59,17 @@ def stored_in(tensor: torch.Tensor) -> int:
     with torch._C._DisableTorchDispatch():
         held = tensor._values() if tensor.layout is torch.sparse_coo else tensor.values()
     return held.numel()
+
+
+def stored_along(tensor: torch.Tensor) -> tuple[np.ndarray, ...] | None:
+    """How many places a sparse matrix stores in each row, and in each column; None where it stores blocks or rows."""
+    if tensor.ndim != 2 or tensor.layout not in (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc):
+        return None
+    with torch._C._DisableTorchDispatch():
+        listed = tensor.detach().to_sparse().coalesce().indices().numpy()
+    if len(listed) != tensor.ndim:
+        return None
+    return tuple(np.bincount(at, minlength=extent) for at, extent in zip(listed, tensor.shape, strict=True))
 
 
 def elements_of(tensor: torch.Tensor) -> int:
