@@ -22,6 +22,7 @@ def check_shapes(first_pass: FirstPass) -> Check:
     """The shape of every output of every op, and that the same ops ran in the same order."""
     records = first_pass.subject.records
     differences: list[Difference] = []
+    idle: list[str] = []
     compared = agree = 0
     for record, op, shapes in zip_longest(records, first_pass.ops, first_pass.shapes):
         if record is not None and op is None and is_copy(record):
@@ -38,11 +39,13 @@ def check_shapes(first_pass: FirstPass) -> Check:
             return Check("shapes", compared, agree, tuple(differences), (note,))
         expected = [list(out.shape) for out in record.outputs]
         seen = [list(shape) for shape in shapes]
-        if expected == seen:
+        if not first_pass.differs(record, shapes):
             agree += 1
+            idle += [record.name] if expected != seen else []
         else:
             differences.append(Difference(record.name, _one(expected), _one(seen)))
-    return Check("shapes", compared, agree, tuple(differences))
+    notes = (f"of another shape on this device, where nothing comes out of it: {', '.join(idle)}",) if idle else ()
+    return Check("shapes", compared, agree, tuple(differences), notes)
 
 
 def _one(shapes: list[list[int]]) -> Any:

@@ -25,8 +25,8 @@ def _words(text: str) -> frozenset[str]:
 #: Ops through which NaN may not come although they read it.
 SWALLOW = _words(
     """where nan_to_num masked_fill masked_scatter argmax argmin eq ne lt le gt ge isnan isfinite isinf logical_and
-    logical_or logical_not sign fmax fmin embedding index gather bucketize searchsorted sort topk nms
-    quantize_per_tensor quantize_per_channel fake_quantize_per_tensor_affine_cachemask int8_scaled_mm
+    logical_or logical_not sign sgn signbit _linalg_slogdet fmax fmin embedding index gather bucketize searchsorted sort
+    topk nms quantize_per_tensor quantize_per_channel fake_quantize_per_tensor_affine_cachemask int8_scaled_mm
     fake_quantize_per_channel_affine_cachemask _fake_quantize_per_tensor_affine_cachemask_tensor_qparams
     _fused_moving_avg_obs_fq_helper"""
 )
@@ -261,7 +261,7 @@ def _downstream(records: Sequence[Node], first_pass: FirstPass) -> tuple[list[bo
     for record in records:
         op = record.op.rpartition(".")[2].removesuffix("_")
         before = [ref.node for ref in record.inputs]
-        mute = bool(record.inputs) and not first_pass.holds_nan(record, 0)
+        mute = bool(record.inputs and record.outputs) and not first_pass.holds_nan(record, 0)
         swallowed.append(op in SWALLOW or mute or any(swallowed[ident] for ident in before))
         weighs = op in SPREAD or op.startswith("upsample") or record.masked or (op == "mul" and len(before) == 1)
         spread.append(weighs or any(spread[ident] for ident in before))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from rfcalc.checking.standins import GAINS, Inputs, StandIns
 from rfcalc.checking.subject import Subject, failed
 from rfcalc.checking.witness import holds_nan, run
 from rfcalc.errors import RfcalcError
-from rfcalc.graph import Node
+from rfcalc.graph import Node, Ref
 
 
 @dataclass
@@ -45,9 +46,31 @@ class FirstPass:
 
     @property
     def misshapen(self) -> bool:
-        """Whether an output of a matched node has another shape than the graph says."""
+        """Whether an output of a matched node has another shape than the graph says, and counts for what comes out."""
         pairs = zip(self.subject.records[: self.matched], self.shapes, strict=False)
-        return any(tuple(out.shape for out in record.outputs) != shapes for record, shapes in pairs)
+        return any(self.differs(record, shapes) for record, shapes in pairs)
+
+    def differs(self, record: Node, shapes: Sequence[tuple[int, ...]]) -> bool:
+        """Whether outputs of a node have other shapes than the graph says, of those that something comes out of.
+
+        Nothing does of the statistics that a norm keeps for a gradient, of which some devices give none.
+        """
+        return len(record.outputs) != len(shapes) or any(
+            out.shape != shape and Ref(record.id, number) in self._alive
+            for number, (out, shape) in enumerate(zip(record.outputs, shapes, strict=True))
+        )
+
+    @cached_property
+    def _alive(self) -> frozenset[Ref]:
+        """The outputs of nodes that lead to one of the model's."""
+        open_ = [*self.subject.graph.outputs]
+        found: set[Ref] = set()
+        while open_:
+            ref = open_.pop()
+            if ref not in found:
+                found.add(ref)
+                open_ += self.subject.graph[ref.node].inputs
+        return frozenset(found)
 
     @staticmethod
     def holds_nan(record: Node, number: int) -> bool:
@@ -61,7 +84,7 @@ class FirstPass:
         self.ops.append(op)
         self.shapes.append(tuple(tuple(out.shape) for out in outs))
         for number, out in enumerate(outs):
-            if holds_nan(out) and bool(out.isnan().any()):
+            if holds_nan(out) and not out.is_meta and bool(out.isnan().any()):
                 self.unusable.add((ident, number))
 
     def _leave_out(self) -> None:

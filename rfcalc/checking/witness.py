@@ -27,7 +27,7 @@ _UNBEARABLE = frozenset({"torchvision::deform_conv2d", "torchvision::_deform_con
 
 
 class UnbearableError(Exception):
-    """An op that cannot stand NaN was to get some."""
+    """An op that cannot stand NaN was to get some: it refused them, or would have ended the process."""
 
 
 class Witness(Recorder):  # type: ignore[no-untyped-call]
@@ -65,7 +65,12 @@ class Witness(Recorder):  # type: ignore[no-untyped-call]
                 self._ran.append((func, args, kwargs, result))
             return result
         self._new.clear()
-        result = super().__torch_dispatch__(func, types, args, kwargs)
+        try:
+            result = super().__torch_dispatch__(func, types, args, kwargs)
+        except Exception as error:
+            if devices.is_out_of_memory(error) or not any(_has_nan(item) for item in (*args, *kwargs.values())):
+                raise
+            raise UnbearableError(func._schema.name.partition("::")[2]) from error
         if self._counted is not None:
             self._tell("aten." + func._schema.name.partition("::")[2], [(func, args, kwargs, result)])
         return result

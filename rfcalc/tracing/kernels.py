@@ -80,6 +80,19 @@ _OPS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 }
 
 
+_TO_META, _ZEROS = torch.ops.aten.to.dtype_layout, torch.ops.aten.zeros_like.default
+
+
+def without_numbers(func: Any, kwargs: Mapping[str, Any]) -> Any:
+    """The op to run for an op: where torch takes a tensor to the meta device, one that makes zeros of its shape.
+
+    So it asks what shape a sum with a tangent of zeros has. A user's own ``to`` names the device of the pass by now,
+    and reaches the dispatcher as a copy.
+    """
+    device = kwargs.get("device") if func is _TO_META else None
+    return _ZEROS if device is not None and torch.device(device).type == "meta" else func
+
+
 def shaped(schema: Schema, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """The result of any op where it is known without torch's kernels, None where it is not.
 

@@ -284,6 +284,7 @@ class Recorder(Numbers, DispatchMode):
         if self.higher is not None and not isinstance(func, OpOverload):
             with self:
                 return self.higher(func, args, kwargs)
+        func = kernels.without_numbers(func, kwargs)
         schema = schema_of(func)
         nested.refuse_strided(schema.name)
         tensors = tensors_in_args((*args, *kwargs.values()))
