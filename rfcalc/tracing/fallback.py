@@ -1,8 +1,8 @@
 """Real numbers where tensors without storage cannot serve: when a pass needs them, whether memory has room, and whence.
 
 What happened decides, not what a message says: numbers were asked for that only data has; an op was refused that is
-refused on real tensors of its shapes, too; the model itself raised, which knew shapes and no more; or something else
-failed, which real tensors may or may not run.
+refused on real tensors of its shapes, too, whatever their strides; the model itself raised, which knew shapes and no
+more; or something else failed, which real tensors may or may not run.
 """
 
 from __future__ import annotations
@@ -29,13 +29,16 @@ WORTH_A_TRY = 1 << 30
 
 _RAISES = opmap["RAISE_VARARGS"]
 
+#: Ops whose refusal says something of strides, which tensors without storage may have others of than real ones.
+_BY_STRIDES = frozenset({"aten.view", "aten.view_as_complex"})
+
 
 def reason(error: Exception, tape: Tape) -> str:
     """Why a pass should be done again on real numbers, as a notice says it; empty where that cannot help."""
     if isinstance(error, NeedsDataError):
         return f"{error} needs data"
     failure = tape.failure
-    own = failure is not None and failure.refused and failure.error is error
+    own = failure is not None and failure.refused and failure.error is error and failure.op not in _BY_STRIDES
     if own or isinstance(error, RfcalcError) or _not_called(error):
         return ""
     if failure is None and not tape.located and _is_raised(error):

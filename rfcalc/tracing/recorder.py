@@ -32,6 +32,7 @@ from rfcalc.tracing.packed import PackedWeights, is_packed
 from rfcalc.tracing.places import Spot
 from rfcalc.tracing.schema import Schema, schema_of
 from rfcalc.tracing.standing import Stands, note_weight, packing_of, takes_weights
+from rfcalc.tracing.strides import as_on_cpu
 from rfcalc.tracing.tape import Failure, Record, Tape
 from rfcalc.tracing.tensors import (
     SEQUENCES,
@@ -312,6 +313,8 @@ class Recorder(Numbers, DispatchMode):
                 return known
             shaped = kernels.shaped(schema, args, kwargs) if self.meta else None
             result = self._run(func, args, kwargs) if shaped is None else shaped
+            if self.meta and shaped is None:
+                result = as_on_cpu(schema.name, args, result)
         except Exception as error:
             result = self._instead(schema, func, args, kwargs, held, error)
         if before is not None:
@@ -478,6 +481,8 @@ class Recorder(Numbers, DispatchMode):
         try:
             try:
                 result = run()
+                if self.meta:
+                    result = as_on_cpu(name, tensors, result)
             except Exception as error:
                 if func is None or not self.meta:
                     self.fail(name, tensors, error)

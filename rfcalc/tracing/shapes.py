@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from rfcalc.tracing import extents
+from rfcalc.tracing import extents, strides
 from rfcalc.tracing.schema import Schema
 from rfcalc.tracing.storageless import empty, like
 
@@ -118,7 +118,7 @@ def _compared(args: Sequence[Any]) -> torch.Tensor | None:
 def _power(args: Sequence[Any]) -> torch.Tensor | None:
     """A tensor to a power, or a number to those of a tensor."""
     if len(args) == 2 and type(args[0]) in (int, float) and isinstance(args[1], torch.Tensor):
-        return like(args[1]) if args[1].dtype.is_floating_point else None
+        return empty(args[1].shape, args[1].dtype) if args[1].dtype.is_floating_point else None
     return _binary(args) if isinstance(args[0], torch.Tensor) else None
 
 
@@ -361,6 +361,9 @@ def _batch_norm(named: Mapping[str, Any]) -> torch.Tensor | None:
 
 
 def _attention(named: Mapping[str, Any]) -> torch.Tensor | None:
+    fused = strides.attention(named)
+    if fused is not None:
+        return fused
     query, key, value = (named.get(name) for name in ("query", "key", "value"))
     if query is None or key is None or value is None or query.ndim < 3 or named.get("enable_gqa"):
         return None
