@@ -19,13 +19,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rfcalc.analyses.field import walk
 from rfcalc.analyses.field.merging import combined
@@ -33,6 +31,7 @@ from rfcalc.analyses.field.states import State
 from rfcalc.api import layer_graph
 from rfcalc.graph import LayerGraph, Ref
 from tests.randomnets.draw import Net
+from tests.randomnets.plain import plain_kernels
 
 ATTEMPTS = 100
 FAR = 1 << 30  #: first index of an element that reads nothing; its last one is -FAR
@@ -69,30 +68,9 @@ class Outcome:
     nodes: int = 0
 
 
-@contextmanager
-def _plain() -> Iterator[None]:
-    """Without the algorithms that smear NaN over a tile, and without fast paths."""
-    fast, threads = torch.backends.mha.get_fastpath_enabled(), torch.get_num_threads()
-    torch.backends.mha.set_fastpath_enabled(False)
-    torch.set_num_threads(1)  # the tensors are small
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with (
-                torch.no_grad(),
-                torch.backends.mkldnn.flags(enabled=False),
-                torch.backends.nnpack.flags(enabled=False),
-                sdpa_kernel(SDPBackend.MATH),
-            ):
-                yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        torch.set_num_threads(threads)
-
-
 def check(net: Net, inputs: Sequence[torch.Tensor], seed: int = 0) -> Outcome:
     """Compare every tensor of the network with brute force, in every axis of every input and of one inner tensor."""
-    with warnings.catch_warnings():
+    with plain_kernels(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         graph = layer_graph(net, tuple(inputs), training=net.training)
     outputs = graph.outputs
@@ -100,7 +78,7 @@ def check(net: Net, inputs: Sequence[torch.Tensor], seed: int = 0) -> Outcome:
     assert len(outputs) == count, f"{count} tensors were given back, {len(outputs)} are in the graph"
     result = Outcome([], nodes=len(graph))
     torch.manual_seed(seed)
-    with _plain():
+    with plain_kernels(), torch.no_grad():
         for source in _sources(net, graph, seed):
             _check_source(net, inputs, graph, source, result)
     return result

@@ -96,6 +96,11 @@ def one_each(rng: Random, count: int, values: Sequence[int]) -> list[int]:
     return [rng.choice(values) for _ in range(count)]
 
 
+def share(rng: Random) -> float:
+    """A coefficient of an op's own, or what one op adds another could take away again to the last bit."""
+    return round(rng.uniform(0.6, 0.85), 6)
+
+
 def flags(*names: str) -> dict[str, bool]:
     """Settings that are on."""
     return dict.fromkeys(names, True)

@@ -7,7 +7,7 @@ from random import Random
 import torch
 from torch import nn
 
-from tests.randomnets.kinds import Fn, axis_of, divisors, kind
+from tests.randomnets.kinds import Fn, axis_of, divisors, kind, share
 
 Index = tuple[slice, ...]
 
@@ -331,7 +331,9 @@ def cropped_sum(rng: Random, x: torch.Tensor, y: torch.Tensor) -> nn.Module | No
 def broadcast_sum(rng: Random, x: torch.Tensor, y: torch.Tensor) -> nn.Module | None:
     if not all(1 in (a, b) or a == b for a, b in zip(x.shape[::-1], y.shape[::-1], strict=False)):
         return None
-    return Fn(torch.mul) if rng.random() < 0.3 else Fn(rng.choice([torch.add, torch.sub]), alpha=0.7)  # x - x is 0
+    return (
+        Fn(torch.mul) if rng.random() < 0.3 else Fn(rng.choice([torch.add, torch.sub]), alpha=share(rng))
+    )  # not x - x
 
 
 # --- writes in place --------------------------------------------------------------------------------------------------
@@ -371,39 +373,39 @@ def erase(rng: Random, x: torch.Tensor) -> nn.Module | None:
     return Fn(_fill, _box(rng, x))
 
 
-def _halves(x: torch.Tensor, axis: int) -> torch.Tensor:
+def _halves(x: torch.Tensor, axis: int, part: float) -> torch.Tensor:
     """One half is written with the other, through views of one tensor."""
     x = x.clone()
     first, second, *_ = x.chunk(2, axis)
     size = second.shape[axis]
-    first.narrow(axis, 0, size).add_(second.flip(axis), alpha=0.7)
+    first.narrow(axis, 0, size).add_(second.flip(axis), alpha=part)
     return x
 
 
 @kind("write")
 def chunk_halves(rng: Random, x: torch.Tensor) -> nn.Module | None:
     axis = axis_of(rng, x, 2)
-    return None if axis is None else Fn(_halves, axis)
+    return None if axis is None else Fn(_halves, axis, share(rng))
 
 
-def _stale(x: torch.Tensor, index: Index, axis: int) -> torch.Tensor:
+def _stale(x: torch.Tensor, index: Index, axis: int, part: float) -> torch.Tensor:
     """A view taken before its base is written, read afterwards."""
     x = x.clone()
     view = x[index]
-    x.sub_(x.roll(1, axis), alpha=0.7)
+    x.sub_(x.roll(1, axis), alpha=part)
     return view
 
 
 @kind("write")
 def stale_view(rng: Random, x: torch.Tensor) -> nn.Module | None:
-    return Fn(_stale, _box(rng, x), rng.randrange(x.ndim))
+    return Fn(_stale, _box(rng, x), rng.randrange(x.ndim), share(rng))
 
 
-def _through_view(x: torch.Tensor, axes: list[int], index: Index, flat: bool) -> torch.Tensor:
+def _through_view(x: torch.Tensor, axes: list[int], index: Index, flat: bool, part: float) -> torch.Tensor:
     """Written through a permuted, sliced or flattened view."""
     x = x.clone()
     view = x.view(-1)[1::2] if flat else x.permute(axes)[index]
-    view.add_(view.mean(-1, keepdim=True), alpha=0.7)
+    view.add_(view.mean(-1, keepdim=True), alpha=part)
     return x
 
 
@@ -411,7 +413,7 @@ def _through_view(x: torch.Tensor, axes: list[int], index: Index, flat: bool) ->
 def through_view(rng: Random, x: torch.Tensor) -> nn.Module | None:
     axes = list(range(x.ndim))
     rng.shuffle(axes)
-    return Fn(_through_view, axes, _box(rng, x.permute(axes)), rng.random() < 0.2 and x.numel() > 1)
+    return Fn(_through_view, axes, _box(rng, x.permute(axes)), rng.random() < 0.2 and x.numel() > 1, share(rng))
 
 
 def _fortran(x: torch.Tensor) -> torch.Tensor:
@@ -427,14 +429,14 @@ def running_sum(rng: Random, x: torch.Tensor) -> nn.Module | None:
     return Fn(_fortran) if x.shape[-1] <= 6 else None
 
 
-def _in_place(x: torch.Tensor) -> torch.Tensor:
-    return x.add_(x.flip(-1), alpha=0.7)
+def _in_place(x: torch.Tensor, part: float) -> torch.Tensor:
+    return x.add_(x.flip(-1), alpha=part)
 
 
 @kind("write")
 def in_place(rng: Random, x: torch.Tensor) -> nn.Module | None:
     """Changes a tensor that others have read already and will read again."""
-    return Fn(_in_place)
+    return Fn(_in_place, share(rng))
 
 
 def _index_put(x: torch.Tensor, axis: int, index: torch.Tensor, add: bool) -> torch.Tensor:
