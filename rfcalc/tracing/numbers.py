@@ -25,7 +25,9 @@ class OwnNumbers:
         self._generators: dict[torch.device, torch.Generator] = {}
 
     def call(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """A random op with numbers of these; on tensors without storage it draws none."""
+        """An op, a random one with numbers of these; on tensors without storage it draws none."""
+        if not schema_of(func).random:
+            return func(*args, **kwargs)
         device = _device(args, kwargs)
         if device.type == "meta":
             return func(*args, **kwargs)
@@ -48,9 +50,7 @@ class Drawing(DispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if schema_of(func).random:
-            return self._numbers.call(func, args, kwargs or {})
-        return func(*args, **(kwargs or {}))
+        return self._numbers.call(func, args, kwargs or {})
 
 
 def _device(args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.device:

@@ -313,8 +313,6 @@ class Recorder(Numbers, DispatchMode):
                 return known
             shaped = kernels.shaped(schema, args, kwargs) if self.meta else None
             result = self._run(func, args, kwargs) if shaped is None else shaped
-            if self.meta and shaped is None:
-                result = as_on_cpu(schema.name, args, result)
         except Exception as error:
             result = self._instead(schema, func, args, kwargs, held, error)
         if before is not None:
@@ -329,7 +327,7 @@ class Recorder(Numbers, DispatchMode):
 
     def _run(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """The op itself, on random numbers of the pass's own."""
-        return self._drawn.call(func, args, kwargs) if schema_of(func).random else func(*args, **kwargs)
+        return as_on_cpu(schema_of(func).name, args, self._drawn.call(func, args, kwargs))
 
     def _relabel(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """A tensor gets other strides and shows what it did: torch notes a memory format so after it has pooled."""
@@ -480,9 +478,7 @@ class Recorder(Numbers, DispatchMode):
         self._whole += 1
         try:
             try:
-                result = run()
-                if self.meta:
-                    result = as_on_cpu(name, tensors, result)
+                result = as_on_cpu(name, tensors, run())
             except Exception as error:
                 if func is None or not self.meta:
                     self.fail(name, tensors, error)

@@ -16,9 +16,9 @@ _FUSED = frozenset({torch.float64, torch.float32, torch.bfloat16, torch.float16}
 
 
 def as_on_cpu(name: str, args: Sequence[Any], result: Any) -> Any:
-    """The result of an op with the strides that it has on a CPU. The first one of ``args`` is a tensor."""
+    """The result of an op; where it has no storage, with the strides that it has on a CPU. A tensor begins ``args``."""
     lay = _LAID.get(name)
-    return result if lay is None else lay(args, result)
+    return result if lay is None or not args[0].is_meta else lay(args, result)
 
 
 def attention(named: Mapping[str, Any]) -> torch.Tensor | None:
