@@ -113,6 +113,40 @@ def find_stacking(subject: Subject, standins: StandIns, inputs: Inputs, ops: Seq
     return Stacking(tuple(ops), finder.places)
 
 
+@dataclass
+class _Confirmer:
+    """Follows a stack of which some copies are poisoned, and looks whether any other copy gets NaN."""
+
+    records: Sequence[Node]
+    stacking: Stacking
+    poisoned: torch.Tensor  #: by copy
+    mixed: bool = False
+
+    def __call__(self, at: int, op: str, outs: Sequence[torch.Tensor]) -> None:
+        copies = len(self.poisoned)
+        for number, out in enumerate(outs):
+            place = self.stacking.places.get((at, number))
+            if self.mixed or place is None or not out.is_floating_point():
+                continue
+            bad = place.split(out.isnan(), self.records[at].outputs[number].shape, copies)
+            self.mixed = bool((bad.reshape(copies, -1).any(1) & ~self.poisoned).any())
+
+
+def keeps_apart(subject: Subject, standins: StandIns, inputs: Inputs, stacking: Stacking, copies: int) -> bool:
+    """Whether so many copies lie where two do. Numbers that are given for a batch may order it, equal ones anyhow."""
+    poisoned = torch.arange(copies) * 7 % 3 == 1  # no pattern that an order of all copies keeps
+    stack = inputs.stacked(copies)
+    for number, value in stack.items():
+        if inputs.floating(number) and value.ndim:
+            value.view(copies, -1, *value.shape[1:])[poisoned.to(value.device)] = math.nan
+    confirmer = _Confirmer(subject.records, stacking, poisoned)
+    try:
+        run(subject, standins, inputs, confirmer, changed=stack)
+    except (RuntimeError, ValueError, IndexError):  # the stack runs otherwise, or does not fit into memory
+        return False
+    return not confirmer.mixed
+
+
 def most_copies(records: Sequence[Node], free: int) -> int:
     """How many copies of the inputs should fit into the memory at once, by a generous estimate of what one needs."""
     largest = 1

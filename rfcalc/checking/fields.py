@@ -114,6 +114,8 @@ def check_fields(subject: Subject, first_pass: FirstPass, probes: int, seed: int
 
 
 def _rounds_by_all(record: Node) -> bool:
+    if record.inputs and record.attrs.get("observer_on"):
+        return True
     kernel = record.op.startswith(("quantized", "aten.quantize", "aten.choose"))
     return kernel and any(part in record.op for part in _ROUNDING) and "fp16" not in record.op
 

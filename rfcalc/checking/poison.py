@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from rfcalc.checking.alignment import same_op
-from rfcalc.checking.batching import Stacking
+from rfcalc.checking.batching import Stacking, keeps_apart
 from rfcalc.checking.device import is_out_of_memory
 from rfcalc.checking.regions import AxisRegions, Region
 from rfcalc.checking.standins import Inputs, StandIns
@@ -172,6 +172,7 @@ class Poisoner:
     skip: Collection[tuple[int, int]]
     most: int
     unbearable: str = ""  #: an op into which NaN was not put
+    confirmed: int = 2  #: so many copies are known to lie apart
 
     def probe(self, along: AxisRegions, rows: Sequence[int]) -> tuple[list[Doubt], int]:
         """The doubts about all nodes, and how many nodes every pass came by.
@@ -184,6 +185,7 @@ class Poisoner:
         at = 0
         while at < len(rows):
             told(f"poisoning {along.source.name} {along.name}, row", at + 1, len(rows))
+            self._confirm(min(self.most, len(rows) - at))
             chunk = list(rows[at : at + (self.most if self.stacking is not None else 1)])
             try:
                 look = self._pass(along, chunk, frontier)
@@ -199,6 +201,14 @@ class Poisoner:
             least = min(least, look.seen)
             at += len(chunk)
         return doubts, least
+
+    def _confirm(self, copies: int) -> None:
+        """Run copies one by one where so many do not lie as two do, if numbers that were given may decide that."""
+        if self.stacking is None or copies <= self.confirmed or not self.subject.graph.meta.get("given"):
+            return
+        if not keeps_apart(self.subject, self.standins, self.inputs, self.stacking, copies):
+            self.stacking = None
+        self.confirmed = copies
 
     def _pass(self, along: AxisRegions, rows: list[int], frontier: Frontier | None) -> _Look:
         stack = self.inputs.with_rows(along.number, along.axis, rows, None if frontier is not None else math.nan)

@@ -12,7 +12,7 @@ from torch import nn
 from rfcalc.checking.subject import Subject, map_tensors
 from rfcalc.tracing.doubles import Double, doubled
 from rfcalc.tracing.invented import HE, invented
-from rfcalc.tracing.stored import dressed
+from rfcalc.tracing.stored import dressed, on_cpu
 from rfcalc.tracing.values import drawn
 
 #: Scales of random weights to try in turn, until no activation leaves the range of its type.
@@ -98,7 +98,7 @@ class StandIns:
         if not tensor.is_meta:
             if own and self._reweighs and tensor.is_floating_point() and name not in self._kept:
                 return invented(name, tensor, self._generator, self._gain)
-            held = tensor.detach().to("cpu", copy=True)
+            held = on_cpu(tensor)
             return held if own else self._anew(name, held)
         constants = self.subject.loaded.constants
         known = constants.of(tensor) if constants is not None else None
@@ -188,7 +188,7 @@ def _move(part: torch.Tensor, value: float | None) -> None:
 
 def _real(tensor: torch.Tensor, generator: torch.Generator, wide: bool) -> torch.Tensor:
     if not tensor.is_meta:
-        made = tensor.detach().to("cpu", copy=True)
+        made = on_cpu(tensor)
     elif tensor.is_complex():
         made = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
     elif tensor.is_floating_point():

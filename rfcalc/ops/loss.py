@@ -118,6 +118,7 @@ def multilabel_margin_loss(call: Call) -> Effect:
         4 * rows * pairs + (1 + reduced) * rows,
         reduced=reduced,
         each=True,
+        inexact="a row of the target ends at its first -1" if target.reads_data else "",
         notes=("the data decides how many pairs there are: as many as half of the classes make",),
     )
 

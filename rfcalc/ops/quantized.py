@@ -261,7 +261,10 @@ def fake_quantize(call: Call) -> Effect:
 )
 def observed(call: Call) -> Effect:
     """Observing the range and quantising and back: one position; 9 operations an element (2 comparisons more)."""
-    return _each(call, "elementwise", {"elementwise": (2 + _QUANTIZE + _DEQUANTIZE) * numel(call.out.shape)})
+    on = call["observer_on"]
+    known = on.numbers() if isinstance(on, Arg) else None
+    effect = _each(call, "elementwise", {"elementwise": (2 + _QUANTIZE + _DEQUANTIZE) * numel(call.out.shape)})
+    return effect if known is None else replace(effect, attrs={"observer_on": bool(known.any())})
 
 
 @rule(

@@ -18,6 +18,7 @@ from rfcalc.graph import InputInfo, Node, Ref
 from rfcalc.tracing.layout import find_axes
 from rfcalc.tracing.nested import over, refuse_given
 from rfcalc.tracing.recorder import Recorder
+from rfcalc.tracing.stored import on_cpu
 from rfcalc.tracing.values import LARGEST_CONSTANT, Value
 
 
@@ -83,7 +84,7 @@ class Inputs:
         values, starts = self._one(name, value._values), value._offsets.detach()
         offsets = starts.to(values.device, copy=True)
         if not starts.is_meta:
-            self._recorder.bind(offsets, Value("const", real=starts.to("cpu", copy=True)))
+            self._recorder.bind(offsets, Value("const", real=on_cpu(starts)))
         return over(values, offsets, value)
 
     def _numbers(self, given: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor | None:
@@ -92,7 +93,7 @@ class Inputs:
             return None
         if not tensor.is_meta:
             return tensor
-        return None if given.is_meta else given.detach().to("cpu", copy=True)
+        return None if given.is_meta else on_cpu(given)
 
 
 def input_info(

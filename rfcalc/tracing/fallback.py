@@ -21,7 +21,7 @@ from rfcalc.errors import RfcalcError
 from rfcalc.tracing.failing import first_line
 from rfcalc.tracing.invented import invented
 from rfcalc.tracing.known import NeedsDataError
-from rfcalc.tracing.stored import dressed
+from rfcalc.tracing.stored import dressed, on_cpu
 from rfcalc.tracing.tape import Tape
 
 #: Weights of more bytes are not made for a pass that perhaps fails as well.
@@ -74,7 +74,7 @@ def _innermost(error: Exception) -> TracebackType | None:
 def as_real(tensor: torch.Tensor, numbers: torch.Generator) -> torch.Tensor:
     """An input on the CPU; one without storage gets random numbers, or zeros where it holds whole numbers."""
     if not tensor.is_meta:
-        return tensor.detach().to("cpu", copy=True)
+        return on_cpu(tensor)
     if tensor.is_floating_point():
         return torch.rand(tensor.shape, dtype=tensor.dtype, generator=numbers)
     return torch.zeros(tensor.shape, dtype=tensor.dtype)
@@ -82,10 +82,8 @@ def as_real(tensor: torch.Tensor, numbers: torch.Generator) -> torch.Tensor:
 
 def real_twin(name: str, tensor: torch.Tensor, known: torch.Tensor | None, weights: torch.Generator) -> torch.Tensor:
     """A CPU tensor in place of a parameter or buffer; one without storage gets random numbers."""
-    if known is not None:
-        made = known.clone()
-    else:
-        made = invented(name, tensor, weights) if tensor.is_meta else tensor.detach().to("cpu", copy=True)
+    held = known if known is not None else tensor
+    made = invented(name, held, weights) if held.is_meta else on_cpu(held)
     if not isinstance(tensor, nn.Parameter):
         return made
     return dressed(nn.Parameter(made, requires_grad=tensor.requires_grad), tensor)

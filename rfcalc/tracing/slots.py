@@ -17,6 +17,7 @@ from rfcalc import reads
 from rfcalc.graph import Ref
 from rfcalc.tracing.replay import Watch
 from rfcalc.tracing.standing import Packing
+from rfcalc.tracing.stored import on_cpu
 from rfcalc.tracing.tensors import SEQUENCES, elements_of, place_of, tensors_in_args, without_storage
 from rfcalc.tracing.values import Slot, Value
 
@@ -255,7 +256,7 @@ class Slots(ABC):
             if self.meta:
                 twin = without_storage(tensor)
             else:  # what the pass writes into it is not for the user to see
-                twin = tensor.detach().to("cpu", copy=True)
+                twin = on_cpu(tensor)
                 value = replace(value, real=twin if value.real is not None else None, borrowed=False)
             self._twins[id(tensor)] = twin
             self.bind(twin, value)

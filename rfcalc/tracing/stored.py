@@ -1,4 +1,4 @@
-"""How many bytes a tensor takes as it is stored: quantised ones with their scales, packed subclasses with all parts."""
+"""Tensors as they are stored: how many bytes quantised ones take with their scales, packed ones with all parts."""
 
 from __future__ import annotations
 
@@ -58,6 +58,12 @@ def _beside(tensor: torch.Tensor) -> list[torch.Tensor]:
                 seen.add(id(value))
                 ahead += [vars(value)] if not isinstance(value, type | torch.nn.Module) else []
     return list(found.values())
+
+
+def on_cpu(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy on the CPU, with memory of its own; what packs weights need not know ``to`` with ``copy``."""
+    held = tensor.detach()
+    return held.clone() if held.device.type == "cpu" else held.to("cpu")
 
 
 def dressed(twin: torch.nn.Parameter, tensor: torch.Tensor) -> torch.nn.Parameter:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, linalg, nn
 from torch.func import hessian, jacfwd, jvp, vmap
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rfcalc.checking import Verification, verify
 
@@ -79,3 +80,31 @@ def test_statistics_that_nothing_comes_out_of_may_have_another_shape() -> None:
 
     assert "where nothing comes out of it" in found.check("shapes").notes[0]
     assert found.check("receptive_fields").compared == 8
+
+
+def test_a_target_that_ends_early_is_read_no_further() -> None:
+    """Multilabel margin loss reads a row's classes up to the first -1: more is an upper bound."""
+    target = torch.tensor([[0, 2, -1, 1, 1]] * 4)
+    found = verify(nn.MultiLabelMarginLoss(), (torch.rand(4, 5), target), device="cpu", timing=False)
+
+    assert found.agree, [check.differences for check in found.checks if check.differences]
+
+
+class Packed(nn.Module):
+    """A recurrent layer on sequences of lengths that are given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recurrent = nn.LSTM(4, 3, batch_first=True)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.recurrent(packed)[0], batch_first=True)[0]
+
+
+def test_copies_that_given_lengths_put_in_another_order_are_run_one_by_one() -> None:
+    """Thirty examples of three lengths are sorted otherwise than six: equal lengths keep no order."""
+    found = verify(Packed(), (torch.rand(3, 10, 4), torch.tensor([10, 4, 7])), device="cpu", timing=False)
+
+    assert found.agree, [check.differences for check in found.checks if check.differences]
+    assert found.check("receptive_fields").compared >= 4
