@@ -34,6 +34,7 @@ class FirstPass:
     overflow: bool = False
     flops: Counter[int] = field(default_factory=Counter)
     counted: set[int] = field(default_factory=set)  #: nodes for which torch has a formula
+    named: tuple[str, ...] = ()  #: devices that forward names, in whose place the pass's own is taken
     second: dict[int, int] = field(default_factory=dict)  #: multiply-adds of an equivalent op that torch counts
 
     @property
@@ -157,7 +158,7 @@ def first_pass(subject: Subject, device: torch.device, seed: int) -> FirstPass:
         try:
             standins = StandIns(subject, device, seed, gain=gain)
             found = FirstPass(subject, standins, Inputs(subject, device, seed), gain)
-            run(subject, standins, found.inputs, found.observe, counted=found.count)
+            found.named = run(subject, standins, found.inputs, found.observe, counted=found.count)
             found.end()
         except RfcalcError:
             raise

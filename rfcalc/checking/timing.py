@@ -6,6 +6,7 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from rfcalc.checking.first_pass import FirstPass
 from rfcalc.checking.results import Timing
 from rfcalc.checking.subject import map_tensors
 from rfcalc.checking.witness import gradients
+from rfcalc.tracing.placing import Placing
 
 _WARM_UP, _RUNS, _SECONDS = 2, 10, 10.0  #: runs before, runs at most, and after how long no further one is started
 
@@ -55,7 +57,8 @@ def measure(first_pass: FirstPass) -> Timing:
     subject, standins = first_pass.subject, first_pass.standins
     clock = _Clock(standins.device)
     args, kwargs = first_pass.inputs.arguments()
-    with gradients(subject), devices.random_state(standins.device), standins.installed() as (double, _):
+    placing = Placing(standins.device) if first_pass.named else nullcontext()  # which takes a while with every call
+    with gradients(subject), devices.random_state(standins.device), standins.installed() as (double, _), placing:
         args, kwargs = map_tensors((args, kwargs), lambda tensor: tensor, double.of)
 
         def forward() -> None:

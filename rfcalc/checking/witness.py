@@ -121,8 +121,11 @@ def run(
     *,
     changed: Mapping[int, torch.Tensor] | None = None,
     counted: Counted | None = None,
-) -> None:
-    """One forward pass of the subject on the stand-ins; `observe` sees every node's outputs, inputs included."""
+) -> tuple[str, ...]:
+    """One forward pass of the subject on the stand-ins; `observe` sees every node's outputs, inputs included.
+
+    Returns the devices that forward names.
+    """
     stack = ModuleStack(subject.model)
     aligned = Aligned(subject.records, observe, counted)
     witness = Witness(stack, aligned.observe, aligned.count if counted is not None else None)
@@ -140,6 +143,7 @@ def run(
         args, kwargs = map_tensors((args, kwargs), declare, double.of)
         with witness, CompositeMode(witness, takes_gradients(subject)):
             double.model(*args, **kwargs)
+    return tuple(witness.placed)
 
 
 def bind_tensors(witness: Witness, double: Double, names: Mapping[int, str]) -> None:

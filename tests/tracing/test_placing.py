@@ -50,7 +50,7 @@ def test_a_device_that_is_named_is_that_of_the_trace(forward: Any) -> None:
         assert len(a.notices) == 1
         assert a.notices[0].startswith("the model names the device cuda")
     assert model.lin.weight.device.type == "cpu"
-    assert rfcalc.verify(model, X, device="cpu", timing=False).agree
+    assert rfcalc.verify(model, X, device="cpu").agree
 
 
 def test_the_cpu_is_named_without_a_word() -> None:
