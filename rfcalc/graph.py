@@ -96,6 +96,7 @@ class Node:
     closing: str = ""  #: why a mask may close more: "data" decides it, "added" data may hold one, it is too "large"
     frozen: bool = False  #: whether it ran where the model's code keeps nothing for gradients
     again: int = 0  #: the number of the checkpointed part in which it ran, 0 for none
+    sure: tuple[int, ...] = ()  #: if inexact, the inputs of which it reads one of the places told in any case
 
     @property
     def decided(self) -> bool:

@@ -308,6 +308,7 @@ def _decode_node(row: dict[str, Any]) -> Node:
     known["params"] = tuple(row.get("params", ()))
     known["notes"] = tuple(row.get("notes", ()))
     known["leans"] = tuple(row.get("leans", ()))
+    known["sure"] = tuple(row.get("sure", ()))
     known["place"] = Place(*row["place"]) if "place" in row else None
     return Node(**known)
 

@@ -41,6 +41,7 @@ def embedding(call: Call) -> Effect:
         [(table, place.gather()), (index, reshape(index.shape, (*index.shape, 1)))],
         attrs={"num_embeddings": table.shape[0], "embedding_dim": table.shape[1]},
         inexact=reason(index) if table.reads_data and place.flat is None else "",
+        sure=(table, index),
     )
 
 
@@ -115,6 +116,7 @@ def index(call: Call) -> Effect:
         [(x, steps), *(place.index_read(one) for one in given if one.reads_data)],
         attrs={"axes": list(place.axes)},
         inexact=reason(*given) if x.reads_data and place.flat is None else "",
+        sure=(x, *given),
         blocked=carry(x.blocked, x.shape, steps),
         zero=carry(x.zero, x.shape, steps),
         notes=_sized(*given),
@@ -137,6 +139,7 @@ def index_select(call: Call) -> Effect:
         [(x, steps), (chosen, count)],
         attrs={"dim": axis},
         inexact=reason(chosen) if x.reads_data and place.flat is None else "",
+        sure=(x, chosen),
         blocked=carry(x.blocked, x.shape, steps),
         zero=carry(x.zero, x.shape, steps),
     )
@@ -170,6 +173,7 @@ def gather(call: Call) -> Effect:
         [(x, steps), (chosen, ())],
         attrs={"dim": axis},
         inexact="" if resolved or not x.reads_data else reason(chosen),
+        sure=(x, chosen),
     )
 
 
@@ -332,7 +336,8 @@ def _scatter_anywhere(x: Arg, axis: int, chosen: Arg, src: Arg | None, crop: Ste
         reads.append((src, (*crop, *spread)))
     moved = x.reads_data or (src is not None and src.reads_data)
     flops = {"elementwise": chosen.numel} if accumulate else {}
-    return Effect("copy", reads, flops=flops, attrs={"axes": [axis]}, inexact=reason(chosen) if moved else "")
+    inexact = reason(chosen) if moved else ""  # and a place may be written, or not
+    return Effect("copy", reads, flops=flops, attrs={"axes": [axis]}, inexact=inexact, sure=(chosen,))
 
 
 @rule("aten.put", "aten.put_")

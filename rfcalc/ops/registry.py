@@ -178,9 +178,10 @@ class Effect:
     Arguments that are constants or parameters may be listed; they carry no field. ``macs`` are multiply-adds;
     ``flops`` all other arithmetic by category (see docs/flops.md), of numbers of any type: what complex ones take is
     worked out from that, unless ``real`` says that real operations are counted. ``formula`` writes the multiply-adds
-    in the lecture's form. ``inexact`` says why the reads are an upper bound. ``blocked``, ``zero`` and ``true``
-    describe the first output (see `Arg`), and so do the ``rows`` of what is blocked, and whether some of it is
-    ``finite``, which it also has from its arguments; ``beyond`` describes the other outputs. The kind "unknown" says
+    in the lecture's form. ``inexact`` says why the reads are an upper bound; of ``sure`` arguments one of the places
+    that are told is read in any case, whatever the data says. ``blocked``, ``zero`` and ``true`` describe the first
+    output (see `Arg`), and so do the ``rows`` of what is blocked, and whether some of it is ``finite``, which it also
+    has from its arguments; ``beyond`` describes the other outputs. The kind "unknown" says
     that the rule knows the reads of this call but not its cost.
     ``stands`` is the shape of the weight that a packed operand stands for, where that is not the operand's own.
     ``closed`` are the multiply-adds of pairs of a query and a key that a mask closes, and ``closing`` says why it may
@@ -195,6 +196,7 @@ class Effect:
     formula: str = ""
     attrs: Mapping[str, Any] = field(default_factory=dict)
     inexact: str = ""
+    sure: Sequence[Any] = ()  #: arguments; once recorded, the numbers of the inputs
     masked: bool = False
     blocked: np.ndarray | None = None
     zero: np.ndarray | None = None

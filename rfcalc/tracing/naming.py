@@ -98,6 +98,7 @@ def build_nodes(records: Sequence[Record], modules: Mapping[str, str], separator
                 effect.closing,
                 record.frozen,
                 record.again,
+                tuple(effect.sure),
             )
         )
     return nodes

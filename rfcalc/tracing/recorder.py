@@ -152,10 +152,9 @@ class Recorder(Numbers, DispatchMode):
         """Append a record; the inputs are the computed arguments in order."""
         at: dict[int, int] = {}
         refs: list[Ref] = []
-        names: list[str] = []
+        names = dict.fromkeys([name for _, value in args for name in value.params])
         depends = any(value.role == "data" for _, value in args)
         for arg, value in args:
-            names += value.params
             if value.ref is not None:
                 at[id(arg)] = len(refs)
                 refs.append(value.ref)
@@ -165,11 +164,12 @@ class Recorder(Numbers, DispatchMode):
                 for number in range(len(outs))
             ]
         )
-        params, infos = tuple(dict.fromkeys(names)), tuple(map(info, outs))
         self.noted.node(self, effect, args, len(outs))
-        effect.reads = ()  # the rows say it, without the arguments
         scope, function, spot = self._stack.current, name_of(self.function), self._stack.spot
-        return self.add(Record(op, scope, effect, tuple(refs), infos, rows, params, known, depends, function, spot))
+        effect.sure = tuple([at[id(arg)] for arg in effect.sure if id(arg) in at and effect.inexact])
+        effect.reads = ()  # the rows say it, without the arguments
+        told = tuple(refs), tuple(map(info, outs)), rows, tuple(names), known, depends, function, spot
+        return self.add(Record(op, scope, effect, *told))
 
     def record(
         self,

@@ -110,7 +110,7 @@ class _Walk:
         for read in told:
             ref = record.inputs[read.input]
             if ref.node in rows:
-                held.append((rows[ref.node][ref.output], read.steps))
+                held.append((rows[ref.node][ref.output], read.steps, read.input in record.sure))
         shape = record.outputs[number].shape
         alone = len(told) == 1
         if not held or 0 in shape:  # without elements none sees anything
@@ -121,8 +121,12 @@ class _Walk:
                 return row
         made: list[State | None] = []
         for at, axis in enumerate(self.axes):
-            found = [(state, steps) for row, steps in held if (state := row[at]) is not None]
-            made.append(axis.output(record, found, shape, alone) if found else None)
+            found = [(state, steps) for row, steps, _ in held if (state := row[at]) is not None]
+            seen = axis.output(record, found, shape, alone) if found else None
+            if seen is not None and record.sure and seen.inexact >> record.id & 1:
+                parts = [(state, steps, is_sure) for row, steps, is_sure in held if (state := row[at]) is not None]
+                seen = axis.settled(record, seen, parts, alone)
+            made.append(seen)
         return tuple(made) if any(made) else self.nothing
 
 
@@ -196,12 +200,12 @@ class _Kept:
 class _Axis:
     """How states become those of the next node, along one axis of the source."""
 
-    def __init__(self, extent: int, plans: stepping.Plans, settled: _Settled, kept: _Kept) -> None:
+    def __init__(self, extent: int, plans: stepping.Plans, alike: _Settled, kept: _Kept) -> None:
         self.extent = extent
         self.plans = plans
         self.kept = kept
         self.clashes: dict[int, Clash] = {}
-        self.settled = settled
+        self.alike = alike
 
     def output(self, record: Node, found: Sequence[Found], shape: tuple[int, ...], alone: bool) -> State | None:
         """The state of an output of that shape; ``alone`` where it reads one tensor only."""
@@ -217,6 +221,23 @@ class _Axis:
         if len(arrived) > 1:
             return self._joined(record, list(arrived), branches=len({id(state) for state, _ in found}) > 1)
         return next(iter(arrived), None)
+
+    def settled(self, record: Node, made: State, held: Sequence[tuple[State, reads.Steps, bool]], alone: bool) -> State:
+        """The state of an output that picks by computed indices, of which ``held`` says what it reads in any case.
+
+        It is exact where all that it could pick sees the same, and what is read in any case sees as much as all does.
+        """
+        sure = [(state, steps) for state, steps, is_sure in held if is_sure]
+        if not sure or any(_differs(part, steps) for state, steps in sure for part in state.full + state.local):
+            return made
+        if len(sure) < len(held):
+            after = [self._remembered(record, state.sight, steps, made.shape, alone)[0] for state, steps in sure]
+            sights = [one or state.sight for one, (state, _) in zip(after, sure, strict=True)]
+            union = self._union(sights)[0]
+            if not (sights[union] if isinstance(union, int) else union).is_as(made.full, made.local):
+                return made
+        inexact = made.inexact & ~(1 << record.id)
+        return State(made.sight, made.context, inexact, made.misaligned, made.masked)
 
     def _concatenated(self, record: Node, found: Sequence[Found], shape: tuple[int, ...]) -> State | None:
         """The state of a concatenation, put together once for all inputs; None where the reads are no such thing."""
@@ -289,7 +310,7 @@ class _Axis:
         wide = _broadcast(full, shape)
         local = wide if local == full else _broadcast(local, shape)
         made = sight.after(self._merged(wide), local)
-        return made and self.settled.one(made), mixes
+        return made and self.alike.one(made), mixes
 
     def _stepped(self, parts: Parts, steps: reads.Steps, free: bool = False, alone: bool = False) -> Parts:
         if len(parts) == 1:
@@ -300,10 +321,10 @@ class _Axis:
         """The parts of a full field, merged; one in which every unit sees the whole axis will not change any more."""
         merged = joins.merge(parts) if len(parts) > 1 else parts
         for part in merged:
-            if isinstance(part, Lined) and part.runs[0][1] is self.settled.everything:
+            if isinstance(part, Lined) and part.runs[0][1] is self.alike.everything:
                 return (part,)
             if lines.covers(part, self.extent):
-                return (lines.lined(part.shape, 0, self.settled.everything),)
+                return (lines.lined(part.shape, 0, self.alike.everything),)
         return merged
 
     def _takes_whole_axis(self, before: Intervals, step: reads.Step, full: Parts) -> bool:
@@ -341,7 +362,7 @@ class _Axis:
         merged, local = joins.merge_both(every, own)
         full = self._merged(merged)
         alike = [number for number, sight in enumerate(sights) if sight.is_as(full, local)]
-        made = min(alike, key=lambda number: sights[number].age) if alike else self.settled.one(Sight(full, local))
+        made = min(alike, key=lambda number: sights[number].age) if alike else self.alike.one(Sight(full, local))
         return made, _clash(sights)
 
     def _flagged(self, record: Node, arrived: Sequence[State], sight: Sight, clash: Paces) -> State:
@@ -359,6 +380,18 @@ class _Axis:
 
 
 _age = attrgetter("age")
+
+
+def _differs(part: Intervals, steps: reads.Steps) -> bool:
+    """Whether elements among which the steps pick may see different things."""
+    moved = False
+    for step in steps:
+        if isinstance(step, reads.Reduce):
+            if moved or any(part.depends(axis) for axis in step.axes):
+                return True
+        else:
+            moved |= not isinstance(step, reads.Slice | reads.Pad)
+    return False
 
 
 def _clash(sights: Sequence[Sight]) -> Paces:
