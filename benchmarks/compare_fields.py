@@ -2,12 +2,14 @@
 
     python benchmarks/compare_fields.py trace FOLDER MODEL...
     python benchmarks/compare_fields.py dump FOLDER NUMBERS
+    python benchmarks/compare_fields.py layers NUMBERS MODEL...
     python benchmarks/compare_fields.py differ BEFORE AFTER [--only WORD]...
 
 ``trace`` saves the graph of each model in a folder, ``dump`` writes ``to_dict()`` of each graph of a folder, all ops
 and the numbered layers, as this checkout analyses it: run it in both checkouts, on the same graphs. It needs no torch.
-``differ`` lists what is said otherwise: for each model and each number of a field in how many layers it differs, and
-the first of them. Exit status 1 if anything does.
+Where the other checkout reads no graphs of this one, ``layers`` traces models and writes their numbered layers, with
+``PYTHONPATH`` at either checkout. ``differ`` lists what is said otherwise, of what both say at all: for each model and
+each number of a field in how many layers it differs, and the first of them. Exit status 1 if anything does.
 """
 
 from __future__ import annotations
@@ -69,6 +71,29 @@ def dump(folder: Path, numbers: Path) -> None:
 
 
 @main.command()
+@click.argument("numbers", type=click.Path(path_type=Path))
+@click.argument("models", nargs=-1)
+def layers(numbers: Path, models: tuple[str, ...]) -> None:
+    """Trace and analyse models; what cannot be traced is said and left out."""
+    from rfcalc.analyses.analysis import Analysis
+    from rfcalc.api import layer_graph
+    from rfcalc.errors import RfcalcError
+
+    numbers.mkdir(parents=True, exist_ok=True)
+    for model in models:
+        name, _, size = model.partition("@")
+        place = numbers / f"{model.replace(':', '-').replace('/', '-')}.json"
+        if place.exists():
+            continue
+        try:
+            found = Analysis(layer_graph(name, [int(n) for n in size.split("x")] if size else None)).to_dict()
+        except RfcalcError as error:
+            click.echo(f"{model}: {error}", err=True)
+            continue
+        place.write_text(json.dumps({"layers": found["layers"], "ops": []}), encoding="utf-8")
+
+
+@main.command()
 @click.argument("before", type=click.Path(path_type=Path, exists=True))
 @click.argument("after", type=click.Path(path_type=Path, exists=True))
 @click.option("--only", multiple=True, help="A number of a field, as it is called in JSON.")
@@ -97,12 +122,12 @@ def changes(old: Any, new: Any) -> Iterator[tuple[str, str, Any, Any]]:
     """(what, layer, before, after) for everything that differs; what only one of both says at all is left out."""
     for part in ("layers", "ops"):
         for one, other in zip(old[part], new[part], strict=True):
-            for key in one.keys() - {"receptive_fields"}:
+            for key in one.keys() & other.keys() - {"receptive_fields"}:
                 if one[key] != other[key]:
                     yield key, one["name"], one[key], other[key]
             for source, field in one["receptive_fields"].items():
                 after = other["receptive_fields"][source]
-                for key in field.keys() | after.keys():
+                for key in field.keys() & after.keys():
                     if field.get(key) != after.get(key):
                         yield key, f"{one['name']} {one['output_shape']}", field.get(key), after.get(key)
 
