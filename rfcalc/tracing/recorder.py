@@ -19,7 +19,7 @@ from torch._ops import OpOverload
 from rfcalc import reads
 from rfcalc.graph import Read, Ref
 from rfcalc.ops import SPARSE, Arg, Call, Effect, Known, effect_of
-from rfcalc.tracing import buffers, kernels, nested, operands
+from rfcalc.tracing import buffers, kernels, nested, operands, outlines
 from rfcalc.tracing.elements import learn, of_parts
 from rfcalc.tracing.frozen import frozen_weights
 from rfcalc.tracing.known import BY_INDEX, Numbers, copied, unnumbered, with_numbers
@@ -327,7 +327,9 @@ class Recorder(Numbers, DispatchMode):
 
     def _run(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """The op itself, on random numbers of the pass's own."""
-        return as_on_cpu(schema_of(func).name, args, self._drawn.call(func, args, kwargs))
+        schema = schema_of(func)
+        run = outlines.result if self.meta and schema.laid else self._drawn.call
+        return as_on_cpu(schema.name, args, run(func, args, kwargs))
 
     def _relabel(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """A tensor gets other strides and shows what it did: torch notes a memory format so after it has pooled."""

@@ -20,6 +20,7 @@ from rfcalc import reads
 from rfcalc.graph import Read, Ref, TensorInfo
 from rfcalc.ops import Effect
 from rfcalc.ops.registry import changes
+from rfcalc.tracing import outlines
 from rfcalc.tracing.tape import Record
 from rfcalc.tracing.values import Slot, Value
 
@@ -214,6 +215,7 @@ _SHARED: dict[Key, Kept] = {}
 def forget() -> None:
     """Forget all calls: the next of each kind is traced again."""
     _SHARED.clear()
+    outlines.forget()
 
 
 class Replay:

@@ -57,6 +57,7 @@ class Schema:
     lazy: bool  #: gives a view whose numbers are changed when they are read
     sized: bool = False  #: numbers decide how large a result is
     objects: bool = False  #: takes objects of a kernel's, in which weights are packed
+    laid: bool = False  #: the layouts of its results follow from those of its tensors
 
     def bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments by name, defaults filled in."""
@@ -87,6 +88,10 @@ def schema_of(func: Any) -> Schema:
     viewing = any(r.alias_info is not None and not r.alias_info.is_write for r in schema.returns)
     namespace, _, name = schema.name.partition("::")
     full = f"{namespace}.{name}"
+    random = torch.Tag.nondeterministic_seeded in func.tags
+    sized = torch.Tag.dynamic_output_shape in func.tags or torch.Tag.data_dependent_output in func.tags
+    objects = any("torch.classes." in str(a.type) for a in schema.arguments)
+    pure = not (viewing or writes or random or sized or objects or full in _SCALAR)
     return Schema(
         full,
         names,
@@ -95,11 +100,12 @@ def schema_of(func: Any) -> Schema:
         viewing and bool(aliased),
         aliased[0] if aliased else "",
         not viewing and not writes,
-        torch.Tag.nondeterministic_seeded in func.tags,
+        random,
         full in _SCALAR,
         full in _LIKE,
         full in _RESHAPES,
         full in _LAZY,
-        torch.Tag.dynamic_output_shape in func.tags or torch.Tag.data_dependent_output in func.tags,
-        any("torch.classes." in str(a.type) for a in schema.arguments),
+        sized,
+        objects,
+        pure and namespace == "aten",
     )
