@@ -12,7 +12,7 @@ import numpy as np
 
 from rfcalc.analyses import cost, naming
 from rfcalc.analyses.needs.asked import needed, position_axes
-from rfcalc.analyses.receptive_field import Source, SourceFields, affected, analyse_source, hull, regions, unit_region
+from rfcalc.analyses.receptive_field import Source, SourceFields, affected, analyse_sources, hull, regions, unit_region
 from rfcalc.analyses.results import Layer, Layers, Patch, ReceptiveField, Shown, Totals
 from rfcalc.analyses.shares import ModuleBytes, Shares, bytes_of
 from rfcalc.analyses.unread import unread
@@ -393,14 +393,13 @@ class Analysis(Shown):
     @cached_property
     def _fields(self) -> tuple[SourceFields, ...]:
         faces = {record.face for record in self._records}
-        return tuple(
-            analyse_source(self.layer_graph, item, lambda record: _is_numbered(record) or record.id in faces)
-            for item in self._sources
+        return analyse_sources(
+            self.layer_graph, self._sources, lambda record: _is_numbered(record) or record.id in faces
         )
 
     @cached_property
     def _all_fields(self) -> tuple[SourceFields, ...]:
-        return tuple(analyse_source(self.layer_graph, item, lambda record: True) for item in self._sources)
+        return analyse_sources(self.layer_graph, self._sources, lambda record: True)
 
     def _axes_of(self, ident: int) -> dict[str, int]:
         """The axes of an inner tensor that move with the axes of the input; by its rank where they are not known."""

@@ -171,23 +171,45 @@ class SourceFields:
 def analyse_source(
     graph: LayerGraph, source: Source, wanted: Callable[[Node], bool], keep: Collection[int] | None = None
 ) -> SourceFields:
-    """The fields of the wanted nodes in one source; ``keep`` are the nodes to go through, all without.
+    """The fields of the wanted nodes in one source; ``keep`` are the nodes to go through, all without."""
+    return analyse_sources(graph, [source], wanted, keep)[0]
+
+
+def analyse_sources(
+    graph: LayerGraph,
+    sources: Sequence[Source],
+    wanted: Callable[[Node], bool],
+    keep: Collection[int] | None = None,
+) -> tuple[SourceFields, ...]:
+    """The fields of the wanted nodes in each source.
 
     All axes are gone along at once, so that those of equal extent share their lines as long as these are needed.
     """
-    shape = graph[source.ref.node].outputs[source.ref.output].shape
-    along = tuple(source.axes.values())
-    axes: dict[str, dict[int, AxisSummary]] = {name: {} for name in source.axes}
-    places = [(axes[name], shape[axis]) for name, axis in source.axes.items()]
-    clashes: Sequence[Mapping[int, Clash]] = [{} for _ in axes]
-    for record, rows, noted in walk.trace_axes(graph, source.ref, along, keep):
+    every = [(source, name, axis) for source in sources for name, axis in source.axes.items()]
+    made: list[dict[int, AxisSummary]] = [{} for _ in every]
+    extents = [graph[source.ref.node].outputs[source.ref.output].shape[axis] for source, _, axis in every]
+    places = list(zip(made, extents, strict=True))
+    clashes: Sequence[Mapping[int, Clash]] = [{} for _ in every]
+    for record, rows, noted in walk.trace_sources(
+        graph, [(source.ref, tuple(source.axes.values())) for source in sources], keep
+    ):
         clashes = noted
         if not rows or not wanted(record):
             continue
         for state, (found, extent) in zip(rows[0], places, strict=True):
             if state is not None:
                 found[record.id] = summarise(state, extent)
-    return SourceFields(source, axes, dict(zip(axes, clashes, strict=True)), graph)
+    return tuple(
+        [
+            SourceFields(
+                source,
+                {name: found for (of, name, _), found in zip(every, made, strict=True) if of is source},
+                {name: found for (of, name, _), found in zip(every, clashes, strict=True) if of is source},
+                graph,
+            )
+            for source in sources
+        ]
+    )
 
 
 def summarise(state: State, extent: int) -> AxisSummary:

@@ -184,7 +184,7 @@ class Numbers(Slots):
         return self._numbers(value) if value.ordered is None else None
 
     def _numbers(self, held: Value) -> np.ndarray | None:
-        self._unrepeatable()
+        self._asks([held])
         self._asked.update(dict.fromkeys(held.given))
         return None if held.real is None else numbers(held.real)
 
@@ -220,7 +220,7 @@ class Numbers(Slots):
         reals = [value.real for value in held if value.real is not None]
         if len(reals) < len(held) or not reals or broadcast_size(reals) > LARGEST_CONSTANT:
             return None
-        self._unrepeatable()  # its numbers follow from those of its arguments
+        self._asks(held)  # its numbers follow from those of its arguments
         real = func(*replaced(args, iter(reals)))
         twin = without_storage(real)
         (anew, leans) = buffers.anew_of(func, args, {}, held, [real])[0]
@@ -247,8 +247,10 @@ class Numbers(Slots):
         if all(id(out) in self._slots for out in outs) and not schema.writes:
             return  # the op gave back its argument
         held = [self._known(tensor, schema.like) for tensor in tensors_in_args((args, *kwargs.values()))]
-        if not schema.like and any(value.real is not None for value in held):
-            self._unrepeatable()  # what it gives, perhaps how much, follows from their numbers
+        if schema.writes or schema.random:
+            self._unrepeatable()
+        elif not schema.like and any(value.real is not None for value in held):
+            self._asks(held)  # what it gives, perhaps how much, follows from their numbers
         lent, packed = any(value.borrowed for value in held), packed_of(held)
         real: list[torch.Tensor | None] = [None] * len(outs)
         small = all(out.numel() <= LARGEST_CONSTANT for out in outs)

@@ -239,7 +239,7 @@ class Recorder(Numbers, DispatchMode):
         weighed = bool(self.packing.main) and held is None and takes_weights(op)
         held = held or (partial(self.weight_of, op=op) if weighed else self.value_of)
         given = {name: self._seen(value, args, held) for name, value in named.items()}
-        call = Call(op, given, list(map(info, outs)), self._intern)
+        call = Call(op, given, list(map(info, outs)), self.stored)
         effect = effect_of(call)
         if weighed and effect is not None:
             note_weight(self.packing, self.stands, args, effect)
@@ -267,10 +267,12 @@ class Recorder(Numbers, DispatchMode):
             self.tape.unread[names[0]] = None
         return None if other is None else numbers(other)
 
-    def _intern(self, mask: np.ndarray) -> int:
+    def stored(self, mask: np.ndarray) -> int:
+        """The number of a mask on the tape, where it is stored if it is not yet."""
+        key = self.tape.intern(mask)
         if self.watch is not None:
-            self.watch.masks += 1
-        return self.tape.intern(mask)
+            self.watch.masks.append((mask, key))
+        return key
 
     # --- the dispatcher -----------------------------------------------------------------------------------------------
 

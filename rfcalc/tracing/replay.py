@@ -3,8 +3,9 @@
 Networks repeat their layers. The records that a call leaves, and the tensors that it gives, follow from the function,
 the shapes, dtypes and strides of the tensors, the other arguments, and the rules that are in force. They are kept under
 these as a `Kept`, written in terms of the call's own arguments, and *replayed* for the next equal call. A call is kept
-where everything that it left is explained so: not where it asked for the numbers of a constant, changed a shape in
-place, or wrote into a view. All others are traced each time.
+where everything that it left is explained so: not where it asked for the numbers of a buffer, changed a shape in
+place, or wrote into a view. What is known of single elements is a part of the key, and so are the numbers of constants
+that the code itself makes, where a call asks for any (`rfcalc.tracing.contents`). All others are traced each time.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import torch
+from torch.overrides import _get_current_function_mode_stack
 
-from rfcalc import reads
-from rfcalc.graph import Read, Ref, TensorInfo
-from rfcalc.ops import Effect
+from rfcalc.graph import Ref
 from rfcalc.ops.registry import changes
-from rfcalc.tracing import outlines
+from rfcalc.tracing import contents, outlines
+from rfcalc.tracing.contents import Knowledge
+from rfcalc.tracing.kept import Asking, From, Kept, KeptRecord, KeptTensor, Memory, Name
 from rfcalc.tracing.tape import Record
 from rfcalc.tracing.values import Slot, Value
 
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 #: As many calls are kept; after that the oldest is forgotten for the next.
 MOST = 4096
+#: As many bytes of what is known of single elements they may hold, together and each.
+MOST_BYTES, MOST_OF_ONE = 64 << 20, 4 << 20
 
 _META = torch.device("meta")
 _TENSORS = frozenset({torch.Tensor, torch.nn.Parameter})
@@ -43,85 +48,6 @@ _ATOMS = frozenset(
 _HANDS_ON = frozenset({torch.nn.functional.dropout, torch.Tensor.contiguous, torch.Tensor.to, torch.Tensor.float})
 
 Key: TypeAlias = tuple[Any, ...]
-
-
-# --- what is kept -----------------------------------------------------------------------------------------------------
-
-
-class From(NamedTuple):
-    """Where a value comes from: argument ``arg`` of the call, or, where that is -1, a record that the call left."""
-
-    arg: int
-    record: int = 0
-    output: int = 0
-
-    def ref(self, values: Sequence[Value], base: int) -> Ref:
-        """The node output in a call of these arguments whose first record has the number ``base``."""
-        if self.arg < 0:
-            return Ref(base + self.record, self.output)
-        found = values[self.arg].ref
-        assert found is not None
-        return found
-
-
-#: The name of a parameter: of those that argument (first number) is or is a view of, the one at a place (second).
-Name: TypeAlias = tuple[int, int]
-
-
-class KeptRecord(NamedTuple):
-    """A record, its inputs by where they come from, its parameters as names."""
-
-    op: str
-    effect: Effect
-    inputs: tuple[From, ...]
-    outputs: tuple[TensorInfo, ...]
-    reads: tuple[tuple[Read, ...], ...]
-    params: tuple[Name, ...]
-    known: bool
-    depends: bool
-    function: str
-
-
-class Memory(NamedTuple):
-    """How a result lies in the memory of argument ``base``, from its first element on; in its own where that is -1."""
-
-    dtype: torch.dtype
-    strides: tuple[int, ...]
-    base: int = -1
-    offset: int = 0
-
-
-class KeptTensor(NamedTuple):
-    """A tensor that the call made, and what it holds.
-
-    ``role`` is None where it holds just what an argument does; ``value`` is None for a view of ``params``.
-    ``parent`` is what it is a view of: an argument, or from -1 down an earlier tensor of the call. One that is not
-    ``given`` back is there for the views of it.
-    """
-
-    shape: tuple[int, ...]
-    memory: Memory
-    given: bool
-    role: str | None
-    value: From | None
-    params: tuple[Name, ...]
-    parent: int | None
-    steps: reads.Steps
-
-
-@dataclass(slots=True)
-class Kept:
-    """What a call left: records, tensors, a value written into an argument, and what it gave back.
-
-    ``results`` are numbers of tensors, or -1 - n for argument n, or None as it is; in a sequence of ``kind``, or one
-    without.
-    """
-
-    records: tuple[KeptRecord, ...]
-    tensors: tuple[KeptTensor, ...]
-    written: tuple[int, str, From] | None
-    results: tuple[int | None, ...]
-    kind: Any
 
 
 # --- one call ---------------------------------------------------------------------------------------------------------
@@ -147,12 +73,17 @@ class Signature:
             kind = type(value)
             if kind in _TENSORS:
                 slot = self.recorder.settled(value)
-                if slot is None or not slot.value.is_plain:
+                if slot is None:
                     return False
                 key += (value.shape, value.dtype, value.stride(), *self._added(slot))
+                if not slot.value.is_plain:
+                    mark = contents.mark_of(slot.value)
+                    if mark is None:
+                        return False
+                    key.append(mark)
                 self.tensors.append(value)
             elif kind in _ATOMS:
-                key += (kind, value)
+                key += (kind, value if value or kind is not float else repr(value))  # 0 has two signs
             elif kind in _LISTS:
                 key += (kind, len(value))
                 if not self.add(value):
@@ -195,31 +126,55 @@ def signature(recorder: Recorder, func: Any, args: Sequence[Any], kwargs: Mappin
         made.key.append(name)
         if not made.add((value,)):
             return None
-    return made if made.depends else None
+    if torch._C._len_torch_function_stack():  # a device that is in force decides where tensors are made
+        modes = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+        made.key.append(tuple([getattr(mode, "device", None) for mode in modes]))
+    return made
 
 
 @dataclass(slots=True)
 class Watch:
-    """What a call does while it is traced: the tensors that it binds, what it writes, and that it cannot be kept."""
+    """What a call does while it is traced: the tensors that it binds, what it writes, the masks that its rules store,
+    that it asks for numbers of constants of the code's own, and that it cannot be kept."""
 
     bound: list[Slot] = field(default_factory=list)
     written: list[tuple[Slot, Value]] = field(default_factory=list)
-    masks: int = 0
+    masks: list[tuple[np.ndarray, int]] = field(default_factory=list)
+    asks: bool = False
     odd: bool = False
 
 
 #: The calls that any recorder has traced.
-_SHARED: dict[Key, Kept] = {}
+_SHARED: dict[Key, Kept | Asking] = {}
+_held = 0  #: bytes that they hold
 
 
 def forget() -> None:
     """Forget all calls: the next of each kind is traced again."""
+    global _held
     _SHARED.clear()
+    _held = 0
     outlines.forget()
 
 
+def _share(key: Key, kept: Kept | Asking) -> None:
+    """Keep a call for all recorders, in place of the oldest where there are many, or they hold much."""
+    global _held
+    _held += kept.nbytes
+    while _SHARED and (len(_SHARED) >= MOST or _held > MOST_BYTES):
+        gone = _SHARED.pop(next(iter(_SHARED)), None)
+        _held -= gone.nbytes if gone is not None else 0
+    _SHARED[key] = kept
+
+
+#: Stands for a call that was not traced before.
+_NEW: Any = object()
+#: The length of a key with numbers, which no other has.
+_ASKED = 2
+
+
 class Replay:
-    """Traces the calls of one recorder, and replays them. Those that need masks of its tape are its own."""
+    """Traces the calls of one recorder, and replays them. Those that hold much are its own."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -230,13 +185,25 @@ class Replay:
         found = signature(self._recorder, func, args, kwargs)
         if found is None:
             return trace()
-        key = tuple(found.key)
-        kept = _SHARED.get(key)
-        if kept is None:
-            if key not in self._own:
-                return self._first(key, found, trace)
-            kept = self._own[key]
-        return trace() if kept is None else self._again(kept, found)
+        key: Key = tuple(found.key)
+        kept = self._kept(key)
+        if type(kept) is Asking:
+            numbers = contents.numbers_of([slot.value for slot in found.slots])
+            if numbers is None:
+                return trace()
+            key = key, numbers
+            kept = self._kept(key)
+        if kept is _NEW:
+            return self._first(key, found, trace)
+        return self._again(kept, found) if type(kept) is Kept and self._has_masks(kept) else trace()
+
+    def _kept(self, key: Key) -> Any:
+        """What is kept of a call, None of one that cannot be, `_NEW` where none was traced before."""
+        return _SHARED.get(key) or self._own.get(key, _NEW)
+
+    def _has_masks(self, kept: Kept) -> bool:
+        """Whether the masks that a call stores have their numbers on this tape."""
+        return not kept.masks or all(self._recorder.stored(mask) == number for mask, number in kept.masks)
 
     def _first(self, key: Key, found: Signature, trace: Callable[[], Any]) -> Any:
         recorder = self._recorder
@@ -249,12 +216,17 @@ class Replay:
         finally:
             recorder.watch = outer
         kept = None if watch.odd else _Keeping(recorder, found, values, base, watch).kept(result)
-        if kept is None or watch.masks:
+        if kept is not None and watch.asks and len(key) != _ASKED:
+            numbers = contents.numbers_of(values)
+            if numbers is None:
+                kept = None
+            else:
+                _share(key, Asking())
+                key = key, numbers
+        if kept is None or kept.nbytes > MOST_OF_ONE:
             self._own[key] = kept
         else:
-            if len(_SHARED) >= MOST:
-                _SHARED.pop(next(iter(_SHARED)), None)
-            _SHARED[key] = kept
+            _share(key, kept)
         return result
 
     def _again(self, kept: Kept, found: Signature) -> Any:
@@ -305,9 +277,15 @@ def _result(number: int | None, made: Sequence[Any], arguments: Sequence[torch.T
 
 def _value(kept: KeptTensor, values: Sequence[Value], base: int) -> Value:
     role, source = kept.role, kept.value
+    if role == "const":
+        with torch._C._DisableTorchDispatch():  # what is written there later is not kept
+            return Value(role, real=None if kept.real is None else kept.real.clone())
     if source is None:
         return Value(kept.role or "param", None, tuple([values[arg].params[at] for arg, at in kept.params]))
-    return values[source.arg] if role is None else Value(role, source.ref(values, base))
+    if role is None:
+        return values[source.arg]
+    value = Value(role, source.ref(values, base))
+    return value if kept.known is None else contents.known_again(value, kept.known)
 
 
 # --- what a call left, in terms of its arguments ----------------------------------------------------------------------
@@ -347,7 +325,8 @@ class _Keeping:
             if not records and not tensors and self.found.key[0] not in _HANDS_ON:
                 return None  # it gave back its argument, or changed what is not for a recorder to see
             results = tuple([None if part is None else numbers[id(part)] for part in parts])
-            return Kept(records, tensors, self._written(len(records)), results, kind if several else None)
+            written, masks = self._written(len(records)), tuple(self.watch.masks)
+            return Kept(records, tensors, written, results, kind if several else None, masks)
         except _OddError:
             return None
 
@@ -401,16 +380,34 @@ class _Keeping:
 
     def _tensor(self, slot: Slot, places: Mapping[int, int], *, given: bool) -> KeptTensor:
         content = self._content(slot.value)
+        made = slot.value.role == "const" and content[0] is not None
+        if made and (slot.parent is not None or not slot.tensor.is_meta):
+            raise _OddError
         parent = None if slot.parent is None else places[id(slot.parent)]
         steps = () if parent is None else self.recorder.steps_of(slot)
         shape = tuple(slot.tensor.shape)
-        return KeptTensor(shape, self._memory(slot.tensor, slot), given, *content, parent, steps)
+        if slot.tensor.requires_grad:
+            raise _OddError
+        memory = self._memory(slot.tensor, slot)
+        known, real = (None, None) if content[0] is None else self._elements(slot.value)
+        return KeptTensor(shape, memory, given, *content, parent, steps, known, real)
+
+    def _elements(self, value: Value) -> tuple[Knowledge | None, torch.Tensor | None]:
+        """What is kept of single elements: what is known of those of data, or the numbers of a constant."""
+        if value.real is None:
+            return contents.knowledge_of(value), None
+        with torch._C._DisableTorchDispatch():
+            return None, value.real.clone()
 
     def _content(self, value: Value) -> tuple[str | None, From | None, tuple[Name, ...]]:
         for at, held in enumerate(self.values):
             if held is value:
                 return None, From(at), ()
-        if not value.is_plain or value.role == "const":
+        if value.role == "const":
+            if not contents.is_made(value) or (value.real is not None and value.real.layout is not torch.strided):
+                raise _OddError
+            return value.role, None, ()
+        if not value.is_plain and contents.mark_of(value) is None:
             raise _OddError
         if value.ref is None:
             return value.role, None, self._names(value.params)
@@ -441,7 +438,7 @@ class _Keeping:
         if at is None or more or records != 1 or slot.parent is not None:
             raise _OddError
         role, source, _ = self._content(value)
-        if role is None or source is None:
+        if role is None or source is None or not value.is_plain:
             raise _OddError
         return at, role, source
 

@@ -15,6 +15,7 @@ import torch
 
 from rfcalc import reads
 from rfcalc.graph import Ref
+from rfcalc.tracing.contents import is_made
 from rfcalc.tracing.replay import Watch
 from rfcalc.tracing.standing import Packing
 from rfcalc.tracing.stored import on_cpu
@@ -130,6 +131,14 @@ class Slots(ABC):
         """The call under way does what an equal one may do differently."""
         if self.watch is not None:
             self.watch.odd = True
+
+    def _asks(self, held: Iterable[Value]) -> None:
+        """The call under way asks for numbers of these: an equal one on other numbers may do something else."""
+        if self.watch is not None:
+            if all(value.real is None or is_made(value) for value in held):
+                self.watch.asks = True
+            else:
+                self.watch.odd = True
 
     def _slot(self, tensor: torch.Tensor) -> Slot:
         if self._twins:

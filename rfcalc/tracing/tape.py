@@ -69,7 +69,7 @@ class Tape:
     def intern(self, mask: np.ndarray) -> int:
         """The key of a mask; equal masks share one."""
         for key, other in enumerate(self.masks):
-            if other.shape == mask.shape and np.array_equal(other, mask):
+            if other is mask or (other.shape == mask.shape and np.array_equal(other, mask)):
                 return key
         self.masks.append(mask)
         return len(self.masks) - 1

@@ -112,6 +112,8 @@ class Value:
     leans: tuple[str, ...] = ()
     packed: tuple[str, ...] = ()
     ordered: Ordered | None = None
+    mark: Any = field(default=None, init=False)  #: a key of what is known of elements (`rfcalc.tracing.contents`)
+    numbered: Any = field(default=None, init=False)  #: the version of the numbers, and a key of them
 
     @property
     def is_plain(self) -> bool:

@@ -76,7 +76,8 @@ def test_an_op_runs_once_for_equal_layouts(monkeypatch: pytest.MonkeyPatch) -> N
         runs.append(number)
         return x + number
 
-    for args in ((meta((2, 3)), 1), (meta((2, 3)), 1), (meta((2, 3)), 1.0), (meta((2, 3), (1, 0)), 1), (meta((3, 2)), 1)):
+    plain = meta((2, 3))
+    for args in ((plain, 1), (meta((2, 3)), 1), (plain, 1.0), (meta((2, 3), (1, 0)), 1), (meta((3, 2)), 1)):
         outlines.result(op, args, {})
 
     assert runs == [1, 1.0, 1, 1]
@@ -84,7 +85,7 @@ def test_an_op_runs_once_for_equal_layouts(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_what_is_given_back_is_made_each_time() -> None:
     x = meta((2, 3))
-    results = [aten.exp.default(x), outlines.result(aten.exp.default, (x,), {}), outlines.result(aten.exp.default, (x,), {})]
+    results = [aten.exp.default(x), *[outlines.result(aten.exp.default, (x,), {}) for _ in range(2)]]
 
     assert len({out.untyped_storage()._cdata for out in results}) == 3
 

@@ -215,7 +215,7 @@ def test_a_repeated_layer_is_traced_once() -> None:
         (lambda net, x: [x + 1, x + 1], 1),
         (lambda net, x: [x + 1, x + 1.0], 2),
         (lambda net, x: [x + 1, x + True], 2),
-        (lambda net, x: [x + x, x + net.numbers * 0 + x], 3),  # the constant's sum is no call on data
+        (lambda net, x: [x + x, x + net.numbers * 0 + x], 4),  # the constant's product is a call, too
         (lambda net, x: [x[0, 1], x[[0, 1]]], 2),
         (lambda net, x: [x[:, 1:], x[:, 2:]], 2),
         (lambda net, x: [torch.relu(x), torch.relu(x.t())], 3),  # other strides: its result has them too
@@ -327,3 +327,94 @@ def test_a_call_that_failed_is_not_kept() -> None:
         return x
 
     assert sums(run, (6, 5)) == 3
+
+
+# --- what is known of elements, and numbers of constants --------------------------------------------------------------
+
+
+def _decays(net: Net, x: Tensor) -> Tensor:
+    """Sums under a triangle, as state-space models write them."""
+    seen = torch.tril(torch.ones(6, 6, device=x.device, dtype=torch.bool), diagonal=-1)
+    sums = x[..., None].expand(*x.shape, 6).masked_fill(~seen, 0).cumsum(-2)
+    lower = torch.tril(torch.ones(6, 6, device=x.device, dtype=torch.bool))
+    decays = sums.masked_fill(~lower, -torch.inf).exp()
+    return torch.einsum("ncwij,ncwj->ncwi", decays, x) * 2
+
+
+def _attention(net: Net, x: Tensor) -> Tensor:
+    mask = torch.full((6, 6), float("-inf"), device=x.device).triu(1)
+    scores = x @ x.transpose(-1, -2) + mask
+    return scores.softmax(-1) @ x
+
+
+def _written(net: Net, x: Tensor) -> Tensor:
+    """A constant that is written after it was made, each time with other numbers."""
+    found = []
+    for at in range(3):
+        mask = torch.zeros(6, 6, device=x.device, dtype=torch.bool)
+        mask[:, at] = True
+        found.append(x.masked_fill(mask, 0) @ x.transpose(-1, -2))
+    return torch.stack(found)
+
+
+def _numbered(net: Net, x: Tensor) -> Tensor:
+    """Calls that are equal but for the numbers of a constant."""
+    columns = torch.arange(6, device=x.device)
+    return torch.stack([x.masked_fill(columns == at, -torch.inf).softmax(-1) @ x for at in (1, 4, 1)])
+
+
+def _of_a_buffer(net: Net, x: Tensor) -> Tensor:
+    return torch.stack([x.masked_fill(net.numbers > at, -torch.inf).softmax(-1) @ x for at in (1, 4, 1)])
+
+
+MASKED: tuple[Run, ...] = (_decays, _attention, _written, _numbered, _of_a_buffer)
+
+
+@pytest.mark.parametrize("run", MASKED, ids=lambda run: run.__name__)
+def test_calls_on_what_is_known_of_elements_leave_what_they_leave_when_traced(run: Run) -> None:
+    replayed, all_traced = both(Twice(Net(run)), torch.zeros(2, 4, 6, 6))
+
+    assert replayed == all_traced
+
+
+@pytest.mark.parametrize("run", [_decays, _attention], ids=lambda run: run.__name__)
+def test_masks_that_the_code_makes_are_worked_out_once(run: Run) -> None:
+    net = Twice(Net(run))
+    replay.forget()
+    _, first = traced(net, torch.zeros(2, 4, 6, 6))
+    _, again = traced(net, torch.zeros(2, 4, 6, 6))
+
+    assert first > 5
+    assert again <= 3  # views of constants, which share memory with them
+
+
+def test_a_mask_that_is_another_one_on_the_tape_is_stored_anew() -> None:
+    def after_another(net: Net, x: Tensor) -> Tensor:
+        other = x.masked_fill(torch.eye(6, device=x.device, dtype=torch.bool), -torch.inf).softmax(-1) @ x
+        return _attention(net, other)
+
+    replay.forget()
+    layer_graph(Net(_attention), torch.zeros(2, 4, 6, 6))
+    found = graph_json.dumps(layer_graph(Net(after_another), torch.zeros(2, 4, 6, 6)))
+    with tracing_all():
+        assert found == graph_json.dumps(layer_graph(Net(after_another), torch.zeros(2, 4, 6, 6)))
+
+
+def test_numbers_written_later_are_not_those_that_are_kept() -> None:
+    def run(net: Net, x: Tensor) -> Tensor:
+        first = torch.ones(6, device=x.device).mul(2)
+        first.mul_(0)
+        second = torch.ones(6, device=x.device).mul(2)
+        return x * second + x * first
+
+    replayed, all_traced = both(Net(run), torch.zeros(2, 4, 6, 6))
+
+    assert replayed == all_traced
+
+
+def test_as_many_bytes_of_what_is_known_are_kept_as_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replay, "MOST_BYTES", 200)
+    replay.forget()
+    layer_graph(Net(_attention), torch.zeros(2, 4, 6, 6))
+
+    assert 0 < sum(kept.nbytes for kept in replay._SHARED.values()) == replay._held <= 200

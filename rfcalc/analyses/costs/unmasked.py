@@ -318,10 +318,15 @@ def _moved(use: _Use, axis: int, extent: int, places: Array, sources: Array) -> 
 
 
 def _scattered(part: Array, axis: int, extent: int, places: Array, sources: Array) -> Array:
-    taken = part.take(sources if part.shape[axis] > 1 else np.zeros_like(sources), axis)
-    made = np.zeros((extent, *part.shape[:axis], *part.shape[axis + 1 :]), dtype=bool)
-    np.logical_or.at(made, places, np.moveaxis(taken, axis, 0))
-    return np.moveaxis(made, 0, axis)
+    made = np.zeros((*part.shape[:axis], extent, *part.shape[axis + 1 :]), dtype=bool)
+    target, source = made.swapaxes(0, axis), part.swapaxes(0, axis)
+    if part.shape[axis] == 1:  # all alike, wherever they go
+        target[places] = source
+    elif len(places) < 2 or (places[1:] > places[:-1]).all():
+        target[places] = source[sources]
+    else:  # several may go to one place
+        np.logical_or.at(target, places, source[sources])
+    return made
 
 
 def _reshaped(part: Array, shape: Sequence[int], target: Sequence[int]) -> Array:

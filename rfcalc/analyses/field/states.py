@@ -21,7 +21,7 @@ class Sight:
     it, which sights share that differ in the extents of axes that do not matter.
     """
 
-    __slots__ = ("age", "facts", "full", "is_blind", "is_short", "known", "local")
+    __slots__ = ("__weakref__", "age", "facts", "full", "is_blind", "is_short", "known", "local")
 
     def __init__(self, full: Parts, local: Parts, facts: dict[str, Any] | None = None) -> None:
         alike = local is full or full == local or lines.are_as(full, local)

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, TypeAlias
+from weakref import WeakValueDictionary
 
 from rfcalc import reads
 from rfcalc.analyses.field import intervals, joins, lines, motion, stepping
@@ -48,11 +49,24 @@ def trace_axes(graph: LayerGraph, source: Ref, axes: Sequence[int], keep: Collec
     A state is None where the output sees nothing of the source at all. Tensors are forgotten once nothing reads them
     any more. ``keep`` restricts the walk to these nodes. The axes share what they work out.
     """
-    shape = graph[source.node].outputs[source.output].shape
-    extents = [shape[axis] for axis in axes]
-    own = {extent: lines.source_line(extent) for extent in extents}
-    starts = [(lines.lined(shape, axis, own[extent]),) for axis, extent in zip(axes, extents, strict=True)]
-    return _Walk(graph, source, [State(Sight(start, start)) for start in starts], extents, keep).run()
+    return trace_sources(graph, [(source, axes)], keep)
+
+
+def trace_sources(
+    graph: LayerGraph, sources: Sequence[tuple[Ref, Sequence[int]]], keep: Collection[int] | None = None
+) -> Walks:
+    """As `trace_axes`, along axes of several sources, those of one after those of another."""
+    extents: list[int] = []
+    starts: dict[Ref, dict[int, State]] = {}
+    own: dict[int, lines.Line] = {}
+    for source, axes in sources:
+        shape = graph[source.node].outputs[source.output].shape
+        for axis in axes:
+            line = own.setdefault(shape[axis], lines.source_line(shape[axis]))
+            start = (lines.lined(shape, axis, line),)
+            starts.setdefault(source, {})[len(extents)] = State(Sight(start, start))
+            extents.append(shape[axis])
+    return _Walk(graph, starts, extents, keep).run()
 
 
 def trace_point(
@@ -63,26 +77,27 @@ def trace_point(
     ``position`` gives an index for each axis of the source that the place is fixed along.
     """
     start = intervals.point(graph[source.node].outputs[source.output].shape, position)
-    for record, made, _ in _Walk(graph, source, [State(Sight((start,), ()))], [2], None).run():
+    for record, made, _ in _Walk(graph, {source: {0: State(Sight((start,), ()))}}, [2], None).run():
         yield record, tuple([row[0] for row in made])
 
 
 class _Walk:
-    """All nodes in execution order, with what their outputs see along several axes of one source."""
+    """All nodes in execution order, with what their outputs see along axes of one source or of several.
+
+    ``starts`` are the states of the sources by the numbers of their axes.
+    """
 
     def __init__(
         self,
         graph: LayerGraph,
-        source: Ref,
-        starts: Sequence[State],
+        starts: dict[Ref, dict[int, State]],
         extents: list[int],
         keep: Collection[int] | None,
     ) -> None:
         self.graph = graph
-        self.source = source
         self.keep = keep
-        self.start = [tuple(starts)]  # taken at the source, so that it is forgotten like all others
-        self.nothing: Row = (None,) * len(starts)
+        self.starts = starts  # taken at the sources, so that they are forgotten like all others
+        self.nothing: Row = (None,) * len(extents)
         self.plans = stepping.Plans(graph.masks)
         settled = {extent: _Settled(extent) for extent in extents}
         kept = _Kept()
@@ -103,8 +118,9 @@ class _Walk:
             self.plans.forget()
 
     def _output(self, record: Node, number: int, rows: Mapping[int, tuple[Row, ...]]) -> Row:
-        if record.id == self.source.node and number == self.source.output:
-            return self.start.pop()
+        started = self.starts.pop(Ref(record.id, number), None) if self.starts else None
+        if started is not None:
+            return tuple([started.get(at) for at in range(len(self.axes))])
         told = record.reads[number] if number < len(record.reads) else ()
         held = []
         for read in told:
@@ -151,6 +167,7 @@ class _Settled:
     def __init__(self, extent: int) -> None:
         self.everything = lines.line_of(intervals.everything((1,), extent))
         self._sights: dict[tuple[Any, ...], Sight] = {}
+        self._alive: WeakValueDictionary[tuple[Any, ...], Sight] = WeakValueDictionary()  #: by lines, which they hold
 
     def one(self, sight: Sight) -> Sight:
         """The sight, or the one before that is equal."""
@@ -159,16 +176,27 @@ class _Settled:
             return sight
         key: tuple[Any, ...] = sight.shape
         for part in parts:
-            if not isinstance(part, Lined) or part.across >= 0:
+            if not isinstance(part, Lined):
                 return sight
+            if part.across >= 0:
+                return self._with_lines(sight, parts)
             line = part.line
             if part.is_constant:
                 key = (*key, int(line.lo[0]), int(line.hi[0]))
             elif line.pattern is None and motion.rate_of(line.motion) is None:
                 key = (*key, part.axis, line.motion, line.lo.tobytes(), line.hi.tobytes())
             else:
-                return sight
+                return self._with_lines(sight, parts)
         return self._sights.setdefault(key, sight)
+
+    def _with_lines(self, sight: Sight, parts: Parts) -> Sight:
+        """The sight of these lines, or the one of the same that is still in use."""
+        key: tuple[Any, ...] = sight.shape
+        for part in parts:
+            if not isinstance(part, Lined):
+                return sight
+            key = (*key, part.axis, part.across, *[(count, id(line)) for count, line in part.runs])
+        return self._alive.setdefault(key, sight)
 
 
 class _Kept:
@@ -259,7 +287,8 @@ class _Axis:
         full = self._merged((joins.concatenate([(state.full[0], place) for state, place in pairs], shape, axis),))
         own = [(state.local[0], place) for state, place in pairs if state.local]
         local = (joins.concatenate(own, shape, axis),) if own else ()
-        return self._flagged(record, arrived, Sight(full, local), _clash([state.sight for state in arrived]))
+        sight = self.settled.one(Sight(full, local))
+        return self._flagged(record, arrived, sight, _clash([state.sight for state in arrived]))
 
     def _through(self, record: Node, state: State, steps: reads.Steps, shape: tuple[int, ...], alone: bool) -> State:
         """The state of one input after the steps by which it is read, as a part of an output of that shape."""
