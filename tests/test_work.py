@@ -14,7 +14,9 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rfcalc import recall
 from rfcalc.analyses.analysis import Analysis
+from rfcalc.analyses.field.stepping import Plans
 from rfcalc.api import analyze, layer_graph
 from rfcalc.tracing.recorder import Recorder
 
@@ -154,7 +156,8 @@ def test_torchs_compiler_is_not_imported() -> None:
 
 
 def calls(run: Callable[[], Any]) -> int:
-    """How many functions are called, of Python and of C."""
+    """How many functions are called, of Python and of C, with nothing known of what ran before."""
+    recall.forget()
     count = 0
 
     def note(frame: Any, event: str, argument: Any) -> None:
@@ -239,6 +242,28 @@ def test_work_does_not_grow_with_the_image(model: nn.Module) -> None:
     small, large = calls(everything(model, 66)), calls(everything(model, 1026))
 
     assert large <= 1.1 * small
+
+
+def test_fields_that_a_walk_before_has_found_are_not_worked_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Counter[str]()
+    original = Plans.after
+
+    def counting(self: Plans, *arguments: Any) -> Any:
+        made["steps"] += 1
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Plans, "after", counting)
+    block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    for model in (chain(20), nn.Sequential(*(block for _ in range(3)))):
+        x = torch.zeros(1, 4, 16, 16) if isinstance(model[0], nn.Conv2d) else torch.zeros(1, 6, 8)
+        counts = []
+        for _ in range(2):
+            made.clear()
+            assert Analysis(layer_graph(model.eval(), x)).layers
+            counts.append(made["steps"])
+
+        assert counts[0] > 10
+        assert counts[1] == 0
 
 
 def test_a_second_question_is_no_second_analysis() -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rfcalc.analyses.field import lines, merging, walk
+from rfcalc.analyses.field import keeping, lines, merging, walk
 from rfcalc.analyses.field.states import Sight, State
 from rfcalc.analyses.field.walk import Clash
 from rfcalc.analyses.field.windows import Window, span_of, window_of
@@ -190,15 +190,16 @@ def analyse_sources(
     extents = [graph[source.ref.node].outputs[source.ref.output].shape[axis] for source, _, axis in every]
     places = list(zip(made, extents, strict=True))
     clashes: Sequence[Mapping[int, Clash]] = [{} for _ in every]
-    for record, rows, noted in walk.trace_sources(
-        graph, [(source.ref, tuple(source.axes.values())) for source in sources], keep
-    ):
+    along = [(source.ref, tuple(source.axes.values())) for source in sources]
+    key, memory = keeping.taken(graph.masks)
+    for record, rows, noted in walk.trace_sources(graph, along, keep, memory):
         clashes = noted
         if not rows or not wanted(record):
             continue
         for state, (found, extent) in zip(rows[0], places, strict=True):
             if state is not None:
                 found[record.id] = summarise(state, extent)
+    keeping.give_back(key, memory)
     return tuple(
         [
             SourceFields(

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from rfcalc import recall
+
 #: As many are kept; after that the oldest is forgotten for the next.
 MOST = 8192
 
@@ -36,6 +38,7 @@ class _Kept(NamedTuple):
 _KEPT: dict[tuple[Any, ...], _Kept] = {}
 
 
+@recall.forgets
 def forget() -> None:
     """Forget all of them."""
     _KEPT.clear()

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch.overrides import _get_current_function_mode_stack
 
+from rfcalc import recall
 from rfcalc.graph import Ref
 from rfcalc.ops.registry import changes
-from rfcalc.tracing import contents, outlines
+from rfcalc.tracing import contents
 from rfcalc.tracing.contents import Knowledge
 from rfcalc.tracing.kept import Asking, From, Kept, KeptRecord, KeptTensor, Memory, Name
 from rfcalc.tracing.tape import Record
@@ -149,18 +150,22 @@ _SHARED: dict[Key, Kept | Asking] = {}
 _held = 0  #: bytes that they hold
 
 
-def forget() -> None:
+forget = recall.forget
+
+
+@recall.forgets
+def _forget() -> None:
     """Forget all calls: the next of each kind is traced again."""
     global _held
     _SHARED.clear()
     _held = 0
-    outlines.forget()
 
 
 def _share(key: Key, kept: Kept | Asking) -> None:
     """Keep a call for all recorders, in place of the oldest where there are many, or they hold much."""
     global _held
-    _held += kept.nbytes
+    before = _SHARED.pop(key, None)
+    _held += kept.nbytes - (0 if before is None else before.nbytes)
     while _SHARED and (len(_SHARED) >= MOST or _held > MOST_BYTES):
         gone = _SHARED.pop(next(iter(_SHARED)), None)
         _held -= gone.nbytes if gone is not None else 0

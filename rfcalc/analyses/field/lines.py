@@ -214,6 +214,11 @@ class Lined(Intervals):
         """Whether all elements see the same."""
         return self.axis < 0 and self.across < 0
 
+    @property
+    def held(self) -> int:
+        """How many numbers the lines hold."""
+        return 2 * sum([line.length for _, line in self.runs])
+
     def depends(self, axis: int) -> bool:
         return axis in (self.axis, self.across)
 

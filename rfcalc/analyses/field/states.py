@@ -38,6 +38,16 @@ class Sight:
         """The shape of the tensor."""
         return self.full[0].shape
 
+    @property
+    def numbers(self) -> int:
+        """How many numbers the lines and arrays of a short sight hold, shared ones too."""
+        return sum([part.held if isinstance(part, Lined) else part.lo.size + part.hi.size for part in self._plain])
+
+    @property
+    def _plain(self) -> list[Intervals]:
+        parts = {*self.full, *self.local}
+        return [below for part in parts for below in (part.below if isinstance(part, Masked) else (part,))]
+
     def is_as(self, full: Parts, local: Parts) -> bool:
         """Whether these fields are known to be the same."""
         return lines.are_as(full, self.full) and lines.are_as(local, self.local)

@@ -89,6 +89,7 @@ class Plans:
 
     def __init__(self, masks: Mapping[int, Array]) -> None:
         self.masks = Shades(masks)
+        self.held: dict[int, reads.Steps] = {}  #: all steps that something is remembered of, so that ids stay theirs
         self._stretches: dict[int, tuple[reads.Steps, Sequence[reads.Steps]]] = {}  # keeps the steps, so that ids stay
         self._harmless: dict[int, bool] = {}
         self._continued: dict[int, bool] = {}

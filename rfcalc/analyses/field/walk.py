@@ -7,19 +7,18 @@ the number of reads and the extents of the axes, not with paths or pixels.
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, TypeAlias
-from weakref import WeakValueDictionary
+from typing import TypeAlias
 
 from rfcalc import reads
 from rfcalc.analyses.field import intervals, joins, lines, motion, stepping
-from rfcalc.analyses.field.intervals import Array, Intervals
+from rfcalc.analyses.field.intervals import Intervals
+from rfcalc.analyses.field.keeping import Kept, Memory, Settled
 from rfcalc.analyses.field.lines import Lined
 from rfcalc.analyses.field.merging import Parts, whole
-from rfcalc.analyses.field.states import Sight, State, arrays_of
+from rfcalc.analyses.field.states import Sight, State
 from rfcalc.analyses.field.windows import Pace, Paces, pace_of
 from rfcalc.graph import LayerGraph, Node, Ref
 
@@ -31,9 +30,6 @@ class Clash:
     node: int
     windows: Paces
 
-
-#: Numbers in large arrays that are kept for layers that see the same, at most: 128 MB.
-MOST = 1 << 24
 
 #: What one output sees along each of several axes.
 Row: TypeAlias = tuple[State | None, ...]
@@ -49,24 +45,21 @@ def trace_axes(graph: LayerGraph, source: Ref, axes: Sequence[int], keep: Collec
     A state is None where the output sees nothing of the source at all. Tensors are forgotten once nothing reads them
     any more. ``keep`` restricts the walk to these nodes. The axes share what they work out.
     """
-    return trace_sources(graph, [(source, axes)], keep)
+    return trace_sources(graph, [(source, axes)], keep, Memory(graph.masks))
 
 
 def trace_sources(
-    graph: LayerGraph, sources: Sequence[tuple[Ref, Sequence[int]]], keep: Collection[int] | None = None
+    graph: LayerGraph, sources: Sequence[tuple[Ref, Sequence[int]]], keep: Collection[int] | None, memory: Memory
 ) -> Walks:
-    """As `trace_axes`, along axes of several sources, those of one after those of another."""
+    """As `trace_axes`, along axes of several sources, those of one after those of another, with what is kept."""
     extents: list[int] = []
     starts: dict[Ref, dict[int, State]] = {}
-    own: dict[int, lines.Line] = {}
     for source, axes in sources:
         shape = graph[source.node].outputs[source.output].shape
         for axis in axes:
-            line = own.setdefault(shape[axis], lines.source_line(shape[axis]))
-            start = (lines.lined(shape, axis, line),)
-            starts.setdefault(source, {})[len(extents)] = State(Sight(start, start))
+            starts.setdefault(source, {})[len(extents)] = State(memory.start(shape, axis))
             extents.append(shape[axis])
-    return _Walk(graph, starts, extents, keep).run()
+    return _Walk(graph, starts, extents, keep, memory).run()
 
 
 def trace_point(
@@ -77,7 +70,8 @@ def trace_point(
     ``position`` gives an index for each axis of the source that the place is fixed along.
     """
     start = intervals.point(graph[source.node].outputs[source.output].shape, position)
-    for record, made, _ in _Walk(graph, {source: {0: State(Sight((start,), ()))}}, [2], None).run():
+    started = {source: {0: State(Sight((start,), ()))}}
+    for record, made, _ in _Walk(graph, started, [2], None, Memory(graph.masks)).run():
         yield record, tuple([row[0] for row in made])
 
 
@@ -93,15 +87,15 @@ class _Walk:
         starts: dict[Ref, dict[int, State]],
         extents: list[int],
         keep: Collection[int] | None,
+        memory: Memory,
     ) -> None:
         self.graph = graph
         self.keep = keep
         self.starts = starts  # taken at the sources, so that they are forgotten like all others
         self.nothing: Row = (None,) * len(extents)
-        self.plans = stepping.Plans(graph.masks)
-        settled = {extent: _Settled(extent) for extent in extents}
-        kept = _Kept()
-        self.axes = [_Axis(extent, self.plans, settled[extent], kept) for extent in extents]
+        self.memory = memory
+        self.plans = memory.plans
+        self.axes = [_Axis(extent, self.plans, memory.settled(extent), memory.kept) for extent in extents]
 
     def run(self) -> Walks:
         records = [record for record in self.graph if self.keep is None or record.id in self.keep]
@@ -116,6 +110,7 @@ class _Walk:
             for done in ends.get(record.id, ()):
                 rows.pop(done, None)
             self.plans.forget()
+            self.memory.let_go()
 
     def _output(self, record: Node, number: int, rows: Mapping[int, tuple[Row, ...]]) -> Row:
         started = self.starts.pop(Ref(record.id, number), None) if self.starts else None
@@ -160,75 +155,10 @@ def _ends(records: Sequence[Node]) -> dict[int, list[int]]:
     return ends
 
 
-class _Settled:
-    """Sights that deep networks come to have again and again, each time by another way: of those that are the same for
-    all elements, or differ along one axis without a pattern, there is one for all tensors of a shape."""
-
-    def __init__(self, extent: int) -> None:
-        self.everything = lines.line_of(intervals.everything((1,), extent))
-        self._sights: dict[tuple[Any, ...], Sight] = {}
-        self._alive: WeakValueDictionary[tuple[Any, ...], Sight] = WeakValueDictionary()  #: by lines, which they hold
-
-    def one(self, sight: Sight) -> Sight:
-        """The sight, or the one before that is equal."""
-        parts = sight.full + sight.local
-        if len(parts) != 2:
-            return sight
-        key: tuple[Any, ...] = sight.shape
-        for part in parts:
-            if not isinstance(part, Lined):
-                return sight
-            if part.across >= 0:
-                return self._with_lines(sight, parts)
-            line = part.line
-            if part.is_constant:
-                key = (*key, int(line.lo[0]), int(line.hi[0]))
-            elif line.pattern is None and motion.rate_of(line.motion) is None:
-                key = (*key, part.axis, line.motion, line.lo.tobytes(), line.hi.tobytes())
-            else:
-                return self._with_lines(sight, parts)
-        return self._sights.setdefault(key, sight)
-
-    def _with_lines(self, sight: Sight, parts: Parts) -> Sight:
-        """The sight of these lines, or the one of the same that is still in use."""
-        key: tuple[Any, ...] = sight.shape
-        for part in parts:
-            if not isinstance(part, Lined):
-                return sight
-            key = (*key, part.axis, part.across, *[(count, id(line)) for count, line in part.runs])
-        return self._alive.setdefault(key, sight)
-
-
-class _Kept:
-    """What has been made of sights: of what is short as long as the sight lives, of large arrays the last few."""
-
-    def __init__(self) -> None:
-        self._large: deque[tuple[Sight, Any, list[Array]]] = deque()
-        self._arrays: Counter[int] = Counter()  #: by how many each array is held
-        self._held = 0
-
-    def keep(self, sight: Sight, key: Any, value: Any, made: Sight | None) -> None:
-        """Remember a value with the sight, which was made of it."""
-        sight.known[key] = value
-        if made is None or made.is_short:
-            return
-        arrays = arrays_of(made)
-        self._large.append((sight, key, arrays))
-        for array in arrays:
-            self._held += 0 if self._arrays[id(array)] else array.size
-            self._arrays[id(array)] += 1
-        while self._held > MOST:
-            old, gone, arrays = self._large.popleft()
-            old.known.pop(gone, None)
-            for array in arrays:
-                self._arrays[id(array)] -= 1
-                self._held -= 0 if self._arrays[id(array)] else array.size
-
-
 class _Axis:
     """How states become those of the next node, along one axis of the source."""
 
-    def __init__(self, extent: int, plans: stepping.Plans, alike: _Settled, kept: _Kept) -> None:
+    def __init__(self, extent: int, plans: stepping.Plans, alike: Settled, kept: Kept) -> None:
         self.extent = extent
         self.plans = plans
         self.kept = kept
@@ -287,7 +217,7 @@ class _Axis:
         full = self._merged((joins.concatenate([(state.full[0], place) for state, place in pairs], shape, axis),))
         own = [(state.local[0], place) for state, place in pairs if state.local]
         local = (joins.concatenate(own, shape, axis),) if own else ()
-        sight = self.settled.one(Sight(full, local))
+        sight = self.alike.one(Sight(full, local))
         return self._flagged(record, arrived, sight, _clash([state.sight for state in arrived]))
 
     def _through(self, record: Node, state: State, steps: reads.Steps, shape: tuple[int, ...], alone: bool) -> State:
@@ -310,6 +240,7 @@ class _Axis:
         key = (id(steps), shape, alone)
         known: tuple[Sight | None, bool] | None = sight.known.get(key)
         if known is None:
+            self.plans.held[id(steps)] = steps
             same = self.plans.same(sight.full + sight.local, steps)
             if same is steps:
                 known = self._seen(record, sight, steps, shape, alone)
