@@ -333,13 +333,6 @@ class Recorder(Numbers, DispatchMode):
         run = outlines.result if self.meta and schema.laid else self._drawn.call
         return as_on_cpu(schema.name, args, run(func, args, kwargs))
 
-    def _relabel(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """A tensor gets other strides and shows what it did: torch notes a memory format so after it has pooled."""
-        slot = self._slot(args[0])
-        result = func(*args, **kwargs)
-        self._moved(slot)
-        return result
-
     def asked_of(self, held: Sequence[Value]) -> None:
         """Note the buffers of which forward asked for a number."""
         self.tape.asked.update(dict.fromkeys((*buffers.united(held), *buffers.weighed(held))))

@@ -6,7 +6,7 @@ import sys
 import weakref
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -99,6 +99,13 @@ class Slots(ABC):
     def _moved(self, slot: Slot) -> None:
         """A tensor shows what it did in another way, which is where it is to be found from now on."""
         self._unplaced.append(slot)
+
+    def _relabel(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """A tensor gets other strides and shows what it did: torch notes a memory format so after it has pooled."""
+        slot = self._slot(args[0])
+        result = func(*args, **kwargs)
+        self._moved(slot)
+        return result
 
     def value_of(self, tensor: torch.Tensor) -> Value:
         """What the tensor holds now."""
