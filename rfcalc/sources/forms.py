@@ -201,7 +201,7 @@ FORMS = (
         "jax",
         "jax",
         ("jax:package.module:fn",),
-        "a function of JAX's, or a module of Flax (nnx, linen), Equinox or Haiku",
+        "a function of JAX's, or a module of Flax (nnx, linen), Equinox, Haiku, or Keras on JAX",
         "the prefix may be left out where the code uses one of them",
         prefix="jax:",
         needs=("jax",),

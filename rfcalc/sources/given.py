@@ -30,7 +30,7 @@ def from_object(model: Any, name: str = "", constants: Constants | None = None) 
     if "keras" in sys.modules:
         from rfcalc.sources.keras import modules as keras_modules
 
-        if keras_modules.is_keras(model):
+        if keras_modules.is_keras(model) and not keras_modules.runs_on_jax():
             return keras_modules.loaded(model, name or str(model.name), constants)
         parts = model.modules() if isinstance(model, nn.Module) else ()
         inside = next((part for part in parts if keras_modules.is_keras(part)), None)

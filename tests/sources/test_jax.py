@@ -56,6 +56,20 @@ def test_what_a_function_closes_over_is_its_parameters() -> None:
     assert [layer.name for layer in a.layers if layer.kind == "linear"] == ["weights.first", "weights.last"]
 
 
+def test_padding_leaves_a_window_a_window() -> None:
+    """jnp.pad converts the number in the program; it is known all the same."""
+    weight = jnp.ones((3, 3, 4, 4))
+
+    @jax.jit
+    def apply(x: Any) -> Any:
+        around = jnp.pad(x, ((0, 0), (1, 2), (0, 1), (0, 0)))
+        return jax.lax.conv_general_dilated(around, weight, (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    field = rfcalc.analyze(apply, (1, 16, 16, 4))["conv"].receptive_field
+
+    assert (field.size, field.stride, field.start, field.status) == ((3, 3), (2, 2), (-1, 0), "exact")
+
+
 def test_what_was_given_before_is_parameters_too() -> None:
     def apply(params: Any, x: Any) -> Any:
         return jnp.tanh(x @ params["dense"]["w"])

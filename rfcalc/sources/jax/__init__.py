@@ -1,4 +1,4 @@
-"""``module:fn`` where that is JAX's: a function, or a module of Flax (nnx and linen), Equinox or Haiku.
+"""``module:fn`` where that is JAX's: a function, or a module of Flax (nnx and linen), Equinox, Haiku or Keras.
 
 JAX traces it on shapes alone, and its primitives are run one by one. ``jax:module:fn`` says that a function is meant
 and no callable that makes a model; where the code around it uses JAX, a function that needs its arguments is taken so.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -47,8 +48,13 @@ def of_object(model: Any, name: str) -> Loaded | None:
     """A model of JAX's that is there already; None for anything else. A pair of one and its state is one, too."""
     if "jax" not in sys.modules:
         return None
-    from rfcalc.sources.jax.kinds import equinox, haiku, linen, nnx, plain
+    from rfcalc.sources.jax.kinds import equinox, haiku, keras, linen, nnx, plain
 
+    if keras.is_model(model):
+        from rfcalc.sources.keras.inputs import expected
+
+        shown = name or str(model.name)
+        return replace(_loaded(keras.function_of(model, shown), model, shown, keras.SEPARATOR), inputs=expected(model))
     if nnx.is_model(model):
         return _loaded(nnx.function_of(model), model, name, nnx.SEPARATOR)
     if haiku.is_model(model):

@@ -47,11 +47,11 @@ _PATHS: dict[int, str] = {}
 
 
 def mark_calls(objects: Mapping[str, Any]) -> Callable[[], None]:
-    """Have calls of these objects, which are copies of the user's, marked by their names; gives what ends it.
+    """Have calls of these objects marked by their names; gives what ends it, and leaves them as they were.
 
     Each becomes of a subclass of its class that does nothing but that.
     """
-    held = []
+    held: list[tuple[Any, Any]] = []
     for path, item in objects.items():
         kind: Any = type(item)
         if "__call__" not in dir(kind):
@@ -61,11 +61,12 @@ def mark_calls(objects: Mapping[str, Any]) -> Callable[[], None]:
         except (TypeError, AttributeError):  # it cannot be derived from: its parameters name what runs in it
             continue
         _PATHS[id(item)] = path
-        held.append(item)
+        held.append((item, kind))
 
     def end() -> None:
-        for item in held:
+        for item, kind in held:
             _PATHS.pop(id(item), None)
+            object.__setattr__(item, "__class__", kind)
 
     return end
 

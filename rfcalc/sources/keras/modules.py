@@ -8,7 +8,6 @@ of a forward pass.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,14 +19,12 @@ from torch import nn
 
 from rfcalc.errors import LoadError, UsageError
 from rfcalc.sources.keras.backend import demand_torch, loaded_keras, running_on
+from rfcalc.sources.keras.inputs import demand_built, expected, names_of, symbolic
 from rfcalc.sources.keras.layers import cell_of, recorded_whole
-from rfcalc.sources.loaded import Expected, Loaded
+from rfcalc.sources.loaded import Loaded
 from rfcalc.tracing.construct import Constants
 from rfcalc.tracing.known import NeedsDataError
 from rfcalc.tracing.tree import StandIn
-
-#: The name of an input that its author did not name; the number counts the inputs made in a process.
-_UNNAMED = re.compile(r"input_layer(_\d+)?")
 
 
 def is_keras(model: Any) -> bool:
@@ -36,15 +33,17 @@ def is_keras(model: Any) -> bool:
     return keras is not None and isinstance(model, keras.layers.Layer)
 
 
+def runs_on_jax() -> bool:
+    """Whether Keras computes with JAX, and its models are followed as JAX's."""
+    keras = loaded_keras()
+    return keras is not None and keras.backend.backend() == "jax"
+
+
 def loaded(model: Any, name: str, constants: Constants | None = None) -> Loaded:
     """A Keras model, ready to be traced. Raises `LoadError` for one that was not built, or not on torch."""
     demand_torch(loaded_keras(), name)
-    if not model.built:
-        raise LoadError(
-            f"{name} is not built, so its layers have no weights yet: give it a keras.Input, call model.build(shape),"
-            " or call it once on an example"
-        )
-    return Loaded(KerasStandIn(model, _Tree({}, set())), name, _expected(model), constants=constants, separator="/")
+    demand_built(model, name)
+    return Loaded(KerasStandIn(model, _Tree({}, set())), name, expected(model), constants=constants, separator="/")
 
 
 @dataclass(frozen=True)
@@ -115,10 +114,10 @@ class KerasStandIn(StandIn):
     # --- arguments ----------------------------------------------------------------------------------------------------
 
     def _arranged(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        inputs = _symbolic(self.original)
+        inputs = symbolic(self.original)
         if not inputs:
             return args, kwargs
-        names = _names(inputs)
+        names = names_of(inputs)
         if kwargs:
             if set(kwargs) != set(names) or args:
                 raise UsageError(f"{self.original.name} takes {', '.join(names)}; given by name: {', '.join(kwargs)}")
@@ -206,32 +205,3 @@ def _free(name: str, taken: Container[str]) -> str:
     plain = name.replace(".", "_")
     numbered = (f"{plain}_{number}" for number in count(1))
     return next(one for one in chain([plain], numbered) if one not in taken)
-
-
-# --- inputs -----------------------------------------------------------------------------------------------------------
-
-
-def _symbolic(model: Any) -> list[Any]:
-    """The inputs that a functional or sequential model was built with; none for other models."""
-    try:
-        return list(model.inputs or ())
-    except AttributeError:
-        return []
-
-
-def _names(inputs: list[Any]) -> list[str]:
-    """Keras's names of the inputs; an only input that was given no name is the input."""
-    names = [tensor._keras_history.operation.name for tensor in inputs]
-    return ["input"] if len(names) == 1 and _UNNAMED.fullmatch(names[0]) else names
-
-
-def _expected(model: Any) -> tuple[Expected, ...]:
-    inputs = _symbolic(model)
-    if inputs:
-        pairs = zip(_names(inputs), inputs, strict=True)
-        return tuple(Expected(name, tuple(tensor.shape[1:]), str(tensor.dtype)) for name, tensor in pairs)
-    config = model.get_build_config() or {}
-    shape = config.get("input_shape")
-    if isinstance(shape, list | tuple) and len(shape) > 1 and all(n is None or isinstance(n, int) for n in shape):
-        return (Expected("input", tuple(shape[1:]), str(model.input_dtype)),)
-    return ()

@@ -122,7 +122,9 @@ def pad(op: Op, x: Value, number: Value) -> T:
     x = tensor(x, op.takes[0])
     config = [tuple(ints(entry)) for entry in op["padding_config"]]
     if isinstance(number, T):
-        return _padded_with(x, config, number)
+        if op.known[1:2] != (True,):
+            return _padded_with(x, config, number)
+        number = number.item()  # jnp.pad converts it in the program
     return padded(x, config, number)
 
 
