@@ -18,6 +18,7 @@ import torch
 from tabulate import tabulate
 
 import rfcalc
+from rfcalc.conventions import count
 
 RESULTS = Path(__file__).parent / "results" / "jax_zoo.md"
 _WINDOWS = ("conv", "conv_transpose", "pool")
@@ -75,18 +76,50 @@ def both(case: Case) -> tuple[dict[str, Any], dict[str, Any]]:
     return facts(made, case.inputs), facts(case.same().eval(), case.same_inputs)
 
 
+def by_xla(case: Case) -> tuple[int, int]:
+    """What `rfcalc explain --tool xla` says of the library's model, and what XLA itself says."""
+    import jax
+    import jax.numpy as jnp
+
+    model = import_module(f"jax_nets_{case.library}").NETS[case.name]()
+    given = (
+        list(case.inputs.values()) if isinstance(case.inputs, dict) else [getattr(case.inputs, "shape", case.inputs)]
+    )
+    inputs = [jnp.zeros(tuple(shape)) for shape in given]
+    if case.library == "flax":
+        from flax import nnx
+
+        model.eval()
+        form, held = nnx.split(model)
+        lowered = jax.jit(lambda held, *x: nnx.merge(form, held)(*x)).lower(held, *inputs)
+    else:
+        import equinox
+
+        model = equinox.nn.inference_mode(model)
+        held, form = equinox.partition(model, lambda leaf: hasattr(leaf, "shape"))
+        lowered = jax.jit(lambda held, *x: equinox.combine(held, form)(*x)).lower(held, *inputs)
+    return count(rfcalc.trace(model, case.inputs), "xla").printed, int(lowered.cost_analysis()["flops"])
+
+
 def main() -> None:
     rows = []
     for case in cases():
         mine, theirs = both(case)
         apart = [key for key in mine if mine[key] != theirs[key]]
         said = "equal" if not apart else f"differs: {', '.join(apart)}"
-        rows.append([case.name, case.library, f"{mine['macs']:,}", f"{mine['params']:,}", len(mine["fields"]), said])
+        ours, xla = by_xla(case)
+        counts = [f"{mine['macs']:,}", f"{mine['params']:,}", len(mine["fields"])]
+        rows.append([case.name, case.library, *counts, said, f"{xla:,}", f"{ours - xla:+,}"])
         print(*rows[-1], flush=True)
     head = ["architecture", "library", "multiply-adds", "parameters", "fields", "with PyTorch"]
-    equal = sum(row[-1] == "equal" for row in rows)
+    head += ["XLA's operations", "of explain"]
+    equal = sum(row[5] == "equal" for row in rows)
     text = "# Architectures of JAX's libraries\n\nWritten by `benchmarks/jax_zoo.py`. "
-    text += f"{equal} of {len(rows)} say what PyTorch's do.\n\n"
+    text += f"{equal} of {len(rows)} say what PyTorch's do. XLA's operations are those\n"
+    text += (
+        "of its `cost_analysis`, and beside them how far `rfcalc explain --tool xla` is from them: XLA counts what\n"
+    )
+    text += "follows from weights alone, as the sum of a variance and its epsilon, which is nothing to rfcalc.\n\n"
     RESULTS.write_text(text + tabulate(rows, head, "github", disable_numparse=True) + "\n", encoding="utf-8")
 
 

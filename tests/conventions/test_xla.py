@@ -57,11 +57,19 @@ def functions() -> dict[str, tuple[Any, tuple[int, ...]]]:
 
         return lax.scan(step, jnp.zeros((1, 6)), x)[0]
 
-    found = {"cnn": (cnn, (1, 8, 8, 3)), "turned": (turned, (1, 8, 8, 3)), "rnn": (rnn, (7, 1, 5))}
+    def powers(x: Any) -> Any:
+        return x**2 + x**3 + jnp.square(x) * x**-2 + x**7
+
+    found = {
+        "powers": (powers, (4, 5)),
+        "cnn": (cnn, (1, 8, 8, 3)),
+        "turned": (turned, (1, 8, 8, 3)),
+        "rnn": (rnn, (7, 1, 5)),
+    }
     return {name: (jax.jit(f), shape) for name, (f, shape) in {**found, "nested": (nested, (7, 1, 6))}.items()}
 
 
-@pytest.mark.parametrize("name", ["cnn", "turned", "rnn", "nested"])
+@pytest.mark.parametrize("name", ["cnn", "turned", "rnn", "nested", "powers"])
 def test_xla_itself(name: str, functions: dict[str, tuple[Any, tuple[int, ...]]]) -> None:
     import jax.numpy as jnp
 

@@ -24,7 +24,7 @@ _UNARY: dict[str, Callable[[T], T]] = {
     "log1p": torch.log1p,
     "sqrt": torch.sqrt,
     "rsqrt": torch.rsqrt,
-    "square": torch.square,
+    "square": lambda x: x * x,  # which torch's own is not to who counts it
     "logistic": torch.sigmoid,
     "sin": torch.sin,
     "cos": torch.cos,
@@ -153,8 +153,17 @@ def round_(op: Op, x: Value) -> T:
 
 @rule("integer_pow")
 def integer_pow(op: Op, x: Value) -> T:
-    """A power with a whole number as exponent."""
-    return tensor(x, op.takes[0]) ** op["y"]
+    """A power with a whole number as exponent: squares and products, as JAX lowers it, and a quotient below 0."""
+    power, left = tensor(x, op.takes[0]), abs(op["y"])
+    found = None if left else torch.ones_like(power)
+    while left:
+        if left % 2:
+            found = power if found is None else found * power
+        left //= 2
+        if left:
+            power = power * power
+    assert found is not None
+    return found.reciprocal() if op["y"] < 0 else found
 
 
 @rule("pow")
