@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
 import weakref
 import zipfile
@@ -122,6 +123,23 @@ def exported(
     return str(path)
 
 
+Kept = Callable[..., tuple[nn.Module, str]]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
+    """A model in inference and the file of its program, made once for all tests that only read them."""
+
+    @functools.cache
+    def made(name: str, strict: bool = False) -> tuple[nn.Module, str]:
+        build, args, kwargs = RUN[name]
+        model = build()
+        path = tmp_path_factory.mktemp("exported") / "model.pt2"
+        return model, exported(path, model, copy.deepcopy(args), kwargs, strict=strict)
+
+    return made
+
+
 def plain(analysis: Analysis) -> dict[str, Any]:
     """All that is found, op by op, without the model's name."""
     return {key: value for key, value in analysis.to_dict(analysis.ops).items() if key != "model"}
@@ -138,11 +156,10 @@ STRICT = ("two inputs", "nested", "lstm", "attention")
 
 
 @pytest.mark.parametrize(("name", "strict"), [*((name, False) for name in MODELS), *((name, True) for name in STRICT)])
-def test_equal_to_the_model_itself(name: str, strict: bool, tmp_path: Path) -> None:
+def test_equal_to_the_model_itself(name: str, strict: bool, kept: Kept) -> None:
     """Names, classes, numbers, fields and all else of every op."""
-    build, args, kwargs = MODELS[name]
-    model = build()
-    spec = exported(tmp_path / "model.pt2", model, args, kwargs, strict=strict)
+    _, args, kwargs = MODELS[name]
+    model, spec = kept(name, strict)
 
     assert plain(rfcalc.analyze(spec)) == plain(traced(model, args, kwargs))
 
@@ -173,15 +190,13 @@ def test_numbers_of_resnet18(tmp_path: Path) -> None:
     assert found["layer1.0.conv1"].module == "Conv2d"
 
 
-def test_names_of_inputs(tmp_path: Path) -> None:
+def test_names_of_inputs(kept: Kept) -> None:
     for name, expected in {
         "resnet18": ["input"],
         "two inputs": ["image", "guide"],
         "nested": ["batch.image", "batch.pair.0", "mask"],
     }.items():
-        build, args, kwargs = MODELS[name]
-        spec = exported(tmp_path / "model.pt2", build(), args, kwargs)
-        assert [item.name for item in layer_graph(spec).inputs] == expected
+        assert [item.name for item in layer_graph(kept(name)[1]).inputs] == expected
 
 
 def test_open_sizes(tmp_path: Path) -> None:
@@ -205,9 +220,9 @@ def test_open_sizes(tmp_path: Path) -> None:
             layer_graph(spec, wrong)
 
 
-def test_fixed_sizes(tmp_path: Path) -> None:
-    build, args, kwargs = MODELS["two inputs"]
-    spec = exported(tmp_path / "model.pt2", build(), args, kwargs)
+def test_fixed_sizes(kept: Kept) -> None:
+    _, args, _ = MODELS["two inputs"]
+    _, spec = kept("two inputs")
 
     with pytest.raises(TraceError, match=r"for guide 1x3x8x8 \(float32\) and cannot take 1x3x9x9 \(float32\)"):
         layer_graph(spec, {"guide": (3, 9, 9)})
@@ -221,9 +236,9 @@ def test_fixed_sizes(tmp_path: Path) -> None:
         layer_graph(spec, training=True)
 
 
-def test_tensors_as_the_original_takes_them(tmp_path: Path) -> None:
-    build, args, kwargs = MODELS["nested"]
-    spec = exported(tmp_path / "model.pt2", build(), args, kwargs)
+def test_tensors_as_the_original_takes_them(kept: Kept) -> None:
+    _, args, kwargs = MODELS["nested"]
+    _, spec = kept("nested")
     expected = plain(rfcalc.analyze(spec))
 
     assert plain(rfcalc.analyze(spec, {"batch": args[0], "mask": kwargs["mask"]})) == expected
@@ -285,13 +300,13 @@ RUN = {**MODELS, "norms": (Norms, (image(2, 4, 9),), {})}
 
 
 @pytest.mark.parametrize("name", RUN)
-def test_runs_as_the_original(name: str, tmp_path: Path) -> None:
+def test_runs_as_the_original(name: str, kept: Kept) -> None:
     """With the weights of the file, to the bit but for the order of sums."""
     from rfcalc import sources
 
-    build, args, kwargs = RUN[name]
-    model = build().eval()
-    program = sources.load(exported(tmp_path / "model.pt2", model, args, kwargs)).model.eval()
+    _, args, kwargs = RUN[name]
+    model, spec = kept(name)
+    program = sources.load(spec).model.eval()
 
     with torch.no_grad():
         expected = model(*copy.deepcopy(args), **kwargs)
@@ -299,15 +314,13 @@ def test_runs_as_the_original(name: str, tmp_path: Path) -> None:
     torch.testing.assert_close(list(found), pytree.tree_leaves(expected))
 
 
-def test_a_real_pass_agrees(tmp_path: Path) -> None:
-    build, args, kwargs = MODELS["shared"]
-
-    assert rfcalc.verify(exported(tmp_path / "model.pt2", build(), args, kwargs), device="cpu", timing=False).agree
+def test_a_real_pass_agrees(kept: Kept) -> None:
+    assert rfcalc.verify(kept("shared")[1], device="cpu", timing=False).agree
 
 
-def test_checks_of_the_export_do_not_hold_for_tensors_without_storage(tmp_path: Path) -> None:
+def test_checks_of_the_export_do_not_hold_for_tensors_without_storage(kept: Kept) -> None:
     """torch writes down, as ops, what it took for granted: that the input is on the CPU, for one."""
-    spec = exported(tmp_path / "model.pt2", Norms(), (image(2, 4, 9),))
+    _, spec = kept("norms")
     with zipfile.ZipFile(spec) as archive:
         written = archive.read(next(name for name in archive.namelist() if "/models/" in name))
 
@@ -385,10 +398,9 @@ def test_values_go_when_nothing_needs_them_any_more(tmp_path: Path) -> None:
     assert alive.most <= 3
 
 
-def test_files_of_other_suffixes_and_the_file_itself(tmp_path: Path) -> None:
+def test_files_of_other_suffixes_and_the_file_itself(tmp_path: Path, kept: Kept) -> None:
     """A program is one whatever its file is called; nothing of the file changes, and nothing of torch's settings."""
-    build, args, kwargs = MODELS["two inputs"]
-    spec = exported(tmp_path / "model.pt2", build(), args, kwargs)
+    _, spec = kept("two inputs")
     other = tmp_path / "model.pt"
     other.write_bytes(Path(spec).read_bytes())
     before, environment = Path(spec).read_bytes(), dict(os.environ)
