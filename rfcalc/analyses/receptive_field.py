@@ -238,7 +238,7 @@ def _summary(state: State, extent: int) -> AxisSummary:
 def _seen(sight: Sight, extent: int) -> AxisSummary:
     """What a summary says of the fields."""
     full = lines.kinds(sight.full)
-    size, size_min = lines.largest_region(full)
+    size, size_min = full.sizes()
     local, window, varies = 0, None, _NOWHERE
     if sight.local:
         varies = frozenset([k for part in sight.local for k, length in enumerate(part.extents) if length > 1])
@@ -251,7 +251,7 @@ def _seen(sight: Sight, extent: int) -> AxisSummary:
     places = any(part.shape[axis] > 1 for part in sight.local for axis in part.motions)
     pattern = lines.pattern_of(sight.local) if window else None
     samples = pattern.count if pattern else None
-    return AxisSummary(size, size_min, lines.covers(full, extent), window, varies, local, samples, places, 0, 0, 0, 0)
+    return AxisSummary(size, size_min, full.covers(extent), window, varies, local, samples, places, 0, 0, 0, 0)
 
 
 def regions(graph: LayerGraph, source: Source, ident: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rfcalc import reads
 from rfcalc.analyses.field import arrays, intervals, joins, lines, merging, stepping
 from rfcalc.analyses.field.intervals import Intervals
-from rfcalc.analyses.field.lines import Even, Lined, covers, largest_region, lined, sees_nothing, source_line
+from rfcalc.analyses.field.lines import Even, Lined, lined, source_line
 from rfcalc.analyses.field.motion import Digit, even
 from rfcalc.analyses.field.windows import pace_of, window_of
 
@@ -58,9 +58,9 @@ def assert_same(one: Intervals, other: Intervals) -> None:
         arrays = [np.where(gone, 0, getattr(field, ends)) for gone, field in zip(nothing, (one, other), strict=True)]
         np.testing.assert_array_equal(*np.broadcast_arrays(*arrays))
     np.testing.assert_array_equal(*np.broadcast_arrays(*nothing))
-    assert sees_nothing(one) == sees_nothing(other)
-    assert covers(one, 6) == covers(other, 6)
-    assert largest_region(one) == largest_region(other)
+    assert one.sees_nothing() == other.sees_nothing()
+    assert one.covers(6) == other.covers(6)
+    assert one.sizes() == other.sizes()
     if not nothing[1].any():
         assert window_of(one) == window_of(other)
         assert pace_of(one) == pace_of(other)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from rfcalc import reads
 from rfcalc.analyses.analysis import Analysis
-from rfcalc.analyses.field import arrays, intervals, lines, merging
+from rfcalc.analyses.field import arrays, intervals, merging
 from rfcalc.analyses.field.intervals import Intervals
 from rfcalc.analyses.field.motion import even
 from rfcalc.analyses.field.windows import span_of
@@ -105,9 +105,9 @@ def test_unions_and_questions_are_those_of_all_elements(seed: int, count: int) -
     together, expected = merging.union(made), merging.union(every)
     assert_same(together, expected)
     for one, all_of_it in [(together, expected), *pairs]:
-        assert lines.sees_nothing(one) == lines.sees_nothing(all_of_it)
-        assert merging.sees_everywhere(one) == merging.sees_everywhere(all_of_it)
-        assert lines.start(one) == lines.start(all_of_it)
+        assert one.sees_nothing() == all_of_it.sees_nothing()
+        assert one.sees_everywhere() == all_of_it.sees_everywhere()
+        assert one.start() == all_of_it.start()
     few, wanted = merging.kinds(made), merging.kinds(every)
     assert {*zip(few.lo.flat, few.hi.flat, strict=True)} == {*zip(wanted.lo.flat, wanted.hi.flat, strict=True)}
     assert [size > 1 for size in few.extents] == [size > 1 for size in wanted.extents]
@@ -119,8 +119,8 @@ def test_two_parts_cover_together_what_neither_does() -> None:
     parts = [both(line, [reads.Erase((200, 200), ((1, 100, offset, 1),))])[0] for offset in (0, 100)]
 
     assert all(part.places is not None for part in parts)
-    assert [lines.covers(part, 10) for part in parts] == [False, False]
-    assert [lines.covers(merging.union(parts), extent) for extent in (10, 11)] == [True, False]
+    assert [part.covers(10) for part in parts] == [False, False]
+    assert [merging.union(parts).covers(extent) for extent in (10, 11)] == [True, False]
 
 
 def test_sizes_are_clipped_where_no_pattern_is_known_although_all_see_the_same() -> None:

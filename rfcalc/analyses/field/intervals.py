@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -30,6 +30,8 @@ Array: TypeAlias = np.ndarray
 Places: TypeAlias = tuple[Array | None, ...]
 #: Elements from which on fields that are written in part are kept by their rows.
 LARGE = 1 << 14
+#: Elements of arrays that something may be remembered with.
+SHORT = 1 << 13
 
 
 class Intervals:
@@ -79,6 +81,49 @@ class Intervals:
         """The same, or kept by its rows where arrays would be large."""
         return self
 
+    def sees_nothing(self) -> bool:
+        """Whether no element sees anything."""
+        lo, hi = self.lo, self.hi
+        return not lo.size or bool(lo.flat[0] > hi.flat[0] and (lo > hi).all())
+
+    def sees_everywhere(self) -> bool:
+        """Whether every element sees something."""
+        return bool((self.lo <= self.hi).all())
+
+    def covers(self, extent: int) -> bool:
+        """Whether every element sees the whole source axis."""
+        lo, hi = self.lo, self.hi
+        ends = lo.flat[0] <= 0 and hi.flat[0] >= extent - 1  # most fields miss an end at the first unit
+        return bool(ends and (lo <= 0).all() and (hi >= extent - 1).all())
+
+    def sizes(self) -> tuple[int, int]:
+        """Sizes of the largest and the smallest region, as hulls over channels where a position has several."""
+        found = np.maximum(self.hi - self.lo + 1, 0)
+        return int(found.max()), int(found.min())
+
+    def start(self) -> int:
+        """lo of the first element."""
+        if self.places is None:
+            return int(self.lo.flat[0])
+        return int(self.lo[tuple([0 if place is None else int(place[0]) for place in self.places])])
+
+    def arrays(self) -> list[Array]:
+        """The arrays that it keeps in memory, beside those of lines."""
+        return [array for array in (self.lo, self.hi, *(self.places or ())) if array is not None]
+
+    @property
+    def held(self) -> int:
+        """How many numbers its arrays and lines hold, shared ones too."""
+        return self.lo.size + self.hi.size
+
+    def is_short(self) -> bool:
+        """Whether it takes little enough memory to be remembered for long."""
+        return self.places is None and self.lo.size + self.hi.size <= SHORT
+
+    def likeness(self) -> tuple[Any, ...]:
+        """What another field must have in common with this to be known to be the same, beside how it moves."""
+        return id(self.lo), id(self.hi), id(self.places)
+
     def opened(self, axes: Iterable[int] | None = None) -> Intervals:
         """The same with a row for each position of these axes, or of all."""
         if self.places is None:
@@ -118,11 +163,6 @@ def everything(shape: Sequence[int], extent: int) -> Intervals:
     """Every unit sees the whole source axis."""
     lo = np.zeros((1,) * len(shape), dtype=np.int64)
     return Intervals(tuple(shape), lo, lo + (extent - 1), {})
-
-
-def is_nothing(field: Intervals) -> bool:
-    """Whether no unit sees anything."""
-    return not field.lo.size or bool(field.lo.flat[0] > field.hi.flat[0] and (field.lo > field.hi).all())
 
 
 def tidy(

@@ -37,7 +37,7 @@ def merge_both(full: Parts, local: Parts) -> tuple[Parts, Parts]:
     own = merge(local, local=True)
     if full != local:
         return merge(full), own
-    alike = len(own) == 1 or all(merging.sees_everywhere(part) for part in own)
+    alike = len(own) == 1 or all(part.sees_everywhere() for part in own)
     return (own if alike else merge(full)), own
 
 

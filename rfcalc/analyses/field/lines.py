@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from rfcalc.analyses.field import merging, samples
-from rfcalc.analyses.field.intervals import LARGE, Array, Intervals, is_nothing
+from rfcalc.analyses.field.intervals import LARGE, Array, Intervals
 from rfcalc.analyses.field.masked import Masked
 from rfcalc.analyses.field.merging import Parts
 from rfcalc.analyses.field.motion import Motion, even
@@ -74,18 +74,18 @@ class Line(Intervals):
 
     def sees_nothing(self) -> bool:
         """Whether no position sees anything."""
-        return self.remembered("nothing", is_nothing)
+        return self.remembered("nothing", Intervals.sees_nothing)
 
     def covers(self, extent: int) -> bool:
         """Whether every position sees the whole source axis."""
         found: bool | None = self.known.get(extent)
         if found is None:
-            found = self.known[extent] = _covers(self, extent)
+            found = self.known[extent] = super().covers(extent)
         return found
 
     def sizes(self) -> tuple[int, int]:
         """Sizes of the largest and the smallest region."""
-        return self.remembered("sizes", _sizes)
+        return self.remembered("sizes", Intervals.sizes)
 
     def stored(self, length: int, moved: Motion | None) -> Line:
         """The same line with so many positions stored, and with another motion."""
@@ -222,6 +222,25 @@ class Lined(Intervals):
     def depends(self, axis: int) -> bool:
         return axis in (self.axis, self.across)
 
+    def sees_nothing(self) -> bool:
+        return all(line.sees_nothing() for _, line in self.runs)
+
+    def covers(self, extent: int) -> bool:
+        return self.line.covers(extent) and all(line.covers(extent) for _, line in self.runs[1:])
+
+    def sizes(self) -> tuple[int, int]:
+        found = [line.sizes() for _, line in self.runs]
+        return max([size for size, _ in found]), min([size for _, size in found])
+
+    def arrays(self) -> list[Array]:
+        return []
+
+    def is_short(self) -> bool:
+        return True
+
+    def likeness(self) -> tuple[Any, ...]:
+        return self.axis, self.across, self.runs
+
     def condensed(self) -> Lined:
         """The same with one channel of each run, of a field in runs."""
         shape = (*self.shape[: self.across], len(self.runs), *self.shape[self.across + 1 :])
@@ -260,49 +279,6 @@ def narrowed(field: Intervals) -> Intervals:
     return lined(field.shape, axis, Line(field.shape[axis], lo, hi, field.motions.get(axis)))
 
 
-# --- what fields say --------------------------------------------------------------------------------------------------
-
-
-def sees_nothing(field: Intervals) -> bool:
-    """Whether no element sees anything."""
-    if isinstance(field, Lined):
-        return field.line.sees_nothing() and all(line.sees_nothing() for _, line in field.runs[1:])
-    return not isinstance(field, Masked) and is_nothing(field.different())
-
-
-def start(field: Intervals) -> int:
-    """lo of the first element."""
-    if field.places is None:
-        return int(field.lo.flat[0])
-    return int(field.lo[tuple([0 if place is None else int(place[0]) for place in field.places])])
-
-
-def covers(field: Intervals, extent: int) -> bool:
-    """Whether every element sees the whole source axis."""
-    if isinstance(field, Lined):
-        return field.line.covers(extent) and all(line.covers(extent) for _, line in field.runs[1:])
-    return not isinstance(field, Masked) and _covers(field, extent)
-
-
-def _covers(field: Intervals, extent: int) -> bool:
-    field = field.different()
-    first, last = field.lo.flat[0] <= 0, field.hi.flat[0] >= extent - 1  # most fields miss an end at the first unit
-    return bool(first and last and (field.lo <= 0).all() and (field.hi >= extent - 1).all())
-
-
-def largest_region(field: Intervals) -> tuple[int, int]:
-    """Sizes of the largest and the smallest region, as hulls over channels where a position has several."""
-    if isinstance(field, Lined):
-        found = [line.sizes() for _, line in field.runs]
-        return max([size for size, _ in found]), min([size for _, size in found])
-    return _sizes(field)
-
-
-def _sizes(field: Intervals) -> tuple[int, int]:
-    found = np.maximum(field.hi - field.lo + 1, 0)
-    return int(found.max()), int(found.min())
-
-
 # --- unions -----------------------------------------------------------------------------------------------------------
 
 
@@ -323,14 +299,7 @@ def _have_one_shape(one: Intervals, other: Intervals) -> bool:
 
 
 def _is_like(one: Intervals, other: Intervals) -> bool:
-    return one is other or (_likeness(one) == _likeness(other) and _move_alike(one, other))
-
-
-def _likeness(field: Intervals) -> tuple[Any, ...]:
-    """What two fields must have in common to be known to be the same."""
-    if isinstance(field, Lined):
-        return field.axis, field.across, field.runs
-    return (id(field.lo), id(field.hi), id(field.places)) if type(field) is Intervals else (id(field),)
+    return one is other or (one.likeness() == other.likeness() and _move_alike(one, other))
 
 
 def _move_alike(one: Intervals, other: Intervals) -> bool:
@@ -343,7 +312,7 @@ def distinct(parts: Parts) -> Parts:
     kept: list[Intervals] = []
     found: dict[tuple[Any, ...], list[Intervals]] = {}
     for part in parts:
-        alike = found.setdefault(_likeness(part), [])
+        alike = found.setdefault(part.likeness(), [])
         if not any(_move_alike(other, part) for other in alike):
             alike.append(part)
             kept.append(part)

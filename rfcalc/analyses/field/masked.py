@@ -194,6 +194,28 @@ class Masked(Intervals):
             self._different = Intervals(lo.shape, lo, hi, {})
         return self._different
 
+    def sees_nothing(self) -> bool:
+        return False  # or there would be no shade
+
+    def sees_everywhere(self) -> bool:
+        return False
+
+    def covers(self, extent: int) -> bool:
+        return False
+
+    def arrays(self) -> list[Array]:
+        return [self.shade.seen, *[array for part in self.below for array in part.arrays()]]
+
+    @property
+    def held(self) -> int:
+        return sum([part.held for part in self.below])
+
+    def is_short(self) -> bool:
+        return all(part.is_short() for part in self.below)
+
+    def likeness(self) -> tuple[Any, ...]:
+        return (id(self),)
+
     def _together(self) -> tuple[Array, Array]:
         """The ends of what is below the shade."""
         lo, hi = [part.lo for part in self.below], [part.hi for part in self.below]

@@ -169,14 +169,6 @@ def lie_apart(spans: Sequence[Span]) -> bool:
     return bool(seen) and max([first for first, _ in seen]) > min([last for _, last in seen])
 
 
-def sees_everywhere(field: Intervals) -> bool:
-    """Whether every element sees something."""
-    if isinstance(field, Masked):
-        return False
-    field = field.different()
-    return bool((field.lo <= field.hi).all())
-
-
 def combined(parts: Parts) -> Intervals:
     """All parts as one field, with arrays of all elements that differ."""
     return whole(parts).opened()

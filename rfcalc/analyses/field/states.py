@@ -7,9 +7,7 @@ from itertools import count
 from typing import Any
 
 from rfcalc.analyses.field import lines
-from rfcalc.analyses.field.intervals import Array, Intervals
-from rfcalc.analyses.field.lines import Lined
-from rfcalc.analyses.field.masked import Masked
+from rfcalc.analyses.field.intervals import Array
 from rfcalc.analyses.field.merging import Parts
 
 
@@ -30,8 +28,8 @@ class Sight:
         self.age = next(_ages)
         self.facts: dict[str, Any] = {} if facts is None else facts
         self.known: dict[Any, Any] = {}
-        self.is_blind = all(map(lines.sees_nothing, full))
-        self.is_short = all(map(_is_short, full)) and all(map(_is_short, local))  #: and may be kept for long
+        self.is_blind = all(part.sees_nothing() for part in full)
+        self.is_short = all(part.is_short() for part in (*full, *local))  #: and may be kept for long
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -41,12 +39,7 @@ class Sight:
     @property
     def numbers(self) -> int:
         """How many numbers the lines and arrays of a short sight hold, shared ones too."""
-        return sum([part.held if isinstance(part, Lined) else part.lo.size + part.hi.size for part in self._plain])
-
-    @property
-    def _plain(self) -> list[Intervals]:
-        parts = {*self.full, *self.local}
-        return [below for part in parts for below in (part.below if isinstance(part, Masked) else (part,))]
+        return sum([part.held for part in {*self.full, *self.local}])
 
     def is_as(self, full: Parts, local: Parts) -> bool:
         """Whether these fields are known to be the same."""
@@ -66,32 +59,13 @@ class Sight:
         return found
 
 
-#: Elements of an array that a sight may be remembered with.
-_SHORT = 1 << 13
-
-
 def arrays_of(sight: Sight) -> list[Array]:
     """The arrays that a sight keeps in memory, beside those of lines."""
-    return [array for part in {*sight.full, *sight.local} for array in _arrays(part)]
-
-
-def _arrays(part: Intervals) -> list[Array]:
-    if isinstance(part, Lined):
-        return []
-    if isinstance(part, Masked):
-        return [_owner(part.shade.seen), *[array for below in part.below for array in _arrays(below)]]
-    places = [place for place in part.places or () if place is not None]
-    return [_owner(array) for array in (part.lo, part.hi, *places)]
+    return [array for part in {*sight.full, *sight.local} for array in map(_owner, part.arrays())]
 
 
 def _owner(array: Array) -> Array:
     return array if array.base is None else array.base
-
-
-def _is_short(part: Intervals) -> bool:
-    if isinstance(part, Masked):
-        return all(map(_is_short, part.below))
-    return isinstance(part, Lined) or (part.places is None and part.lo.size + part.hi.size <= _SHORT)
 
 
 _ages = count()

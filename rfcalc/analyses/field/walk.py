@@ -283,7 +283,7 @@ class _Axis:
         for part in merged:
             if isinstance(part, Lined) and part.runs[0][1] is self.alike.everything:
                 return (part,)
-            if lines.covers(part, self.extent):
+            if part.covers(self.extent):
                 return (lines.lined(part.shape, 0, self.alike.everything),)
         return merged
 
@@ -297,11 +297,11 @@ class _Axis:
 
     def _cover(self, full: Parts) -> bool:
         """Whether every unit sees the whole source axis in all parts together; most often the first unit does not."""
-        if any(lines.covers(part, self.extent) for part in full):
+        if any(part.covers(self.extent) for part in full):
             return True
-        if len(full) == 1 or min([lines.start(part) for part in full]) > 0:
+        if len(full) == 1 or min([part.start() for part in full]) > 0:
             return False
-        return lines.covers(whole(full), self.extent)
+        return whole(full).covers(self.extent)
 
     def _joined(self, record: Node, arrived: list[State], branches: bool) -> State:
         """What is seen by several ways; those that begin at one tensor are no branches that could be out of line."""
