@@ -206,6 +206,10 @@ _GLM_MOE = {"head_dim": 128, "rope_parameters": _GLM}
 _COMPASS = {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 50000.0}}}
 _OCR2 = {"num_experts_per_tok": 6, "n_group": 1, "topk_group": 1, "mlp_layer_types": ["dense", *["sparse"] * 11]}
 _HYBRID = {"layer_types": ["mamba", "attention"] * 16}
+_HUNYUAN = {
+    "head_dim": 128,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [16, 16, 16, 16]},
+}
 _EMU3_WORDS = {"<image>": 9, "<|extra_200|>": 8} | {
     f"<|visual token {number:06d}|>": 10 + number for number in range(64)
 }
@@ -229,7 +233,7 @@ _QWEN4 = {
     "indexer_compress_ratio": 4,
 }
 
-#: What published models of a type have where its default is no model.
+#: What published models of a type have where its default is no model; shorter clips where torch takes minutes for one.
 SETTINGS: dict[str, dict[str, Any]] = {
     "autoformer": {"prediction_length": 24},
     "blip-2": {"image_token_index": 999},
@@ -258,8 +262,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "informer": {"prediction_length": 24},
     "instructblip": {"image_token_index": 999},
     "instructblipvideo": {"video_token_index": 999},
-    "hunyuan_vl": {"text_config": {"head_dim": 128}},
-    "hunyuan_vl_text": {"head_dim": 128},
+    "hunyuan_vl": {"text_config": _HUNYUAN},
+    "hunyuan_vl_text": _HUNYUAN,
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 16},
     "lw_detr": {"projector_scale_factors": [1.0]},
     "moonshine_streaming": {"num_key_value_heads": 8},
@@ -273,6 +277,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "t5gemma2_encoder": {"text_config": {"dropout_rate": 0.0}},
     "time_series_transformer": {"prediction_length": 24},
     "timm_backbone": {"backbone": "resnet18"},
+    "vjepa2": {"frames_per_clip": 8, "crop_size": 64},
     "wav2vec2-bert": {"vocab_size": 32},
     "wav2vec2-conformer": {"vocab_size": 32},
     "xlstm": {"num_hidden_layers": 2, "num_blocks": 2},
