@@ -61,7 +61,8 @@ class Signature:
 
     def __init__(self, recorder: Recorder, func: Any) -> None:
         self.recorder = recorder
-        self.key: list[Any] = [func, torch.get_default_dtype(), changes()]
+        fused = torch._C._get_flash_sdp_enabled()  # or results of attention lie otherwise
+        self.key: list[Any] = [func, torch.get_default_dtype(), fused, changes()]
         self.tensors: list[torch.Tensor] = []
         self.slots: list[Slot] = []
         self.ties: dict[Any, Any] = {}  #: where each content was met first: ``x + x`` is no ``x + y``

@@ -154,6 +154,18 @@ def test_attention_without_the_fused_kernel_is_contiguous() -> None:
     assert real == MET == [((2, 8, 4, 6), [192, 6, 48, 1])]
 
 
+def test_attention_is_laid_out_by_the_kernels_of_now_not_of_an_earlier_trace() -> None:
+    net, x = Laid(FUNCTIONS["attention by heads"]).eval(), torch.rand(2, 8, 4, 6)
+    layer_graph(net, (x,))
+    fused = list(MET)
+    with sdpa_kernel(SDPBackend.MATH):
+        layer_graph(net, (x,))
+        plain = list(MET)
+    layer_graph(net, (x,))
+
+    assert plain == [((2, 8, 4, 6), [192, 6, 48, 1])] != fused == MET
+
+
 class Viewed(nn.Module):
     """What ``function`` gives, as one row for each sample."""
 
