@@ -227,10 +227,12 @@ def _read_problems(graph: LayerGraph, record: Node) -> Iterator[str]:
     masks = {key: mask.shape for key, mask in graph.masks.items()}
     if len(record.reads) != len(record.outputs):
         yield f"has {len(record.outputs)} outputs and reads of {len(record.reads)}"
+    known = range(len(record.inputs))
+    yield from (f"reads its input {at} in any case, it has {len(known)}" for at in record.sure if at not in known)
     for rows, out in zip(record.reads, record.outputs, strict=False):
         for read in rows:
-            if not 0 <= read.input < len(record.inputs):
-                yield f"reads its input {read.input}, it has {len(record.inputs)}"
+            if read.input not in known:
+                yield f"reads its input {read.input}, it has {len(known)}"
                 continue
             used = {step.mask for step in read.steps if isinstance(step, reads.Blocked | reads.Contract)}
             yield from (f"uses mask {mask}, which is not there" for mask in used - set(masks))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rfcalc import recall
 from rfcalc.analyses.analysis import Analysis
 from rfcalc.analyses.field import arrays, intervals, merging, stepping
 from rfcalc.api import layer_graph
@@ -40,7 +41,8 @@ def graph_of(model: nn.Module, height: int, width: int) -> LayerGraph:
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, model: nn.Module, height: int = 400, width: int = 400) -> tuple[int, int]:
-    """How many steps were made on lines, and how many on arrays of several axes."""
+    """How many steps were made on lines, and how many on arrays of several axes, where nothing was kept."""
+    recall.forget()
     graph, calls = graph_of(model, height, width), {"line": 0, "array": 0}
     made, applied = stepping._made, arrays.apply
 

@@ -135,6 +135,7 @@ WRONG: dict[str, list[Any]] = {
     "closing": [3],
     "frozen": ["x", 1],
     "again": ["x", 1.5, None],
+    "sure": [3, ["x"], [1.5], [99], [-1]],
 }
 
 

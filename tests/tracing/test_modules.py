@@ -366,7 +366,7 @@ MADE = [
         Node,
         (
             *(3, "aten.add", "add", "merge", 2, "a", "", (), (), ((),), ("w",), 5, {"sum": 1}, "1", {"k": 2}, "bound"),
-            *(True, ("note",), 3, 7, 4, "torch.add", ("mask",), None, 2, "data", True, 1),
+            *(True, ("note",), 3, 7, 4, "torch.add", ("mask",), None, 2, "data", True, 1, (0,)),
         ),
     ),
 ]
