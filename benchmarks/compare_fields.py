@@ -18,7 +18,7 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,21 +36,8 @@ def main() -> None:
 def trace(folder: Path, models: tuple[str, ...]) -> None:
     """Save the graphs of models; what cannot be traced is said and left out."""
     from rfcalc import graph_json
-    from rfcalc.api import layer_graph
-    from rfcalc.errors import RfcalcError
 
-    folder.mkdir(parents=True, exist_ok=True)
-    for model in models:
-        name, _, size = model.partition("@")
-        place = folder / f"{model.replace(':', '-').replace('/', '-')}.json"
-        if place.exists():
-            continue
-        try:
-            graph = layer_graph(name, [int(n) for n in size.split("x")] if size else None)
-        except RfcalcError as error:
-            click.echo(f"{model}: {error}", err=True)
-            continue
-        place.write_text(graph_json.dumps(graph), encoding="utf-8")
+    _save(folder, models, graph_json.dumps)
 
 
 @main.command()
@@ -76,21 +63,27 @@ def dump(folder: Path, numbers: Path) -> None:
 def layers(numbers: Path, models: tuple[str, ...]) -> None:
     """Trace and analyse models; what cannot be traced is said and left out."""
     from rfcalc.analyses.analysis import Analysis
+
+    _save(numbers, models, lambda graph: json.dumps({"layers": Analysis(graph).to_dict()["layers"], "ops": []}))
+
+
+def _save(folder: Path, models: tuple[str, ...], text: Callable[[Any], str]) -> None:
+    """Write what is said of each model's graph that the folder has no file of yet."""
     from rfcalc.api import layer_graph
     from rfcalc.errors import RfcalcError
 
-    numbers.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for model in models:
         name, _, size = model.partition("@")
-        place = numbers / f"{model.replace(':', '-').replace('/', '-')}.json"
+        place = folder / f"{model.replace(':', '-').replace('/', '-')}.json"
         if place.exists():
             continue
         try:
-            found = Analysis(layer_graph(name, [int(n) for n in size.split("x")] if size else None)).to_dict()
+            told = text(layer_graph(name, [int(n) for n in size.split("x")] if size else None))
         except RfcalcError as error:
             click.echo(f"{model}: {error}", err=True)
             continue
-        place.write_text(json.dumps({"layers": found["layers"], "ops": []}), encoding="utf-8")
+        place.write_text(told, encoding="utf-8")
 
 
 @main.command()
